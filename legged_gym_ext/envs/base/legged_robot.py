@@ -1,0 +1,236 @@
+"""The legged-robot environment: step, reset and buffers.
+
+What it observes, is paid for, is commanded and suffers lives next door: observations.py, rewards.py, commands.py,
+events.py, terminations.py. Buffers carry legged_gym's names. N environments, J joints, F feet; base frame x forward,
+y left, z up; quaternions w x y z.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from legged_gym_ext.envs.base import events
+from legged_gym_ext.envs.base.commands import Commands
+from legged_gym_ext.envs.base.observations import Observations
+from legged_gym_ext.envs.base.rewards import RewardSum
+from legged_gym_ext.envs.base.terminations import check_terminations
+from legged_gym_ext.simulators import make_simulator
+from legged_gym_ext.terrain import make_terrain
+from legged_gym_ext.utils.config import to_dict
+from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.math import projected_gravity, quat_rotate_inverse, yaw_of
+from legged_gym_ext.utils.names import match_joint
+
+CONTACT_FORCE = 1.0  # N, more than this is contact, as in legged_gym
+
+
+class LeggedRobot:
+    """N robots on one engine.
+
+    Attributes:
+        obs_buf: (N, 45) policy group, noisy.
+        privileged_obs_buf: (N, 94) what a teacher may see.
+        critic_obs_buf: (N, 172 * env.critic_frames) truth for the critic.
+        obs_history: (N, env.num_history, 45), oldest first, zeros before the start; None when not asked for.
+        rew_buf, reset_buf, time_out_buf, episode_length_buf: (N,).
+        commands: (N, 4) vx, vy [m/s], yaw rate [rad/s], heading [rad].
+        extras: "time_outs" (N,) and, when robots were reset, "episode" with one value per finished episode.
+    """
+
+    def __init__(self, cfg: Any) -> None:
+        """Build terrain, engine and managers for `cfg` (a `LeggedRobotCfg`) and reset everything."""
+        self.cfg = cfg
+        self.num_envs, self.num_actions = int(cfg.env.num_envs), int(cfg.env.num_actions)
+        if self.num_envs < 1 or cfg.control.decimation < 1 or cfg.sim.dt <= 0.0:
+            raise UserError("env.num_envs and control.decimation must be at least 1 and sim.dt positive")
+        self.device = torch.device(cfg.sim.device)
+        self.rng = torch.Generator(device=self.device)
+        self.rng.manual_seed(int(cfg.seed))
+        self.dt = cfg.control.decimation * cfg.sim.dt  # s, control step
+        self.max_episode_length = max(1, round(cfg.env.episode_length_s / self.dt))
+        self.push_interval = max(1, round(cfg.domain_rand.push_interval_s / self.dt))
+        self.terrain = make_terrain(cfg.terrain.mesh_type, self.num_envs, self.device)
+        self.sim = make_simulator(cfg, self.terrain, self.num_envs)
+        self._set_robot(cfg)
+        self._allocate()
+        events.randomize_startup(self)
+        self._read_state()
+        self.command_sampler = Commands(self)
+        self.rewards = RewardSum(self, to_dict(cfg.rewards.scales))
+        self.observations = Observations(self)
+        self.group_dims = {g: self.observations.dim(g) for g in ("policy", "privileged", "critic")}
+        self._critic_frames = torch.zeros(self.num_envs, cfg.env.critic_frames, self.group_dims["critic"], device=self.device)
+        self.obs_history = None
+        if cfg.env.num_history > 0:
+            self.obs_history = torch.zeros(self.num_envs, cfg.env.num_history, self.group_dims["policy"], device=self.device)
+        self.reset()
+
+    def _set_robot(self, cfg: Any) -> None:
+        """Constants of the robot: names to indices, gains, limits, query points."""
+        sim, names = self.sim, self.sim.joint_names
+        self.num_dof, self.num_feet = len(names), sim.foot_pos.shape[1]
+        self.default_dof_pos = sim.default_dof_pos
+        self.base_height_target = cfg.rewards.base_height_target
+        if self.base_height_target is None:
+            self.base_height_target = sim.standing_height
+        self.foot_radius = sim.foot_radius
+        self.p_gains = self._per_joint(cfg.control.stiffness, "control.stiffness")
+        self.d_gains = self._per_joint(cfg.control.damping, "control.damping")
+        middle, half = sim.dof_pos_limits.mean(-1), 0.5 * (sim.dof_pos_limits[:, 1] - sim.dof_pos_limits[:, 0])
+        soft = cfg.rewards.soft_dof_pos_limit * half
+        self.soft_dof_pos_limits = torch.stack((middle - soft, middle + soft), dim=-1)
+        self.hip_joints = [i for i, n in enumerate(names) if cfg.asset.hip_name in n]
+        contacts, feet = sim.contact_names, list(range(len(sim.contact_names) - self.num_feet, len(sim.contact_names)))
+        pick = lambda parts: [i for i, n in enumerate(contacts) if i not in feet and any(p in n for p in parts)]  # noqa: E731
+        self.foot_contacts = feet
+        self.termination_contacts = pick(cfg.asset.terminate_after_contacts_on)
+        self.penalised_contacts = pick(cfg.asset.penalize_contacts_on)
+        # Grouped by kind (all thighs, all calves, all feet), in the order of the configuration.
+        self.reported_contacts = [i for part in cfg.asset.penalize_contacts_on for i in pick([part])] + feet
+        self.num_contact_states = len(self.reported_contacts)
+        grid = lambda xs, ys: torch.cartesian_prod(torch.tensor(xs), torch.tensor(ys)).to(self.device)  # noqa: E731
+        self.scan_points = grid(cfg.terrain.measured_points_x, cfg.terrain.measured_points_y)
+        self.foot_points = grid(cfg.terrain.foot_points, cfg.terrain.foot_points)
+
+    def _per_joint(self, values: dict[str, float], what: str) -> torch.Tensor:
+        return torch.tensor([match_joint(values, n, what) for n in self.sim.joint_names], device=self.device)
+
+    def _allocate(self) -> None:
+        """Persistent buffers; they are only ever written in place, so they survive `torch.inference_mode`."""
+        zeros = lambda *shape: torch.zeros(self.num_envs, *shape, device=self.device)  # noqa: E731
+        flags = lambda: torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)  # noqa: E731
+        self.rew_buf, self.commands, self.standing = zeros(), zeros(4), flags()
+        self.fall_buf, self.fault_buf, self.time_out_buf, self.reset_buf = flags(), flags(), flags(), flags()
+        self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
+        self.actions, self.last_actions, self.last_last_actions = (zeros(self.num_actions) for _ in range(3))
+        self.last_dof_vel, self.push_velocity = zeros(self.num_dof), zeros(2)
+        self.feet_air_time, self.last_foot_contact = zeros(self.num_feet), zeros(self.num_feet)
+        self.last_foot_pos = zeros(self.num_feet, 3)
+        self.params = events.nominal_parameters(self)
+        self.common_step_counter = 0
+        self.nan_resets = 0
+        self.extras: dict[str, Any] = {}
+
+    def uniform(self, *shape: int, low: float, high: float) -> torch.Tensor:
+        """Uniform numbers in [low, high) from the environment's own generator."""
+        return torch.rand(*shape, generator=self.rng, device=self.device) * (high - low) + low
+
+    # -- stepping ------------------------------------------------------------------------------------------------
+
+    def reset(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reset all robots; returns policy and privileged observations."""
+        self.reset_idx(torch.arange(self.num_envs, device=self.device))
+        self._read_state()
+        self._remember()
+        self._compute_observations()
+        return self.obs_buf, self.privileged_obs_buf
+
+    def step(self, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
+        """Apply actions (N, A) for one control step.
+
+        Returns:
+            Policy observations, privileged observations, rewards, resets, extras, as in legged_gym.
+        """
+        self._act(actions)
+        self.episode_length_buf += 1
+        self.common_step_counter += 1
+        self._read_state()
+        self._update_feet()
+        check_terminations(self)
+        self.rew_buf.copy_(self.rewards.compute(self.fault_buf))
+        self.feet_air_time *= self._swinging  # after touch-down was paid for
+        self.extras = {}
+        ids = self.reset_buf.nonzero().flatten()
+        if len(ids):
+            self.extras["episode"] = self._episode_summary(ids)
+            self.reset_idx(ids)
+            self._read_state()
+        self.extras["time_outs"] = self.time_out_buf.clone()
+        self.command_sampler.update()
+        events.push_robots(self)
+        self._compute_observations()
+        self._remember()
+        return self.obs_buf, self.privileged_obs_buf, self.rew_buf, self.reset_buf, self.extras
+
+    def _act(self, actions: torch.Tensor) -> None:
+        """Clip the actions, mark non-finite ones as faults, and run the physics."""
+        if actions.shape != self.actions.shape:
+            raise ValueError(f"actions have shape {tuple(actions.shape)}, expected {tuple(self.actions.shape)}")
+        limit = self.cfg.normalization.clip_actions
+        actions = actions.to(self.device)
+        self.fault_buf.copy_(~torch.isfinite(actions.sum(-1)))
+        self.last_last_actions.copy_(self.last_actions)
+        self.last_actions.copy_(self.actions)
+        self.actions.copy_(actions.clamp(-limit, limit).nan_to_num_(nan=0.0))
+        targets = torch.add(self.default_dof_pos, self.actions, alpha=self.cfg.control.action_scale)
+        self.sim.step(targets, self.cfg.control.decimation)
+
+    def _read_state(self) -> None:
+        """What follows from the engine's state, fresh tensors."""
+        sim = self.sim
+        self.dof_pos, self.dof_vel, self.torques = sim.dof_pos, sim.dof_vel, sim.torques
+        self.base_ang_vel = sim.root_ang_vel
+        self.base_lin_vel = quat_rotate_inverse(sim.root_quat, sim.root_lin_vel)
+        self.projected_gravity = projected_gravity(sim.root_quat)
+        yaw = yaw_of(sim.root_quat)
+        self.cos_yaw, self.sin_yaw = torch.cos(yaw), torch.sin(yaw)
+        self.base_height = sim.root_pos[:, 2] - self.terrain.heights(sim.root_pos[:, :2])
+        self.contact_states = (sim.contact_forces.square().sum(-1) > CONTACT_FORCE**2).float()
+        self.foot_contact = self.contact_states[:, self.foot_contacts]
+        self.foot_height = sim.foot_pos[..., 2] - self.terrain.heights(sim.foot_pos[..., :2])
+        self.moving = (self.commands[:, :3].abs().amax(-1) > 0.1).float()
+
+    def _update_feet(self) -> None:
+        """Swing times, touch-downs and horizontal foot speeds [m/s] of this step."""
+        self.foot_speed = (self.sim.foot_pos[..., :2] - self.last_foot_pos[..., :2]).norm(dim=-1) / self.dt
+        # A foot that lost contact for a single step is still standing.
+        contact = torch.maximum(self.foot_contact, self.last_foot_contact)
+        self.first_contact = contact * (self.feet_air_time > 0.0)
+        self.feet_air_time += self.dt
+        self._swinging = 1.0 - contact
+
+    def _remember(self) -> None:
+        """Keep what the next step compares with."""
+        self.last_dof_vel.copy_(self.dof_vel)
+        self.last_foot_pos.copy_(self.sim.foot_pos)
+        self.last_foot_contact.copy_(self.foot_contact)
+
+    def reset_idx(self, ids: torch.Tensor) -> None:
+        """Start new episodes in environments `ids` (M,)."""
+        events.randomize_motors(self, ids)
+        events.reset_states(self, ids)
+        for buffer in (self.actions, self.last_actions, self.last_last_actions, self.push_velocity, self.feet_air_time, self._critic_frames):
+            buffer[ids] = 0.0
+        if self.obs_history is not None:
+            self.obs_history[ids] = 0.0
+        self.episode_length_buf[ids] = 0
+        self.rewards.episode_sums[:, ids] = 0.0
+        self.command_sampler.resample(ids)
+
+    def _episode_summary(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Per finished episode: rewards per second of a full episode, how it ended, command range and level."""
+        self.command_sampler.widen(ids)
+        seconds = self.cfg.env.episode_length_s
+        sums = self.rewards.episode_sums[:, ids] / seconds
+        summary = {f"rew_{name}": sums[row] for row, name in enumerate(self.rewards.names)}
+        faults = self.fault_buf[ids].float()
+        self.nan_resets += int(faults.sum())
+        summary["Metrics/fall_rate"] = self.fall_buf[ids].float()
+        summary["Metrics/nan_resets"] = torch.tensor([float(self.nan_resets)], device=self.device)
+        if self.cfg.commands.curriculum:
+            summary["max_command_x"] = self.command_sampler.ranges[0, 1:].clone()
+        return summary
+
+    def _compute_observations(self) -> None:
+        """Fill the group buffers; histories shift by one frame."""
+        frames = self.observations.compute()
+        self.obs_buf, self.privileged_obs_buf = frames["policy"], frames["privileged"]
+        if self.cfg.env.critic_frames == 1:
+            self.critic_obs_buf = frames["critic"]
+        else:
+            self._critic_frames.copy_(torch.cat((self._critic_frames[:, 1:], frames["critic"][:, None]), dim=1))
+            self.critic_obs_buf = self._critic_frames.flatten(1).clone()
+        if self.obs_history is not None:
+            self.obs_history.copy_(torch.cat((self.obs_history[:, 1:], self.obs_buf[:, None]), dim=1))

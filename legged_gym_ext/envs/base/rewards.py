@@ -1,0 +1,191 @@
+"""Reward terms: each takes the environment and returns (N,) in the unit its docstring gives.
+
+The name of a function is the name of its weight in `rewards.scales`. Weights are per second: the environment multiplies
+by the control step. A subclass of `LeggedRobot` adds or replaces a term with a method `_reward_<name>(self)`.
+Terms and weights follow legged_gym and its Go2 descendants; formulas are written out here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable
+
+import torch
+
+from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+
+
+def tracking_lin_vel(env: LeggedRobot) -> torch.Tensor:
+    """Kernel in [0, 1] of the horizontal velocity error: exp(-|v_xy - command|^2 / sigma)."""
+    error = (env.commands[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1)
+    return torch.exp(-error / env.cfg.rewards.tracking_sigma)
+
+
+def tracking_ang_vel(env: LeggedRobot) -> torch.Tensor:
+    """Kernel in [0, 1] of the yaw rate error: exp(-(w_z - command)^2 / sigma)."""
+    error = (env.commands[:, 2] - env.base_ang_vel[:, 2]).square()
+    return torch.exp(-error / env.cfg.rewards.tracking_sigma)
+
+
+def lin_vel_z(env: LeggedRobot) -> torch.Tensor:
+    """Squared vertical base velocity [m^2/s^2]."""
+    return env.base_lin_vel[:, 2].square()
+
+
+def ang_vel_xy(env: LeggedRobot) -> torch.Tensor:
+    """Squared roll and pitch rates [rad^2/s^2]."""
+    return env.base_ang_vel[:, :2].square().sum(-1)
+
+
+def orientation(env: LeggedRobot) -> torch.Tensor:
+    """Squared sine of the tilt [-]: horizontal part of the gravity direction."""
+    return env.projected_gravity[:, :2].square().sum(-1)
+
+
+def base_height(env: LeggedRobot) -> torch.Tensor:
+    """Squared distance of the base from its target height above ground [m^2]."""
+    return (env.base_height - env.base_height_target).square()
+
+
+def dof_acc(env: LeggedRobot) -> torch.Tensor:
+    """Sum of squared joint accelerations between control steps [rad^2/s^4]."""
+    return ((env.dof_vel - env.last_dof_vel) / env.dt).square().sum(-1)
+
+
+def dof_vel(env: LeggedRobot) -> torch.Tensor:
+    """Sum of squared joint velocities [rad^2/s^2]."""
+    return env.dof_vel.square().sum(-1)
+
+
+def dof_power(env: LeggedRobot) -> torch.Tensor:
+    """Sum of absolute mechanical joint powers [W]."""
+    return (env.torques * env.dof_vel).abs().sum(-1)
+
+
+def torques(env: LeggedRobot) -> torch.Tensor:
+    """Sum of squared joint torques [N^2 m^2]."""
+    return env.torques.square().sum(-1)
+
+
+def action_rate(env: LeggedRobot) -> torch.Tensor:
+    """Sum of squared first differences of the actions [-]."""
+    return (env.actions - env.last_actions).square().sum(-1)
+
+
+def action_smoothness(env: LeggedRobot) -> torch.Tensor:
+    """Sum of squared second differences of the actions [-]."""
+    return (env.actions - 2.0 * env.last_actions + env.last_last_actions).square().sum(-1)
+
+
+def dof_pos_limits(env: LeggedRobot) -> torch.Tensor:
+    """Sum of joint angles beyond the soft limits [rad]."""
+    below = (env.soft_dof_pos_limits[:, 0] - env.dof_pos).clamp(min=0.0)
+    above = (env.dof_pos - env.soft_dof_pos_limits[:, 1]).clamp(min=0.0)
+    return (below + above).sum(-1)
+
+
+def collision(env: LeggedRobot) -> torch.Tensor:
+    """Number of penalised bodies that touch something [-]."""
+    return env.contact_states[:, env.penalised_contacts].sum(-1)
+
+
+def feet_air_time(env: LeggedRobot) -> torch.Tensor:
+    """Swing time beyond the target, paid at touch-down, while commanded to move [s]."""
+    late = (env.feet_air_time - env.cfg.rewards.air_time_target) * env.first_contact
+    return late.sum(-1) * env.moving
+
+
+def foot_clearance(env: LeggedRobot) -> torch.Tensor:
+    """Squared height error of each foot weighted with its horizontal speed [m^3/s]."""
+    error = (env.foot_height - env.cfg.rewards.foot_clearance_target).square()
+    return (error * env.foot_speed).sum(-1)
+
+
+def feet_slip(env: LeggedRobot) -> torch.Tensor:
+    """Squared horizontal speed of feet in contact [m^2/s^2]."""
+    return (env.foot_speed.square() * env.foot_contact).sum(-1)
+
+
+def feet_contact_forces(env: LeggedRobot) -> torch.Tensor:
+    """Foot forces beyond `max_contact_force` [N]."""
+    force = env.sim.contact_forces[:, env.foot_contacts].norm(dim=-1)
+    return (force - env.cfg.rewards.max_contact_force).clamp(min=0.0).sum(-1)
+
+
+def stand_still(env: LeggedRobot) -> torch.Tensor:
+    """Joint deviation from the default pose while commanded to stand [rad]."""
+    return (env.dof_pos - env.default_dof_pos).abs().sum(-1) * (1.0 - env.moving)
+
+
+def hip_pos(env: LeggedRobot) -> torch.Tensor:
+    """Squared abduction angles from the default pose [rad^2]."""
+    return (env.dof_pos - env.default_dof_pos)[:, env.hip_joints].square().sum(-1)
+
+
+def termination(env: LeggedRobot) -> torch.Tensor:
+    """1 in the step of a fall, time-outs excluded [-]."""
+    return env.fall_buf.float()
+
+
+def alive(env: LeggedRobot) -> torch.Tensor:
+    """1 in every step [-]."""
+    return torch.ones_like(env.base_height)
+
+
+TERMS: dict[str, Callable[[LeggedRobot], torch.Tensor]] = {
+    function.__name__: function
+    for function in (
+        tracking_lin_vel, tracking_ang_vel, lin_vel_z, ang_vel_xy, orientation, base_height, dof_acc, dof_vel, dof_power,
+        torques, action_rate, action_smoothness, dof_pos_limits, collision, feet_air_time, foot_clearance, feet_slip,
+        feet_contact_forces, stand_still, hip_pos, termination, alive,
+    )
+}  # fmt: skip
+"""Every reward by its name."""
+
+
+class RewardSum:
+    """Weighted sum of the terms with non-zero weight, and its parts per episode.
+
+    Attributes:
+        names: active terms, R of them.
+        weights: (R,) weight per second times the control step.
+        episode_sums: (R, N) weighted rewards since each reset.
+    """
+
+    def __init__(self, env: LeggedRobot, scales: dict[str, float]) -> None:
+        """Resolve every name in `scales`, also those at weight zero; an unknown one is a `UserError`."""
+        functions = {name: _resolve(env, name) for name in scales}
+        self.names = [name for name, scale in scales.items() if scale != 0.0]
+        self._functions = [functions[name] for name in self.names]
+        self.weights = torch.tensor([scales[n] * env.dt for n in self.names], device=env.device)
+        self.episode_sums = torch.zeros(len(self.names), env.num_envs, device=env.device)
+        self._terms = torch.zeros_like(self.episode_sums)
+        self._clip = env.cfg.rewards.only_positive_rewards
+        # A fall must stay visible under clipping, as in legged_gym.
+        self._after_clip = [i for i, n in enumerate(self.names) if n == "termination"]
+
+    def compute(self, faults: torch.Tensor) -> torch.Tensor:
+        """Rewards (N,) of this step; environments in `faults` (N,) bool get zero."""
+        terms = self._terms
+        for row, function in zip(terms, self._functions):
+            row.copy_(function())
+        terms.mul_(self.weights[:, None])
+        if bool(faults.any()):
+            terms[:, faults] = 0.0
+        self.episode_sums.add_(terms)
+        total = terms.sum(0)
+        if not self._clip:
+            return total
+        late = terms[self._after_clip].sum(0)
+        return (total - late).clamp(min=0.0) + late
+
+
+def _resolve(env: LeggedRobot, name: str) -> Callable[[], torch.Tensor]:
+    method = getattr(env, f"_reward_{name}", None)
+    if method is not None:
+        return method
+    if name not in TERMS:
+        raise UserError(f"unknown reward '{name}' in rewards.scales{did_you_mean(name, TERMS)}; known: {', '.join(TERMS)}")
+    return lambda: TERMS[name](env)

@@ -1,0 +1,76 @@
+"""Everything an environment remembers, as one dictionary, so that a resumed training continues where it stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from legged_gym_ext.envs.base import events
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+
+BUFFERS = (
+    "commands", "standing", "episode_length_buf", "actions", "last_actions", "last_last_actions", "last_dof_vel",
+    "push_velocity", "feet_air_time", "last_foot_contact", "last_foot_pos", "_critic_frames",
+    "obs_buf", "privileged_obs_buf", "critic_obs_buf",
+)  # fmt: skip
+
+
+def take_snapshot(env: LeggedRobot) -> dict[str, Any]:
+    """Copies of all state: buffers, physics and its parameters, curriculum, random generator."""
+    snapshot: dict[str, Any] = {
+        "num_envs": env.num_envs,
+        "buffers": {name: getattr(env, name).clone() for name in BUFFERS},
+        "params": {name: value.clone() for name, value in env.params.items()},
+        "episode_sums": dict(zip(env.rewards.names, env.rewards.episode_sums.clone())),
+        "command_ranges": env.command_sampler.ranges.clone(),
+        "terrain_levels": env.terrain.levels.clone(),
+        "terrain_types": env.terrain.types.clone(),
+        "rng": env.rng.get_state(),
+        "common_step_counter": env.common_step_counter,
+        "nan_resets": env.nan_resets,
+        "sim": env.sim.state_dict(),
+    }
+    if env.obs_history is not None:
+        snapshot["obs_history"] = env.obs_history.clone()
+    return snapshot
+
+
+def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any]) -> str | None:
+    """Put `env` into a state taken by `take_snapshot`.
+
+    Returns:
+        None when everything was restored; otherwise what was not: with another number of environments (or another
+        physics model) only the curriculum and the counters carry over.
+    """
+    env.command_sampler.ranges.copy_(snapshot["command_ranges"])
+    env.common_step_counter, env.nan_resets = snapshot["common_step_counter"], snapshot["nan_resets"]
+    own = take_snapshot(env)
+    if _shapes(own) != _shapes(snapshot):
+        return "robots start new episodes: the checkpoint was written with another number of environments or another model"
+    for name, value in snapshot["buffers"].items():
+        if name in ("obs_buf", "privileged_obs_buf", "critic_obs_buf"):
+            setattr(env, name, value.to(env.device))
+        else:
+            getattr(env, name).copy_(value)
+    for name, value in snapshot["params"].items():
+        env.params[name].copy_(value)
+    for row, name in enumerate(env.rewards.names):
+        env.rewards.episode_sums[row].copy_(snapshot["episode_sums"].get(name, torch.zeros(1)))
+    if env.obs_history is not None:
+        env.obs_history.copy_(snapshot["obs_history"])
+    env.terrain.levels.copy_(snapshot["terrain_levels"])
+    env.terrain.types.copy_(snapshot["terrain_types"])
+    events.apply_parameters(env)
+    env.sim.load_state_dict(snapshot["sim"])
+    env.rng.set_state(snapshot["rng"].cpu())
+    return None
+
+
+def _shapes(snapshot: dict[str, Any]) -> dict[str, Any]:
+    groups = ("buffers", "params", "sim")
+    shapes = {f"{g}.{n}": tuple(v.shape) for g in groups for n, v in snapshot[g].items() if isinstance(v, torch.Tensor)}
+    shapes["history"] = tuple(snapshot["obs_history"].shape) if "obs_history" in snapshot else ()
+    return shapes

@@ -1,0 +1,28 @@
+"""When an episode ends: falls, faults of the physics, and time-outs, told apart."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+
+
+def check_terminations(env: LeggedRobot) -> None:
+    """Fill `fall_buf`, `fault_buf`, `time_out_buf` and their union `reset_buf`, each (N,) bool.
+
+    A fall is a contact of the base or a tilt beyond `termination.max_tilt`. A time-out is the end of an episode that
+    did not fall in the same step; learners bootstrap there.
+    """
+    cfg = env.cfg.termination
+    torch.logical_or(env.fault_buf, env.sim.faults(), out=env.fault_buf)
+    force = env.sim.contact_forces[:, env.termination_contacts].square().sum(-1).amax(-1)
+    tilted = env.projected_gravity[:, 2] > -math.cos(cfg.max_tilt)
+    torch.logical_or(force > cfg.contact_force**2, tilted, out=env.fall_buf)
+    env.fall_buf &= ~env.fault_buf
+    stopped = env.fall_buf | env.fault_buf
+    torch.logical_and(env.episode_length_buf >= env.max_episode_length, ~stopped, out=env.time_out_buf)
+    torch.logical_or(stopped, env.time_out_buf, out=env.reset_buf)

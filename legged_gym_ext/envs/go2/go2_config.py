@@ -1,0 +1,72 @@
+"""Unitree Go2 on flat ground: robot, rewards and PPO settings of the tasks `go2` and `go2_blind`.
+
+Robot figures: resources/robots/go2/SOURCE.md.
+"""
+
+from __future__ import annotations
+
+from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+
+
+class Go2Cfg(LeggedRobotCfg):
+    """Walk in any direction as commanded, with full domain randomisation."""
+
+    class init_state:
+        pos = [0.0, 0.0, 0.34]  # [m]
+        default_joint_angles = {  # [rad], joint order of the whole package: FL FR RL RR, each hip thigh calf
+            "FL_hip_joint": 0.1,
+            "FL_thigh_joint": 0.8,
+            "FL_calf_joint": -1.5,
+            "FR_hip_joint": -0.1,
+            "FR_thigh_joint": 0.8,
+            "FR_calf_joint": -1.5,
+            "RL_hip_joint": 0.1,
+            "RL_thigh_joint": 1.0,
+            "RL_calf_joint": -1.5,
+            "RR_hip_joint": -0.1,
+            "RR_thigh_joint": 1.0,
+            "RR_calf_joint": -1.5,
+        }
+
+    class asset:
+        file = "{ROOT}/resources/robots/go2/go2.xml"
+        name = "go2"
+        torque_limits = {"hip": 23.7, "thigh": 23.7, "calf": 45.43}  # [N m]
+        velocity_limits = {"hip": 30.1, "thigh": 30.1, "calf": 15.70}  # [rad/s]
+
+    class rewards:
+        class scales:
+            tracking_lin_vel = 1.0
+            tracking_ang_vel = 0.5
+            lin_vel_z = -2.0
+            ang_vel_xy = -0.05
+            orientation = -1.0
+            base_height = -10.0
+            dof_acc = -2.5e-7
+            dof_power = -2e-4
+            torques = -1e-5
+            action_rate = -0.01
+            action_smoothness = -0.002
+            dof_pos_limits = -2.0
+            collision = -1.0
+            feet_air_time = 1.0
+            foot_clearance = -0.5
+            stand_still = -0.1
+            hip_pos = -0.5
+
+
+class Go2CfgPPO(LeggedRobotCfgPPO):
+    """PPO of rsl-rl-lib with an asymmetric critic."""
+
+    class runner:
+        experiment_name = "go2"
+
+
+class Go2BlindCfgPPO(Go2CfgPPO):
+    """No privileged information anywhere: the lower baseline."""
+
+    class obs_groups:
+        critic = ["policy"]
+
+    class runner:
+        experiment_name = "go2_blind"

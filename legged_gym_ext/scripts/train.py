@@ -1,0 +1,57 @@
+"""Train a task: `train.py --task=go2 --headless`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+
+from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser, parse  # noqa: E402
+from legged_gym_ext.utils.errors import run_main  # noqa: E402
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train and return the exit code."""
+    parser = make_parser("Train a task and write checkpoints to logs/<experiment>/<date>_<run>.")
+    add_training_flags(parser)
+    args = parse(parser, argv)
+
+    from legged_gym_ext.envs import task_registry
+
+    env_cfg, train_cfg = task_registry.get_cfgs(args.task)
+    apply_args_to_cfgs(args, env_cfg, train_cfg)
+    train(args.task, env_cfg, train_cfg)
+    return 0
+
+
+def train(task: str, env_cfg: object, train_cfg: object) -> None:
+    """Build environment and runner and learn; an interrupted training saves a last checkpoint."""
+    import torch
+
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.cpus import usable_cpus
+    from legged_gym_ext.utils.task_registry import set_seed
+
+    torch.set_num_threads(usable_cpus())
+    set_seed(train_cfg.seed)
+    env, _ = task_registry.make_env(task, env_cfg)
+    runner, _ = task_registry.make_alg_runner(env, task, train_cfg)
+    run_dir = Path(runner.logger.log_dir)
+    iterations = train_cfg.runner.max_iterations
+    print(f"training {task}: {env.num_envs} environments on {env.sim.description}, learning on {runner.device}, {iterations} iterations")
+    print(f"run folder: {run_dir}")
+    try:
+        runner.learn(iterations, init_at_random_ep_len=not train_cfg.runner.resume)
+    except KeyboardInterrupt:
+        path = run_dir / f"model_{runner.current_learning_iteration}.pt"
+        runner.save(str(path))
+        print(f"\ninterrupted; saved {path}")
+        raise
+    if env.nan_resets:
+        print(f"{env.nan_resets} environments were reset because their physics became non-finite")
+    print(f"done. Next: python legged_gym_ext/scripts/evaluate.py --task={task}   or   play.py --task={task}")
+
+
+if __name__ == "__main__":
+    run_main(main)

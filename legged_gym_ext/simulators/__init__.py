@@ -1,0 +1,28 @@
+"""Engines behind one protocol (`base.Simulator`); each is imported only when it is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from legged_gym_ext.simulators.base import Simulator
+
+ENGINES = {"mujoco": ("legged_gym_ext.simulators.mujoco_cpu", "MujocoSimulator", 'pip install -e ".[mujoco]"')}
+"""Engine name -> module, class, what installs it."""
+
+
+def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
+    """The engine named in `cfg.sim.engine`; unknown or not installed is a `UserError`."""
+    import importlib
+
+    name = cfg.sim.engine
+    if name not in ENGINES:
+        raise UserError(f"unknown simulator '{name}'{did_you_mean(name, ENGINES)}; known: {', '.join(ENGINES)}")
+    module, class_name, install = ENGINES[name]
+    try:
+        engine = getattr(importlib.import_module(module), class_name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"simulator '{name}' needs the package '{error.name}': {install}") from error
+    return engine(cfg, terrain, num_envs)

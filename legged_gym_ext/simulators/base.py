@@ -1,0 +1,100 @@
+"""What an engine must offer to `LeggedRobot`.
+
+All tensors are float32 on `device`, world frame x forward, y left, z up, quaternions w x y z, joints in the order of
+`joint_names`. State tensors are live: they change in place (or are replaced) at `step` and `reset`, so read them
+through the attribute and clone what must survive a step. N environments, J joints, F feet, K named bodies.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass
+class RobotState:
+    """Start state of M robots: position (M, 3) m, quaternion (M, 4), velocities and joints (M, J)."""
+
+    root_pos: torch.Tensor
+    root_quat: torch.Tensor
+    root_lin_vel: torch.Tensor  # world, m/s
+    root_ang_vel: torch.Tensor  # base, rad/s
+    dof_pos: torch.Tensor  # rad
+    dof_vel: torch.Tensor  # rad/s
+
+
+PARAMETERS: dict[str, str] = {
+    "friction": "sliding friction coefficient of the robot's geoms, (N,)",
+    "added_mass": "kg added to the base, (N,)",
+    "com_shift": "m the base's centre of mass is moved in the base frame, (N, 3)",
+    "kp": "N m / rad of each motor's position loop, (N, J)",
+    "kd": "N m s / rad of each motor's position loop, (N, J)",
+    "armature_scale": "factor on the reflected rotor inertia of all joints, (N,)",
+    "joint_friction_scale": "factor on the Coulomb friction of all joints, (N,)",
+    "joint_damping": "N m s / rad viscous friction of all joints, (N,)",
+    "joint_stiffness": "N m / rad passive spring towards the default pose, (N,)",
+    "delay": "s between a target and the motor acting on it, (N,), whole physics steps",
+}
+"""Physics that can differ between environments: name -> meaning and shape."""
+
+
+class Simulator(ABC):
+    """N copies of one robot on one terrain."""
+
+    description: str  # for people, e.g. "MuJoCo 3.14.0, 2 CPU threads"
+    device: torch.device
+    num_envs: int
+    dt: float  # s, physics step
+
+    joint_names: list[str]
+    contact_names: list[str]  # the K bodies (and feet) whose contact forces are reported
+    dof_pos_limits: torch.Tensor  # (J, 2) rad
+    torque_limits: torch.Tensor  # (J,) N m
+    default_dof_pos: torch.Tensor  # (J,) rad
+    foot_radius: float  # m, mean
+    standing_height: float  # m from ground to base origin in the default pose, mean over the feet
+
+    root_pos: torch.Tensor  # (N, 3) m
+    root_quat: torch.Tensor  # (N, 4)
+    root_lin_vel: torch.Tensor  # (N, 3) m/s, world
+    root_ang_vel: torch.Tensor  # (N, 3) rad/s, base
+    dof_pos: torch.Tensor  # (N, J) rad
+    dof_vel: torch.Tensor  # (N, J) rad/s
+    torques: torch.Tensor  # (N, J) N m
+    foot_pos: torch.Tensor  # (N, F, 3) m, centre of each foot; may be one physics step old
+    contact_forces: torch.Tensor  # (N, K, 3) N, world; may be one physics step old
+
+    @abstractmethod
+    def step(self, targets: torch.Tensor, num_steps: int) -> None:
+        """Advance all environments by `num_steps` physics steps with joint targets (N, J) in rad."""
+
+    @abstractmethod
+    def reset(self, env_ids: torch.Tensor, state: RobotState) -> None:
+        """Put environments `env_ids` (M,) into `state` at time zero, motors holding the default pose."""
+
+    @abstractmethod
+    def set_root_lin_vel(self, velocity: torch.Tensor) -> None:
+        """Replace the base velocities of all robots, (N, 3) m/s in the world frame (a push)."""
+
+    @abstractmethod
+    def set_parameter(self, name: str, values: torch.Tensor, env_ids: torch.Tensor | None = None) -> None:
+        """Set one of `PARAMETERS` for `env_ids` (all by default); mass-like ones need `commit` afterwards."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Recompute what follows from masses, inertias and armatures. Expensive: once, at start-up."""
+
+    @abstractmethod
+    def faults(self) -> torch.Tensor:
+        """(N,) bool: environments whose physics became non-finite since the last `step`; reset them."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to continue bit-identically, without the parameters."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict()` of an engine of the same model and size."""

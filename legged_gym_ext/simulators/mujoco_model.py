@@ -1,0 +1,237 @@
+"""Builds the MuJoCo model of a task: robot file + ground + motors + contact sensors.
+
+Shared by every engine that steps MuJoCo models. The robot file holds the robot only; whatever actuators, sensors,
+keyframes and world geoms it brings are dropped, so that a user's own MJCF behaves like ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.utils.names import match_joint
+
+SOLVERS = {
+    "newton": mujoco.mjtSolver.mjSOL_NEWTON,
+    "cg": mujoco.mjtSolver.mjSOL_CG,
+    "pgs": mujoco.mjtSolver.mjSOL_PGS,
+}
+CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
+INTEGRATORS = {
+    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+    "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
+    "euler": mujoco.mjtIntegrator.mjINT_EULER,
+}
+FOOT_SITE, CONTACT_SENSOR = "foot_site_", "contact_"
+
+
+@dataclass
+class ModelInfo:
+    """Names and indices of the parts of a compiled model that the environment speaks of."""
+
+    model: mujoco.MjModel
+    joint_names: list[str]  # in the order of the configuration, which is the order of the actuators
+    qpos_ids: np.ndarray  # (J,) of these joints
+    dof_ids: np.ndarray  # (J,)
+    base_id: int
+    robot_geoms: np.ndarray  # ids of the geoms that collide
+    foot_sites: np.ndarray  # (F,)
+    foot_radius: float  # m
+    contact_names: list[str]  # K named bodies, then F feet
+    contact_mix: np.ndarray  # (K + F, sensors): force per name from the raw sensors
+    torque_limits: np.ndarray  # (J,) N m
+    velocity_limits: np.ndarray  # (J,) rad/s
+    default_pos: np.ndarray  # (J,) rad
+
+
+def load_robot(file: str) -> mujoco.MjSpec:
+    """Read the robot's MJCF ("{ROOT}" is the repository) and drop everything that is not robot."""
+    path = Path(file.replace("{ROOT}", str(ROOT_DIR))).expanduser()
+    if not path.is_file():
+        raise UserError(f"robot model not found: {path}; set --env.asset.file to an MJCF file")
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+    except ValueError as error:
+        raise UserError(f"robot model {path} cannot be read by MuJoCo: {' '.join(str(error).split())}") from error
+    for group in (spec.actuators, spec.sensors, spec.keys, spec.worldbody.geoms):
+        for element in list(group):
+            spec.delete(element)
+    return spec
+
+
+def build_model(cfg: Any, terrain: Any, *, visual: bool = False) -> ModelInfo:
+    """Compile robot and ground for `cfg` (a `LeggedRobotCfg`).
+
+    Args:
+        cfg: sections asset, control, init_state, domain_rand and sim are read.
+        terrain: adds its geoms (`Terrain.build`).
+        visual: keep the geoms that only look like something; physics is faster without them.
+    """
+    spec = load_robot(cfg.asset.file)
+    _set_options(spec, cfg.sim)
+    joints = _find_joints(spec, cfg)
+    feet = _find_feet(spec, cfg.asset.foot_name)
+    _set_collisions(spec, cfg.asset.self_collisions, visual)
+    terrain.build(spec, friction=1.0)
+    _add_motors(spec, joints, cfg)
+    for index, geom in enumerate(feet):
+        geom.parent.add_site(name=f"{FOOT_SITE}{index}", pos=geom.pos)
+    names, mix = _add_contact_sensors(spec, feet, cfg.asset)
+    try:
+        model = spec.compile()
+    except ValueError as error:
+        raise UserError(f"robot model {cfg.asset.file} does not compile: {' '.join(str(error).split())}") from error
+    return _index(model, spec, joints, feet, names, mix, cfg)
+
+
+def _set_options(spec: mujoco.MjSpec, sim: Any) -> None:
+    options, mj = spec.option, sim.mujoco
+    for value, known, field in ((mj.solver, SOLVERS, "solver"), (mj.cone, CONES, "cone"), (mj.integrator, INTEGRATORS, "integrator")):
+        if value not in known:
+            raise UserError(f"unknown sim.mujoco.{field} '{value}'{did_you_mean(value, known)}; known: {', '.join(known)}")
+    options.timestep = sim.dt
+    options.solver, options.cone = SOLVERS[mj.solver], CONES[mj.cone]
+    options.integrator = INTEGRATORS[mj.integrator]
+    options.iterations, options.ls_iterations = mj.iterations, mj.ls_iterations
+    options.impratio = mj.impratio
+    if not mj.islands:
+        options.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
+    # The bounding-volume display option costs time in every step since MuJoCo 3.11 and shows nothing headless.
+    spec.visual.global_.bvactive = 0
+
+
+def _find_joints(spec: mujoco.MjSpec, cfg: Any) -> list[Any]:
+    """Joints in the order of the configuration; their names must be exactly the robot's hinges."""
+    free = [j for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]
+    if len(free) != 1:
+        raise UserError(f"robot model {cfg.asset.file}: expected one free joint for the base, found {len(free)}")
+    hinges = {j.name: j for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_HINGE}
+    wanted = list(cfg.init_state.default_joint_angles)
+    missing, extra = [n for n in wanted if n not in hinges], [n for n in hinges if n not in wanted]
+    if missing or extra:
+        raise UserError(
+            f"robot model {cfg.asset.file}: joints differ from init_state.default_joint_angles; "
+            f"not in the model: {missing or 'none'}; not in the configuration: {extra or 'none'}"
+        )
+    if cfg.env.num_actions != len(wanted):
+        raise UserError(f"env.num_actions is {cfg.env.num_actions}, but there are {len(wanted)} joints")
+    return [hinges[n] for n in wanted]
+
+
+def _find_feet(spec: mujoco.MjSpec, foot_name: str) -> list[Any]:
+    """Colliding geoms that carry `foot_name`, or that sit in bodies that do."""
+    solid = [g for g in spec.geoms if g.contype or g.conaffinity]
+    feet = [g for g in solid if foot_name in g.name] or [g for g in solid if foot_name in g.parent.name]
+    if not feet:
+        names = [g.name for g in solid if g.name]
+        raise UserError(f"asset.foot_name '{foot_name}' names no colliding geom; colliding geoms are {names}")
+    return feet
+
+
+def _set_collisions(spec: mujoco.MjSpec, self_collisions: bool, visual: bool) -> None:
+    """Robot geoms touch the ground (contype 1), and each other only on request."""
+    for geom in list(spec.geoms):
+        if geom.contype or geom.conaffinity:
+            geom.contype, geom.conaffinity = (2, 3) if self_collisions else (0, 1)
+            geom.priority = 1  # so that the robot's friction, which is randomised, is the one that counts
+        elif not visual:
+            spec.delete(geom)
+
+
+def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:
+    """One position motor per joint; limits, torque-speed line and delay are evaluated in every physics step.
+
+    MuJoCo's `dcmotor` with a position controller clips the PD torque to the line
+    `tau_max (+-1 - v / v_max)`: with K = 1 and R = v_max / tau_max, the voltage limit v_max gives exactly that. The joint's
+    own force range then cuts what the line allows above tau_max while braking.
+    """
+    control = cfg.control
+    if control.control_type != "P":
+        raise UserError(f"control.control_type is '{control.control_type}'; this engine knows 'P' (position targets)")
+    for joint in joints:
+        kp, kd = match_joint(control.stiffness, joint.name, "control.stiffness"), match_joint(control.damping, joint.name, "control.damping")
+        tau = match_joint(cfg.asset.torque_limits, joint.name, "asset.torque_limits")
+        speed = match_joint(cfg.asset.velocity_limits, joint.name, "asset.velocity_limits")
+        joint.actfrcrange, joint.actfrclimited = [-tau, tau], mujoco.mjtLimited.mjLIMITED_TRUE
+        joint.springref = cfg.init_state.default_joint_angles[joint.name]
+        motor = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        if control.motor == "dc":
+            motor.set_to_dcmotor(
+                motorconst=[1.0, 1.0],
+                resistance=speed / tau,
+                controller=[kp, 0.0, kd, 0.0, 0.0, speed],
+                ctrlspec=int(mujoco.mjtCtrlInput.mjINPUT_POS),
+            )
+        elif control.motor == "ideal":
+            motor.set_to_position(kp=kp, kv=kd)
+            motor.forcerange, motor.forcelimited = [-tau, tau], mujoco.mjtLimited.mjLIMITED_TRUE
+        else:
+            raise UserError(f"unknown control.motor '{control.motor}'; known: dc, ideal")
+        if cfg.domain_rand.randomize_delay:
+            # One sample more than the longest delay, so that the oldest target is still there.
+            motor.nsample = int(np.ceil(max(cfg.domain_rand.delay_range) / cfg.sim.dt - 1e-9)) + 1
+            motor.delay = cfg.sim.dt  # replaced per environment
+
+
+def _add_contact_sensors(spec: mujoco.MjSpec, feet: list[Any], asset: Any) -> tuple[list[str], np.ndarray]:
+    """Net contact force of each named body and each foot; a foot's force is taken out of the body it belongs to."""
+    wanted = list(asset.terminate_after_contacts_on) + list(asset.penalize_contacts_on)
+    robot = [b for b in spec.bodies if b.name != "world"]
+    for part in wanted:
+        if not any(part in b.name for b in robot):
+            raise UserError(f"asset: no body is named like '{part}'; bodies are {[b.name for b in robot]}")
+    bodies = [b.name for b in robot if any(part in b.name for part in wanted)]
+    foot_names = [g.name or f"foot_{i}" for i, g in enumerate(feet)]
+    for index, name in enumerate(bodies):
+        _contact_sensor(spec, index, mujoco.mjtObj.mjOBJ_BODY, name)
+    for index, geom in enumerate(feet):
+        geom.name = foot_names[index]
+        _contact_sensor(spec, len(bodies) + index, mujoco.mjtObj.mjOBJ_GEOM, geom.name)
+    mix = np.eye(len(bodies) + len(feet), dtype=np.float32)
+    for index, geom in enumerate(feet):
+        if geom.parent.name in bodies:
+            mix[bodies.index(geom.parent.name), len(bodies) + index] = -1.0
+    return bodies + foot_names, mix
+
+
+def _contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> None:
+    """Sum of the contact forces on one body or geom, three numbers in world axes."""
+    data, reduce = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3  # 3: net force
+    spec.add_sensor(
+        name=f"{CONTACT_SENSOR}{index}",
+        type=mujoco.mjtSensor.mjSENS_CONTACT,
+        objtype=kind,
+        objname=name,
+        intprm=[data, reduce, 1],
+    )
+
+
+def _index(model: Any, spec: Any, joints: list[Any], feet: list[Any], names: list[str], mix: np.ndarray, cfg: Any) -> ModelInfo:
+    joint_names = [j.name for j in joints]
+    ids = [model.joint(n).id for n in joint_names]
+    robot = model.geom_bodyid > 0
+    solid = (model.geom_contype > 0) | (model.geom_conaffinity > 0)
+    asset = cfg.asset
+    if not any(asset.base_name == model.body(i).name for i in range(model.nbody)):
+        raise UserError(f"asset.base_name '{asset.base_name}' is no body of {asset.file}")
+    return ModelInfo(
+        model=model,
+        joint_names=joint_names,
+        qpos_ids=model.jnt_qposadr[ids].copy(),
+        dof_ids=model.jnt_dofadr[ids].copy(),
+        base_id=model.body(asset.base_name).id,
+        robot_geoms=np.flatnonzero(robot & solid),
+        foot_sites=np.array([model.site(f"{FOOT_SITE}{i}").id for i in range(len(feet))]),
+        foot_radius=float(np.mean([g.size[0] for g in feet])),
+        contact_names=names,
+        contact_mix=mix,
+        torque_limits=np.array([match_joint(asset.torque_limits, n, "asset.torque_limits") for n in joint_names]),
+        velocity_limits=np.array([match_joint(asset.velocity_limits, n, "asset.velocity_limits") for n in joint_names]),
+        default_pos=np.array([cfg.init_state.default_joint_angles[n] for n in joint_names]),
+    )

@@ -1,0 +1,98 @@
+"""The interface between ground and environment, and the flat ground.
+
+An environment asks a terrain for heights and normals at arbitrary points and for where its robots start; an engine
+asks it for geometry. Curricula move robots between levels through `update_levels`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+
+from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+
+class Terrain(ABC):
+    """Ground shared by all environments, in world axes, z up, in metres."""
+
+    origins: torch.Tensor
+    """(N, 3) where each robot starts."""
+
+    levels: torch.Tensor
+    """(N,) int64 difficulty level of each robot's tile."""
+
+    types: torch.Tensor
+    """(N,) int64 column (kind of ground) of each robot's tile."""
+
+    is_flat: bool = False
+    """Whether all heights are zero, so that callers may skip a query."""
+
+    @abstractmethod
+    def heights(self, points: torch.Tensor) -> torch.Tensor:
+        """Ground height (...,) in m under points (..., 2)."""
+
+    @abstractmethod
+    def normals(self, points: torch.Tensor) -> torch.Tensor:
+        """Unit ground normals (..., 3) under points (..., 2)."""
+
+    @abstractmethod
+    def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
+        """Promote or demote robots that are being reset and move their origins.
+
+        Args:
+            env_ids: (M,) robots being reset.
+            distance: (M,) m walked from their origin.
+            commanded: (M,) m they were commanded to walk.
+        """
+
+    def build(self, spec: Any, friction: float) -> None:
+        """Add the ground to a MuJoCo `MjSpec`: geoms with contype 1 and conaffinity 0 in the world body."""
+        raise NotImplementedError(f"{type(self).__name__} has no MuJoCo geometry")
+
+
+class PlaneTerrain(Terrain):
+    """Infinite flat ground at height zero, one level."""
+
+    is_flat = True
+
+    def __init__(self, num_envs: int, device: torch.device) -> None:
+        """All `num_envs` robots start at the world origin: environments never touch one another."""
+        self.origins = torch.zeros(num_envs, 3, device=device)
+        self.levels = torch.zeros(num_envs, dtype=torch.long, device=device)
+        self.types = torch.zeros(num_envs, dtype=torch.long, device=device)
+        self._up = torch.tensor([0.0, 0.0, 1.0], device=device)
+
+    def heights(self, points: torch.Tensor) -> torch.Tensor:
+        """Zeros (...,)."""
+        return points.new_zeros(points.shape[:-1])
+
+    def normals(self, points: torch.Tensor) -> torch.Tensor:
+        """(0, 0, 1) at every point."""
+        return self._up.expand(*points.shape[:-1], 3)
+
+    def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
+        """Nothing to do: there is one level."""
+
+    def build(self, spec: Any, friction: float) -> None:
+        """One infinite plane."""
+        import mujoco
+
+        spec.worldbody.add_geom(
+            name="ground",
+            type=mujoco.mjtGeom.mjGEOM_PLANE,
+            size=[0.0, 0.0, 1.0],
+            contype=1,
+            conaffinity=0,
+            condim=3,
+            friction=[friction, 0.005, 0.0001],
+        )
+
+
+def make_terrain(mesh_type: str, num_envs: int, device: torch.device) -> Terrain:
+    """The terrain named in `terrain.mesh_type`; an unknown name is a `UserError`."""
+    kinds = {"plane": PlaneTerrain}
+    if mesh_type not in kinds:
+        raise UserError(f"unknown terrain.mesh_type '{mesh_type}'{did_you_mean(mesh_type, kinds)}; known: {list(kinds)}")
+    return kinds[mesh_type](num_envs, device)

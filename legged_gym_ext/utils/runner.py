@@ -1,0 +1,152 @@
+"""rsl-rl-lib's `OnPolicyRunner` with compact output, checkpoints that are never half written, and exact resume."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from rsl_rl.runners import OnPolicyRunner
+from rsl_rl.utils.log_writer import LogWriter
+from rsl_rl.utils.logger import Logger
+
+from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
+from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.progress import Progress
+from legged_gym_ext.utils.runs import atomic_write, load_checkpoint
+
+KEY_FIGURES = {
+    "rew_tracking_lin_vel": "lin_vel",
+    "rew_tracking_ang_vel": "yaw",
+    "Metrics/fall_rate": "falls",
+    "Metrics/nan_resets": "nan_resets",
+}
+"""Episode summaries worth a place on the screen and what they are called there."""
+
+
+class NullWriter(LogWriter):
+    """Writes nothing: `--logger none` still saves checkpoints and shows progress."""
+
+    def __init__(self, log_dir: str) -> None:
+        """`log_dir` is where others would write."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """Drop the value."""
+
+
+class CompactLogger(Logger):
+    """Upstream's logger, writing the same scalars, with `Progress` instead of its 80-column block."""
+
+    progress: Progress | None = None
+
+    def log(self, it: int, start_it: int, total_it: int, collect_time: float, learn_time: float, *args: Any, **kwargs: Any) -> None:
+        """Log to the writer, then show the key figures."""
+        if self.writer is None:
+            return
+        figures = self._figures(collect_time, learn_time)
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().log(it, start_it, total_it, collect_time, learn_time, *args, **kwargs)
+        if self.progress is None:
+            self.progress = Progress(Path(self.log_dir or "").name)
+        remaining = (total_it - it - 1) * (collect_time + learn_time)
+        self.progress.update(it + 1, total_it, self.tot_time, remaining, figures)
+
+    def _figures(self, collect_time: float, learn_time: float) -> dict[str, str]:
+        steps = self.cfg["num_steps_per_env"] * self.num_envs * self.gpu_world_size
+        figures = {"steps": f"{(self.tot_timesteps + steps) / 1e6:.2f}M", "steps/s": f"{steps / (collect_time + learn_time):.0f}"}
+        figures["collect/learn"] = f"{collect_time:.2f}/{learn_time:.2f}s"
+        if self.rewbuffer:
+            figures["reward"] = f"{statistics.mean(self.rewbuffer):.2f}"
+            figures["ep_len"] = f"{statistics.mean(self.lenbuffer):.0f}"
+        for key, label in KEY_FIGURES.items():
+            values = [v.flatten() for extras in self.ep_extras if isinstance(v := extras.get(key), torch.Tensor)]
+            if not values:
+                continue
+            value = float(values[-1][-1]) if label == "nan_resets" else float(torch.cat(values).mean())
+            if label != "nan_resets" or value > 0:
+                figures[label] = f"{value:.2f}"
+        return figures
+
+    def stop_logging_writer(self) -> None:
+        """Close the writer and the live view."""
+        super().stop_logging_writer()
+        if self.progress is not None:
+            self.progress.close()
+
+
+class TrainRunner(OnPolicyRunner):
+    """Trains any algorithm that speaks the 5.x runner protocol."""
+
+    def __init__(self, env: Any, train_cfg: dict[str, Any], log_dir: str | None = None, device: str = "cpu", task: str = "") -> None:
+        """Build the algorithm quietly; `describe.py` shows the networks."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(env, train_cfg, log_dir, device)
+        upstream = self.logger
+        self.logger = CompactLogger(
+            log_dir=log_dir,
+            cfg=self.cfg,
+            env_cfg=self.env.cfg,
+            num_envs=self.env.num_envs,
+            is_distributed=self.is_distributed,
+            gpu_world_size=upstream.gpu_world_size,
+            gpu_global_rank=self.gpu_global_rank,
+            device=self.device,
+        )
+        self.logger.git_status_repos = [str(ROOT_DIR / "setup.py")] if (ROOT_DIR / ".git").exists() else []
+        self.task = task
+
+    def learn(self, num_learning_iterations: int, init_at_random_ep_len: bool = False) -> None:
+        """Train; the output stays readable also when it is interrupted."""
+        try:
+            super().learn(num_learning_iterations, init_at_random_ep_len)
+        finally:
+            if self.logger.progress is not None:
+                self.logger.progress.close()
+
+    def save(self, path: str, infos: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint under a temporary name and rename it: networks, optimizer, environment, random state."""
+        saved = self.alg.save()
+        saved["iter"] = self.current_learning_iteration
+        saved["infos"] = {
+            **(infos or {}),
+            "task": self.task,
+            "env": take_snapshot(self.env.env),
+            "torch_rng": torch.get_rng_state(),
+            "total": (self.logger.tot_timesteps, self.logger.tot_time),
+        }
+        atomic_write(Path(path), lambda target: torch.save(saved, target))
+        self.logger.save_model(path, self.current_learning_iteration)
+
+    def load(self, path: str, load_cfg: dict | None = None, strict: bool = True, map_location: str | None = None) -> dict[str, Any]:
+        """Load networks (and by default optimizer and iteration); a checkpoint of another task is a `UserError`."""
+        checkpoint = load_checkpoint(Path(path), map_location or self.device)
+        infos = checkpoint.get("infos") or {}
+        try:
+            loaded_iteration = self.alg.load(checkpoint, load_cfg, strict)
+        except (KeyError, RuntimeError, ValueError) as error:
+            other = infos.get("task", "unknown")
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"checkpoint {path} was written by task '{other}' and does not fit task '{self.task}': {reason}; "
+                "give the same --task, or another --load_run"
+            ) from error
+        if loaded_iteration:
+            # The saved iteration is done: the next one follows it.
+            self.current_learning_iteration = checkpoint["iter"] + 1
+        return infos
+
+    def resume(self, path: str) -> str | None:
+        """Continue a training: `load`, and restore environment, random state and totals.
+
+        Returns:
+            A sentence for the user when the environment could not be restored exactly.
+        """
+        infos = self.load(path)
+        note = restore_snapshot(self.env.env, infos["env"])
+        torch.set_rng_state(infos["torch_rng"].cpu())
+        self.logger.tot_timesteps, self.logger.tot_time = infos["total"]
+        return note

@@ -1,0 +1,148 @@
+"""Tasks by name, with legged_gym's three verbs: `register`, `make_env`, `make_alg_runner`.
+
+Importing this module is cheap: the environment class may be given as "module:Class" and is imported when it is made, so
+that command lines answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.utils.config import BaseConfig, to_dict
+from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.utils.runs import find_checkpoint, find_run, new_run_dir, save_run_configs
+
+LOG_ROOT = ROOT_DIR / "logs"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A registered task: environment class (or "module:Class") and configuration classes."""
+
+    env_class: type | str
+    env_cfg: type[BaseConfig]
+    train_cfg: type[BaseConfig]
+
+
+class TaskRegistry:
+    """Holds the tasks; every configuration it hands out is a fresh copy."""
+
+    def __init__(self) -> None:
+        """No tasks yet."""
+        self._tasks: dict[str, Task] = {}
+
+    def register(self, name: str, env_class: type | str, env_cfg: type[BaseConfig], train_cfg: type[BaseConfig]) -> None:
+        """Add a task. A name that is taken is a `ValueError`: a silent replacement would train the wrong thing."""
+        if name in self._tasks:
+            raise ValueError(f"task '{name}' is registered already")
+        for cfg in (env_cfg, train_cfg):
+            if not (isinstance(cfg, type) and issubclass(cfg, BaseConfig)):
+                raise ValueError(f"task '{name}': configurations are subclasses of BaseConfig (not instances), found {cfg!r}")
+        self._tasks[name] = Task(env_class, env_cfg, train_cfg)
+
+    @property
+    def names(self) -> list[str]:
+        """All task names, sorted."""
+        return sorted(self._tasks)
+
+    def _get(self, name: str | None) -> Task:
+        if name is None:
+            raise UserError(f"no task given; use --task=NAME with one of: {', '.join(self.names)}")
+        if name not in self._tasks:
+            raise UserError(f"unknown task '{name}'{did_you_mean(name, self.names)}; tasks are: {', '.join(self.names)}")
+        return self._tasks[name]
+
+    def get_cfgs(self, name: str | None) -> tuple[Any, Any]:
+        """Fresh environment and training configurations of a task."""
+        task = self._get(name)
+        return task.env_cfg(), task.train_cfg()
+
+    def make_env(self, name: str, env_cfg: Any = None) -> tuple[Any, Any]:
+        """The task's environment, with `env_cfg` or its own configuration; returns environment and configuration."""
+        task = self._get(name)
+        env_cfg = task.env_cfg() if env_cfg is None else env_cfg
+        env_class = task.env_class
+        if isinstance(env_class, str):
+            module, _, attribute = env_class.partition(":")
+            env_class = getattr(importlib.import_module(module), attribute)
+        return env_class(env_cfg), env_cfg
+
+    def make_alg_runner(self, env: Any, name: str, train_cfg: Any = None, log_root: Path | None = LOG_ROOT) -> tuple[Any, Any]:
+        """A runner on `env` that trains as `train_cfg` says; resumes when `runner.resume` is set.
+
+        Args:
+            env: a `LeggedRobot`.
+            name: of the task.
+            train_cfg: its own configuration by default.
+            log_root: runs go to `log_root/<experiment>/<date>_<run>`; None writes nothing.
+
+        Returns:
+            Runner and training configuration; `runner.logger.log_dir` is the run folder.
+        """
+        from legged_gym_ext.utils.runner import TrainRunner
+        from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+
+        train_cfg = self._get(name).train_cfg() if train_cfg is None else train_cfg
+        runner_cfg = train_cfg.runner
+        resume_path = None
+        if runner_cfg.resume:
+            if log_root is None:
+                raise UserError("resuming needs a log_root")
+            run = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
+            resume_path = find_checkpoint(run, runner_cfg.checkpoint)
+        rsl_cfg = to_rsl_cfg(train_cfg)
+        runner = TrainRunner(RslRlVecEnv(env), rsl_cfg, None, runner_cfg.device, task=name)
+        if resume_path is not None:
+            note = runner.resume(str(resume_path))
+            print(f"resumed from {resume_path}" + (f"; {note}" if note else ""))
+        if log_root is not None:
+            # Only now: a run that cannot start leaves no empty folder behind.
+            run_dir = new_run_dir(log_root, runner_cfg.experiment_name, runner_cfg.run_name)
+            save_run_configs(run_dir, env.cfg, train_cfg)
+            runner.logger.log_dir = str(run_dir)
+        return runner, train_cfg
+
+
+def to_rsl_cfg(train_cfg: Any) -> dict[str, Any]:
+    """The flat dictionary that rsl-rl-lib's runner reads: runner fields on top, every other section under its name."""
+    cfg = to_dict(train_cfg)
+    flat = {**cfg.pop("runner"), **cfg}
+    flat["logger"] = _logger_cfg(flat.pop("logger"), flat.pop("wandb_project"))
+    return flat
+
+
+def _logger_cfg(name: str, project: str) -> str | dict[str, str]:
+    """Upstream's logger configuration; a missing package is a `UserError`, before anything was built."""
+    import os
+    from importlib.util import find_spec
+
+    if name == "none":
+        return {"class_name": "legged_gym_ext.utils.runner:NullWriter"}
+    if name not in ("tensorboard", "wandb"):
+        raise UserError(f"unknown logger '{name}'; known: tensorboard, wandb, none")
+    for package in ("tensorboard", name):
+        if find_spec(package) is None:
+            raise UserError(f"logger '{name}' needs the package '{package}': pip install {package}, or --logger=none")
+    if name == "tensorboard":
+        return "tensorboard"
+    os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless the user says so
+    os.environ.setdefault("WANDB_SILENT", "true")
+    return {"class_name": "WandbLogWriter", "project_name": project}
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and torch; environments seed their own generator from `env_cfg.seed`."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+task_registry = TaskRegistry()

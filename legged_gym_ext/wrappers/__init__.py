@@ -1,0 +1,1 @@
+"""Views of the environment for different learning libraries."""

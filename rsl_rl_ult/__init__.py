@@ -1,0 +1,3 @@
+"""Privileged-learning algorithms for legged robots, as a plugin for rsl_rl hosts."""
+
+__version__ = "0.1.0"
