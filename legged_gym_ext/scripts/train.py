@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
@@ -21,11 +22,13 @@ def main(argv: list[str] | None = None) -> int:
 
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
-    train(args.task, env_cfg, train_cfg)
+    from legged_gym_ext.utils.task_registry import log_root
+
+    train(args.task, env_cfg, train_cfg, log_root(args))
     return 0
 
 
-def train(task: str, env_cfg: object, train_cfg: object) -> None:
+def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
     """Build environment and runner and learn; an interrupted training saves a last checkpoint."""
     import torch
 
@@ -36,7 +39,7 @@ def train(task: str, env_cfg: object, train_cfg: object) -> None:
     torch.set_num_threads(usable_cpus())
     set_seed(train_cfg.seed)
     env, _ = task_registry.make_env(task, env_cfg)
-    runner, _ = task_registry.make_alg_runner(env, task, train_cfg)
+    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root)
     run_dir = Path(runner.logger.log_dir)
     iterations = train_cfg.runner.max_iterations
     print(f"training {task}: {env.num_envs} environments on {env.sim.description}, learning on {runner.device}, {iterations} iterations")

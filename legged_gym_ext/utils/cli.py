@@ -36,6 +36,7 @@ def make_parser(description: str) -> Parser:
     add("--run_name", metavar="NAME", help="added to the date in the name of the run folder")
     add("--load_run", metavar="RUN", help="run folder to load; default: the newest")
     add("--checkpoint", type=int, metavar="IT", help="iteration to load; default: the newest")
+    add("--log_root", metavar="DIR", help="where runs are written and looked for; default: logs/ of the repository")
     return parser
 
 

@@ -135,6 +135,11 @@ def _logger_cfg(name: str, project: str) -> str | dict[str, str]:
     return {"class_name": "WandbLogWriter", "project_name": project}
 
 
+def log_root(args: Any) -> Path:
+    """Where runs are kept: `--log_root` (relative to the working directory) or `logs/` of the repository."""
+    return LOG_ROOT if getattr(args, "log_root", None) is None else Path(args.log_root).expanduser().resolve()
+
+
 def set_seed(seed: int) -> None:
     """Seed Python, numpy and torch; environments seed their own generator from `env_cfg.seed`."""
     import numpy as np

@@ -1,0 +1,123 @@
+"""How much of the physics' speed is left when observations, rewards, resets and randomisation are added.
+
+One run measures, alternating: `env.step` of a task, and bare stepping of the very same model and states: the physics
+calls of the preceding `env.step` segment are replayed from the same start states with the same joint targets, so both sides
+simulate the same contacts. Prints the median of the paired ratios.
+
+    python benchmarks/env_step.py --json result.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def main() -> None:
+    """Parse flags, measure, print and optionally write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="go2")
+    parser.add_argument("--num_envs", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=50, help="control steps per segment")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--json", metavar="FILE", nargs="?", const="-", help="write JSON to FILE, or to the output")
+    args = parser.parse_args()
+    result = measure(args.task, args.num_envs, args.steps, args.pairs)
+    text = json.dumps(result, indent=2)
+    if args.json in (None, "-"):
+        print(text)
+    else:
+        Path(args.json).write_text(text + "\n")
+
+
+def measure(task: str, num_envs: int, steps: int, pairs: int) -> dict[str, Any]:
+    """Run `pairs` pairs of segments after a warm-up; speeds in control steps of all environments per second."""
+    import torch
+
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.cpus import usable_cpus
+
+    torch.set_num_threads(usable_cpus())
+    torch.manual_seed(0)
+    env_cfg, _ = task_registry.get_cfgs(task)
+    env_cfg.env.num_envs = num_envs
+    env, _ = task_registry.make_env(task, env_cfg)
+    # Small actions keep most robots on their feet, as a policy in training does.
+    actions = [0.4 * torch.randn(num_envs, env.num_actions) for _ in range(steps)]
+    recorder = Recorder(env)
+    rows = []
+    with torch.inference_mode():
+        env_segment(env, recorder, actions)
+        for _ in range(pairs):
+            full = env_segment(env, recorder, actions)
+            bare = recorder.replay()
+            rows.append((num_envs * steps / full, num_envs * steps / bare))
+    return {
+        "ratio": statistics.median(full / bare for full, bare in rows),
+        "env_steps_per_s": statistics.median(full for full, _ in rows),
+        "bare_steps_per_s": statistics.median(bare for _, bare in rows),
+        "pairs": [{"env_steps_per_s": full, "bare_steps_per_s": bare, "ratio": full / bare} for full, bare in rows],
+        "task": task,
+        "num_envs": num_envs,
+        "steps_per_segment": steps,
+        "decimation": env.cfg.control.decimation,
+        "engine": env.sim.description,
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+class Recorder:
+    """Remembers the joint targets and the first states of a segment, and replays them on a bare batch."""
+
+    def __init__(self, env: Any) -> None:
+        """Listen to the engine of `env`; what it copies costs well under a percent of a step.
+
+        The bare batch has the same model and number of threads, no bound outputs and no per-environment parameters.
+        """
+        from mjbatch import Batch
+
+        self.env, self._engine_step = env, env.sim.step
+        self.targets: list[Any] = []
+        self.bare = Batch(env.sim.model, env.num_envs, num_threads=env.sim.batch.num_threads)
+        self.start: Any = None
+        env.sim.step = self._step
+
+    def _step(self, targets: Any, num_steps: int) -> None:
+        self.targets.append(targets.numpy().astype("float64"))
+        self._engine_step(targets, num_steps)
+
+    def begin(self) -> None:
+        """Start a segment."""
+        self.start, self.targets = self.env.sim.state_dict()["state"].numpy(), []
+
+    def replay(self) -> float:
+        """Seconds that the physics of the last segment takes alone."""
+        decimation = self.env.cfg.control.decimation
+        control = self.bare.bind("ctrl")
+        self.bare.bind("state")[:] = self.start
+        begin = time.perf_counter()
+        for target in self.targets:
+            control[:] = target
+            self.bare.step(nstep=decimation)
+        return time.perf_counter() - begin
+
+
+def env_segment(env: Any, recorder: Recorder, actions: list[Any]) -> float:
+    """Seconds that a segment of `env.step` takes."""
+    recorder.begin()
+    begin = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Packaging of rsl_rl_ult (algorithms; torch and numpy only) and legged_gym_ext (tasks)."""
+
+from setuptools import find_packages, setup
+
+TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensorboard"]
+MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
+VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
+TEST = ["pytest>=7", "ruff", "pyright", "matplotlib"]
+
+setup(
+    name="rsl_rl_ult",
+    version="0.1.0",
+    description="Privileged learning for legged robots: rsl_rl algorithms and Unitree Go2 tasks",
+    license="BSD-3-Clause",
+    packages=find_packages(include=["rsl_rl_ult*", "legged_gym_ext*"]),
+    # Python 3.8 is for owners of Isaac Gym forks, who install the algorithms only.
+    python_requires=">=3.8",
+    install_requires=["torch>=1.10", "numpy"],
+    extras_require={
+        "train": TRAIN,
+        "mujoco": MUJOCO,
+        "video": VIDEO,
+        "wandb": ["wandb"],
+        "test": TEST,
+        "all": TRAIN + MUJOCO + VIDEO + TEST,
+    },
+)
