@@ -53,7 +53,13 @@ def evaluate(task: str, env_cfg: object, train_cfg: object, run_dir: Path) -> di
     vec_env, policies, checkpoint = load_policies(env, task, train_cfg, run_dir)
     print(f"evaluating {checkpoint} with {env.num_envs} robots for {env.cfg.env.episode_length_s:.0f} s each")
     results = {name: evaluate_policy(vec_env, policy) for name, policy in policies.items()}
-    return {"task": task, "checkpoint": str(checkpoint), "num_envs": env.num_envs, "seed": env_cfg.seed, "policies": results}
+    return {
+        "task": task,
+        "checkpoint": str(checkpoint),
+        "num_envs": env.num_envs,
+        "seed": env_cfg.seed,
+        "policies": results,
+    }
 
 
 def _show(results: dict) -> None:

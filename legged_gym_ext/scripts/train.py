@@ -42,7 +42,9 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root)
     run_dir = Path(runner.logger.log_dir)
     iterations = train_cfg.runner.max_iterations
-    print(f"training {task}: {env.num_envs} environments on {env.sim.description}, learning on {runner.device}, {iterations} iterations")
+    print(
+        f"training {task}: {env.num_envs} environments on {env.sim.description}, learning on {runner.device}, {iterations} iterations"
+    )
     print(f"run folder: {run_dir}")
     try:
         runner.learn(iterations, init_at_random_ep_len=not train_cfg.runner.resume)

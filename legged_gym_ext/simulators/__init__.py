@@ -26,3 +26,29 @@ def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
     except ModuleNotFoundError as error:
         raise UserError(f"simulator '{name}' needs the package '{error.name}': {install}") from error
     return engine(cfg, terrain, num_envs)
+
+
+def prepare_view(*, window: bool) -> None:
+    """Check that a window can be opened, or choose how to draw off-screen; call it before an engine is imported.
+
+    Raises:
+        UserError: neither display nor OpenGL library; says what to do.
+    """
+    from legged_gym_ext.simulators import mujoco_gl
+
+    if window:
+        mujoco_gl.check_window()
+    else:
+        mujoco_gl.choose_offscreen()
+
+
+def make_view(env: Any, *, window: bool, **options: Any) -> Any:
+    """A view of the robots of `env`, whichever engine moves them.
+
+    Args:
+        env: a `LeggedRobot`.
+        window: an interactive window (options: `on_key`), or off-screen frames (options: `width`, `height`, `fps`).
+    """
+    from legged_gym_ext.simulators.mujoco_view import VideoView, WindowView
+
+    return WindowView(env, **options) if window else VideoView(env, **options)

@@ -19,7 +19,15 @@ from legged_gym_ext.simulators.mujoco_model import ModelInfo, build_model
 from legged_gym_ext.utils.cpus import usable_cpus
 from legged_gym_ext.utils.errors import UserError
 
-FAULTS = [int(w) for w in (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC, mujoco.mjtWarning.mjWARN_BADCTRL)]
+FAULTS = [
+    int(w)
+    for w in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+        mujoco.mjtWarning.mjWARN_BADCTRL,
+    )
+]
 """Warnings after which MuJoCo has thrown the state away."""
 
 
@@ -29,9 +37,12 @@ class MujocoSimulator(Simulator):
     def __init__(self, cfg: Any, terrain: Any, num_envs: int) -> None:
         """Build the model of `cfg` on `terrain` and `num_envs` states of it."""
         if torch.device(cfg.sim.device).type != "cpu":
-            raise UserError(f"the mujoco engine steps on the CPU, not on '{cfg.sim.device}'; use --sim_device=cpu (--rl_device may be a GPU)")
+            raise UserError(
+                f"the mujoco engine steps on the CPU, not on '{cfg.sim.device}'; use --sim_device=cpu (--rl_device may be a GPU)"
+            )
         self.device = torch.device("cpu")
         self.num_envs, self.dt = num_envs, float(cfg.sim.dt)
+        _keep_quiet()
         self.info: ModelInfo = build_model(cfg, terrain)
         self.model = self.info.model
         threads = cfg.sim.num_threads or usable_cpus()
@@ -53,7 +64,9 @@ class MujocoSimulator(Simulator):
         self.dof_pos_limits = as_tensor(self.model.jnt_range[joints])
         self.torque_limits = as_tensor(info.torque_limits)
         self.default_dof_pos = as_tensor(info.default_pos)
-        self._mix = None if np.array_equal(info.contact_mix, np.eye(len(info.contact_mix))) else as_tensor(info.contact_mix)
+        self._mix = (
+            None if np.array_equal(info.contact_mix, np.eye(len(info.contact_mix))) else as_tensor(info.contact_mix)
+        )
         data = mujoco.MjData(self.model)
         data.qpos[info.qpos_ids] = info.default_pos
         mujoco.mj_forward(self.model, data)
@@ -70,7 +83,11 @@ class MujocoSimulator(Simulator):
         self._qvel = qvel
         self.root_pos, self.root_quat = qpos[:, 0:3], qpos[:, 3:7]
         self.root_lin_vel, self.root_ang_vel = qvel[:, 0:3], qvel[:, 3:6]
-        self._joint_views = (_columns(qpos, self.info.qpos_ids), _columns(qvel, self.info.dof_ids), _columns(torque, self.info.dof_ids))
+        self._joint_views = (
+            _columns(qpos, self.info.qpos_ids),
+            _columns(qvel, self.info.dof_ids),
+            _columns(torque, self.info.dof_ids),
+        )
         self._foot_view = _columns(self._sites, self.info.foot_sites)
         self._refresh()
 
@@ -188,7 +205,9 @@ class MujocoSimulator(Simulator):
     def _set_delay(self, ids: np.ndarray, values: np.ndarray) -> None:
         longest = (int(self.model.actuator_history[:, 0].min()) - 1) * self.dt
         if values.size and (values.min() < 0.0 or values.max() > longest + 1e-9):
-            raise ValueError(f"delays must be in [0, {longest}] s for this model, found [{values.min()}, {values.max()}]")
+            raise ValueError(
+                f"delays must be in [0, {longest}] s for this model, found [{values.min()}, {values.max()}]"
+            )
         self._expand("actuator_delay")[ids] = values[:, None]
 
     def commit(self) -> None:
@@ -213,6 +232,13 @@ class MujocoSimulator(Simulator):
         self._forward(None)
         # The pass above replaced the solver's warm start; bit-identical continuation wants the saved one.
         rows[:] = state["state"].numpy()
+
+
+def _keep_quiet() -> None:
+    """Stop MuJoCo from printing a line and writing MUJOCO_LOG.TXT for every fault: `faults` reports them."""
+    log = mujoco.MjLogConfig.get()
+    log.logto_console = log.logto_file = False
+    log.set()
 
 
 def _columns(tensor: torch.Tensor, index: np.ndarray) -> Any:

@@ -92,9 +92,15 @@ def build_model(cfg: Any, terrain: Any, *, visual: bool = False) -> ModelInfo:
 
 def _set_options(spec: mujoco.MjSpec, sim: Any) -> None:
     options, mj = spec.option, sim.mujoco
-    for value, known, field in ((mj.solver, SOLVERS, "solver"), (mj.cone, CONES, "cone"), (mj.integrator, INTEGRATORS, "integrator")):
+    for value, known, field in (
+        (mj.solver, SOLVERS, "solver"),
+        (mj.cone, CONES, "cone"),
+        (mj.integrator, INTEGRATORS, "integrator"),
+    ):
         if value not in known:
-            raise UserError(f"unknown sim.mujoco.{field} '{value}'{did_you_mean(value, known)}; known: {', '.join(known)}")
+            raise UserError(
+                f"unknown sim.mujoco.{field} '{value}'{did_you_mean(value, known)}; known: {', '.join(known)}"
+            )
     options.timestep = sim.dt
     options.solver, options.cone = SOLVERS[mj.solver], CONES[mj.cone]
     options.integrator = INTEGRATORS[mj.integrator]
@@ -155,7 +161,10 @@ def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:
     if control.control_type != "P":
         raise UserError(f"control.control_type is '{control.control_type}'; this engine knows 'P' (position targets)")
     for joint in joints:
-        kp, kd = match_joint(control.stiffness, joint.name, "control.stiffness"), match_joint(control.damping, joint.name, "control.damping")
+        kp, kd = (
+            match_joint(control.stiffness, joint.name, "control.stiffness"),
+            match_joint(control.damping, joint.name, "control.damping"),
+        )
         tau = match_joint(cfg.asset.torque_limits, joint.name, "asset.torque_limits")
         speed = match_joint(cfg.asset.velocity_limits, joint.name, "asset.velocity_limits")
         joint.actfrcrange, joint.actfrclimited = [-tau, tau], mujoco.mjtLimited.mjLIMITED_TRUE
@@ -212,7 +221,9 @@ def _contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> No
     )
 
 
-def _index(model: Any, spec: Any, joints: list[Any], feet: list[Any], names: list[str], mix: np.ndarray, cfg: Any) -> ModelInfo:
+def _index(
+    model: Any, spec: Any, joints: list[Any], feet: list[Any], names: list[str], mix: np.ndarray, cfg: Any
+) -> ModelInfo:
     joint_names = [j.name for j in joints]
     ids = [model.joint(n).id for n in joint_names]
     robot = model.geom_bodyid > 0

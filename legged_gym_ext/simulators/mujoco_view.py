@@ -6,21 +6,23 @@ protocol; so it does not matter which engine steps the physics, and looking chan
 
 from __future__ import annotations
 
-import sys
+import warnings
 from typing import Any, Callable
 
 import mujoco
 import numpy as np
 
+from legged_gym_ext.simulators.mujoco_gl import NO_DISPLAY
 from legged_gym_ext.simulators.mujoco_model import load_robot
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.math import yaw_of
 
 MAX_ROBOTS = 50  # drawn; more would overflow the scene's list of geoms
-FOLLOW_TIME = 0.3  # s, the camera smooths the robot's motion with this time constant
-JUMP = 1.0  # m, a larger move in one frame is a reset: the camera jumps along
-ARROW_HEIGHT, ARROW_SCALE, ARROW_WIDTH = 0.22, 0.6, 0.012  # m above the base, m per m/s, m
-COMMAND_RGBA, ACTUAL_RGBA = (0.25, 0.72, 0.35, 1.0), (0.16, 0.5, 0.9, 1.0)
-ARROW_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter"}
+FOLLOW_TIME = 0.25  # s, the camera smooths the robot's motion with this time constant
+JUMP = 1.0  # m, a larger move between two frames is a reset: the camera jumps along
+ARROW_HEIGHT, ARROW_SCALE, ARROW_WIDTH = 0.2, 0.5, 0.011  # m above the base, m per m/s, m
+COMMAND_RGBA, ACTUAL_RGBA = (0.20, 0.68, 0.32, 1.0), (0.13, 0.45, 0.90, 1.0)
+NAMED_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter", 335: "enter"}
 """GLFW key codes -> names; other keys are reported as their character."""
 
 
@@ -28,11 +30,11 @@ def build_scene(cfg: Any, terrain: Any) -> mujoco.MjModel:
     """Robot and ground of `cfg` (a `LeggedRobotCfg`) with sky, floor pattern and lights; it is never stepped."""
     spec = load_robot(cfg.asset.file)
     terrain.build(spec, friction=1.0)
-    _dress(spec, cfg.asset.base_name)
+    _dress(spec, cfg.asset.base_name, np.deg2rad(cfg.viewer.azimuth))
     return spec.compile()
 
 
-def _dress(spec: mujoco.MjSpec, base_name: str) -> None:
+def _dress(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
     """Add what only pictures need."""
     horizon = [0.80, 0.86, 0.91]
     spec.add_texture(
@@ -49,9 +51,9 @@ def _dress(spec: mujoco.MjSpec, base_name: str) -> None:
         type=mujoco.mjtTexture.mjTEXTURE_2D,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
         mark=mujoco.mjtMark.mjMARK_EDGE,
-        rgb1=[0.42, 0.48, 0.54],
-        rgb2=[0.37, 0.43, 0.49],
-        markrgb=[0.52, 0.58, 0.64],
+        rgb1=[0.48, 0.54, 0.60],
+        rgb2=[0.43, 0.49, 0.55],
+        markrgb=[0.60, 0.66, 0.72],
         width=512,
         height=512,
     )
@@ -61,13 +63,15 @@ def _dress(spec: mujoco.MjSpec, base_name: str) -> None:
     for geom in spec.worldbody.geoms:
         geom.material = "floor"
         geom.rgba = [1.0, 1.0, 1.0, 1.0]
+    # From behind the camera, to its left: software renderers speckle the ground at the far edge on the light's side.
+    slope_x, slope_y = 0.5 * np.cos(azimuth - 0.7), 0.5 * np.sin(azimuth - 0.7)
     # The light travels with the robot, because a shadow map covers only its surroundings.
     spec.body(base_name).add_light(
         name="sun",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
-        pos=[-0.18, 0.29, 0.9],
-        dir=[0.2, -0.32, -1.0],
+        pos=[-1.5 * slope_x, -1.5 * slope_y, 1.5],
+        dir=[slope_x, slope_y, -1.0],
         diffuse=[0.62, 0.61, 0.58],
         specular=[0.3, 0.3, 0.3],
         castshadow=True,
@@ -76,8 +80,165 @@ def _dress(spec: mujoco.MjSpec, base_name: str) -> None:
     visual.headlight.ambient, visual.headlight.diffuse = [0.34, 0.35, 0.37], [0.28, 0.28, 0.28]
     visual.headlight.specular = [0.05, 0.05, 0.05]
     visual.rgba.haze = [*horizon, 1.0]
-    visual.map.haze, visual.map.shadowclip, visual.map.znear = 0.35, 3.0, 0.02
+    visual.map.haze, visual.map.shadowclip, visual.map.znear = 0.35, 2.0, 0.02
     visual.quality.shadowsize, visual.quality.offsamples = 4096, 4
     visual.global_.fovy = 36.0
     visual.global_.offwidth, visual.global_.offheight = 3840, 2160
     spec.stat.extent = 1.0  # shadows and clipping planes scale with it; computed, an infinite floor would count
+
+
+class _Scene:
+    """The robots of an environment as MuJoCo draws them, with arrows for commanded (green) and actual (blue) velocity."""
+
+    def __init__(self, env: Any) -> None:
+        """Build the scene of `env` (a `LeggedRobot`)."""
+        self.env = env
+        self.model = build_scene(env.cfg, env.terrain)
+        self.data, self._other = mujoco.MjData(self.model), mujoco.MjData(self.model)
+        self._joints = np.array([self.model.joint(name).qposadr[0] for name in env.sim.joint_names])
+        self.base_id = self.model.body(env.cfg.asset.base_name).id
+        self.option = mujoco.MjvOption()
+        self._show_groups(self.option)
+
+    def _show_groups(self, option: mujoco.MjvOption) -> None:
+        """Hide collision shapes (group 3 and up), unless the robot consists of nothing else."""
+        robot = self.model.geom_group[self.model.geom_bodyid > 0]
+        option.geomgroup[:] = [1, 1, 1, int(bool(np.all(robot > 2))), 0, 0]
+
+    def _pose(self, data: mujoco.MjData, robot: int) -> None:
+        """Put `data` into the pose of one robot; nothing is simulated."""
+        sim = self.env.sim
+        data.qpos[0:3] = sim.root_pos[robot].cpu().numpy()
+        data.qpos[3:7] = sim.root_quat[robot].cpu().numpy()
+        data.qpos[self._joints] = sim.dof_pos[robot].cpu().numpy()
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_camlight(self.model, data)
+
+    def _add_rest(self, scene: mujoco.MjvScene) -> None:
+        """Add the other robots and the arrows to a scene that has robot 0."""
+        moving, nothing = int(mujoco.mjtCatBit.mjCAT_DYNAMIC), mujoco.MjvPerturb()
+        for robot in range(1, min(self.env.num_envs, MAX_ROBOTS)):
+            self._pose(self._other, robot)
+            mujoco.mjv_addGeoms(self.model, self._other, self.option, nothing, moving, scene)
+        base = self.env.sim.root_pos[0].cpu().numpy() + [0.0, 0.0, ARROW_HEIGHT]
+        yaw = float(yaw_of(self.env.sim.root_quat[:1]))
+        for velocity, rgba, lift in (
+            (self.env.commands, COMMAND_RGBA, 0.03),
+            (self.env.base_lin_vel, ACTUAL_RGBA, 0.0),
+        ):
+            _add_arrow(scene, base + [0.0, 0.0, lift], yaw, velocity[0, :2].cpu().numpy(), rgba)
+
+
+def _add_arrow(
+    scene: mujoco.MjvScene, start: np.ndarray, yaw: float, velocity: np.ndarray, rgba: tuple[float, ...]
+) -> None:
+    """Arrow for a horizontal velocity (2,) m/s given in the base frame; none when it is too small to see."""
+    if float(np.linalg.norm(velocity)) < 0.05 or scene.ngeom >= scene.maxgeom:
+        return
+    turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+    end = start + np.append(ARROW_SCALE * turn @ velocity, 0.0)
+    geom, kind = scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_ARROW
+    mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.eye(3).flatten(), np.array(rgba, dtype=np.float32))
+    mujoco.mjv_connector(geom, kind, ARROW_WIDTH, start, end)
+    scene.ngeom += 1
+
+
+class VideoView(_Scene):
+    """Draws frames off-screen with a camera that follows robot 0."""
+
+    def __init__(self, env: Any, width: int = 1280, height: int = 720, fps: float = 25.0) -> None:
+        """`fps` is how often `render` will be called per simulated second; it sets how fast the camera follows."""
+        super().__init__(env)
+        self._renderer = mujoco.Renderer(self.model, height, width)
+        viewer = env.cfg.viewer
+        self._camera = mujoco.MjvCamera()
+        self._camera.distance, self._camera.azimuth, self._camera.elevation = (
+            viewer.distance,
+            viewer.azimuth,
+            viewer.elevation,
+        )
+        self._camera.lookat[:] = self._target()
+        self._pull = 1.0 - float(np.exp(-1.0 / (fps * FOLLOW_TIME)))
+
+    def _target(self) -> np.ndarray:
+        # A hand's breadth below the base, so that robot and arrows are in the middle of the picture.
+        return self.env.sim.root_pos[0].cpu().numpy().astype(float) - [0.0, 0.0, 0.04]
+
+    def render(self) -> np.ndarray:
+        """The environment as it is now, (height, width, 3) uint8 RGB."""
+        self._pose(self.data, 0)
+        way = self._target() - self._camera.lookat
+        self._camera.lookat[:] += way if np.linalg.norm(way) > JUMP else self._pull * way
+        self._renderer.update_scene(self.data, self._camera, self.option)
+        self._add_rest(self._renderer.scene)
+        return self._renderer.render().copy()
+
+    def close(self) -> None:
+        """Free the graphics context; left to the garbage collector it complains at exit."""
+        self._renderer.close()
+
+
+class WindowView(_Scene):
+    """An interactive window; the mouse turns the camera, which tracks robot 0."""
+
+    def __init__(self, env: Any, on_key: Callable[[str], None]) -> None:
+        """Open the window.
+
+        Args:
+            env: a `LeggedRobot`.
+            on_key: called with "up", "down", "left", "right", "enter" or a character, from the window's thread.
+
+        Raises:
+            UserError: no window can be opened here.
+        """
+        super().__init__(env)
+        _check_glfw()
+        import mujoco.viewer
+
+        try:
+            self._handle = mujoco.viewer.launch_passive(
+                self.model,
+                self.data,
+                key_callback=lambda code: on_key(NAMED_KEYS.get(code, chr(code))),
+                show_left_ui=False,
+                show_right_ui=False,
+            )
+        except RuntimeError as error:  # macOS: windows belong to the main thread, which only mjpython gives away
+            raise UserError(
+                f"the viewer did not start: {error}; on macOS start play.py with `mjpython` instead of `python`"
+            ) from error
+        camera, viewer = self._handle.cam, env.cfg.viewer
+        camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, self.base_id
+        camera.distance, camera.azimuth, camera.elevation = viewer.distance, viewer.azimuth, viewer.elevation
+        self._show_groups(self._handle.opt)
+
+    def is_running(self) -> bool:
+        """Whether the window is still open."""
+        return self._handle.is_running()
+
+    def show(self, rows: list[tuple[str, str]]) -> None:
+        """Show the environment as it is now, with `rows` of label and value in a corner."""
+        with self._handle.lock():
+            self._pose(self.data, 0)
+            self._handle.user_scn.ngeom = 0
+            self._add_rest(self._handle.user_scn)
+        labels, values = ("\n".join(column) for column in zip(*rows))
+        self._handle.set_texts((None, None, labels, values))
+        self._handle.sync()
+
+    def close(self) -> None:
+        """Close the window."""
+        self._handle.close()
+
+
+def _check_glfw() -> None:
+    """Raise where no window can be opened; `launch_passive` would wait forever for its thread."""
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the reason is in the UserError
+        usable = glfw.init()
+        glfw.terminate()
+    if not usable:
+        raise UserError(NO_DISPLAY)

@@ -94,5 +94,7 @@ def make_terrain(mesh_type: str, num_envs: int, device: torch.device) -> Terrain
     """The terrain named in `terrain.mesh_type`; an unknown name is a `UserError`."""
     kinds = {"plane": PlaneTerrain}
     if mesh_type not in kinds:
-        raise UserError(f"unknown terrain.mesh_type '{mesh_type}'{did_you_mean(mesh_type, kinds)}; known: {list(kinds)}")
+        raise UserError(
+            f"unknown terrain.mesh_type '{mesh_type}'{did_you_mean(mesh_type, kinds)}; known: {list(kinds)}"
+        )
     return kinds[mesh_type](num_envs, device)

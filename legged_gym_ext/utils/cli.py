@@ -23,7 +23,9 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser(description: str) -> Parser:
     """A parser with the flags that all programs share."""
-    parser = Parser(description=description, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(
+        description=description, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--task", metavar="NAME", help="task to use, e.g. go2")
     add("--num_envs", type=int, metavar="N", help="number of environments")
@@ -45,7 +47,11 @@ def add_training_flags(parser: Parser) -> None:
     add = parser.add_argument
     add("--max_iterations", type=int, metavar="N", help="iterations to train (with --resume: further iterations)")
     add("--resume", action="store_true", help="continue from a checkpoint (newest, or --load_run and --checkpoint)")
-    add("--logger", choices=("tensorboard", "wandb", "none"), help="where scalars go; wandb stays offline unless WANDB_MODE is set")
+    add(
+        "--logger",
+        choices=("tensorboard", "wandb", "none"),
+        help="where scalars go; wandb stays offline unless WANDB_MODE is set",
+    )
 
 
 def parse(parser: Parser, argv: list[str] | None) -> argparse.Namespace:

@@ -117,7 +117,9 @@ def _parse(present: Any, text: str, flag: str) -> Any:
     if isinstance(present, str):
         return text
     try:
-        return ast.literal_eval({"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.lower(), text))
+        return ast.literal_eval(
+            {"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.lower(), text)
+        )
     except (ValueError, SyntaxError):
         if isinstance(present, (list, tuple)):
             return [_item(item.strip()) for item in text.split(",")]

@@ -30,7 +30,9 @@ def widest_commands(env: Any) -> None:
 
 
 @torch.inference_mode()
-def evaluate_policy(vec_env: Any, policy: Callable[[Any], torch.Tensor], on_step: Callable[[int, int], None] | None = None) -> dict[str, float]:
+def evaluate_policy(
+    vec_env: Any, policy: Callable[[Any], torch.Tensor], on_step: Callable[[int, int], None] | None = None
+) -> dict[str, float]:
     """Mean figures of `policy` over the first episode of every environment.
 
     Args:
@@ -61,7 +63,9 @@ def evaluate_policy(vec_env: Any, policy: Callable[[Any], torch.Tensor], on_step
         linear = (command[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1)
         yaw = (command[:, 2] - env.base_ang_vel[:, 2]).square()
         power = (env.torques * env.dof_vel).abs().sum(-1)
-        figures = torch.stack((torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA), linear, yaw, power))
+        figures = torch.stack(
+            (torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA), linear, yaw, power)
+        )
         sums += figures[:, running].sum(-1).double()
         fell |= alive & (env.fall_buf | env.fault_buf)
         alive &= ~env.reset_buf

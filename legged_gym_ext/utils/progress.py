@@ -38,7 +38,9 @@ class Progress:
             self._live.update(self._panel(done, total, elapsed, eta, figures))
             return
         values = "  ".join(f"{name} {value}" for name, value in figures.items())
-        print(f"it {done}/{total}  {values}  elapsed {_clock(elapsed)}  eta {_clock(eta)}", file=self._stream, flush=True)
+        print(
+            f"it {done}/{total}  {values}  elapsed {_clock(elapsed)}  eta {_clock(eta)}", file=self._stream, flush=True
+        )
 
     def _panel(self, done: int, total: int, elapsed: float, eta: float, figures: dict[str, str]) -> Any:
         from rich.console import Group
@@ -52,7 +54,11 @@ class Progress:
         items = list(figures.items())
         for start in range(0, len(items), 3):
             body.add_row(*(f"[dim]{name}[/] [bold]{value}[/]" for name, value in items[start : start + 3]))
-        return Panel(Group(head, ProgressBar(total=max(total, 1), completed=done, width=60), body), title=self._title, expand=False)
+        return Panel(
+            Group(head, ProgressBar(total=max(total, 1), completed=done, width=60), body),
+            title=self._title,
+            expand=False,
+        )
 
     def close(self) -> None:
         """Leave the last panel on the screen and give the terminal back."""

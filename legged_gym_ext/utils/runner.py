@@ -43,7 +43,9 @@ class CompactLogger(Logger):
 
     progress: Progress | None = None
 
-    def log(self, it: int, start_it: int, total_it: int, collect_time: float, learn_time: float, *args: Any, **kwargs: Any) -> None:
+    def log(
+        self, it: int, start_it: int, total_it: int, collect_time: float, learn_time: float, *args: Any, **kwargs: Any
+    ) -> None:
         """Log to the writer, then show the key figures."""
         if self.writer is None:
             return
@@ -57,7 +59,10 @@ class CompactLogger(Logger):
 
     def _figures(self, collect_time: float, learn_time: float) -> dict[str, str]:
         steps = self.cfg["num_steps_per_env"] * self.num_envs * self.gpu_world_size
-        figures = {"steps": f"{(self.tot_timesteps + steps) / 1e6:.2f}M", "steps/s": f"{steps / (collect_time + learn_time):.0f}"}
+        figures = {
+            "steps": f"{(self.tot_timesteps + steps) / 1e6:.2f}M",
+            "steps/s": f"{steps / (collect_time + learn_time):.0f}",
+        }
         figures["collect/learn"] = f"{collect_time:.2f}/{learn_time:.2f}s"
         if self.rewbuffer:
             figures["reward"] = f"{statistics.mean(self.rewbuffer):.2f}"
@@ -81,7 +86,9 @@ class CompactLogger(Logger):
 class TrainRunner(OnPolicyRunner):
     """Trains any algorithm that speaks the 5.x runner protocol."""
 
-    def __init__(self, env: Any, train_cfg: dict[str, Any], log_dir: str | None = None, device: str = "cpu", task: str = "") -> None:
+    def __init__(
+        self, env: Any, train_cfg: dict[str, Any], log_dir: str | None = None, device: str = "cpu", task: str = ""
+    ) -> None:
         """Build the algorithm quietly; `describe.py` shows the networks."""
         with contextlib.redirect_stdout(io.StringIO()):
             super().__init__(env, train_cfg, log_dir, device)
@@ -121,7 +128,9 @@ class TrainRunner(OnPolicyRunner):
         atomic_write(Path(path), lambda target: torch.save(saved, target))
         self.logger.save_model(path, self.current_learning_iteration)
 
-    def load(self, path: str, load_cfg: dict | None = None, strict: bool = True, map_location: str | None = None) -> dict[str, Any]:
+    def load(
+        self, path: str, load_cfg: dict | None = None, strict: bool = True, map_location: str | None = None
+    ) -> dict[str, Any]:
         """Load networks (and by default optimizer and iteration); a checkpoint of another task is a `UserError`."""
         checkpoint = load_checkpoint(Path(path), map_location or self.device)
         infos = checkpoint.get("infos") or {}

@@ -33,7 +33,9 @@ def new_run_dir(log_root: Path, experiment: str, run_name: str = "") -> Path:
 
 def checkpoints(run_dir: Path) -> dict[int, Path]:
     """Iteration -> file of all checkpoints in a run folder, in numerical order."""
-    found = {int(match.group(1)): path for path in run_dir.glob("model_*.pt") if (match := CHECKPOINT.fullmatch(path.name))}
+    found = {
+        int(match.group(1)): path for path in run_dir.glob("model_*.pt") if (match := CHECKPOINT.fullmatch(path.name))
+    }
     return dict(sorted(found.items()))
 
 
@@ -45,7 +47,9 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | None = None)
             if path.is_dir():
                 return path
         names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-        raise UserError(f"no run '{load_run}' in {folder}{did_you_mean(str(load_run), names)}; runs are {sorted(names) or 'none'}")
+        raise UserError(
+            f"no run '{load_run}' in {folder}{did_you_mean(str(load_run), names)}; runs are {sorted(names) or 'none'}"
+        )
     runs = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     trained = [path for path in runs if checkpoints(path)]
     if not trained:
@@ -75,7 +79,9 @@ def load_checkpoint(path: Path, map_location: Any) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location=map_location, weights_only=False)
     except Exception as error:  # torch raises half a dozen types for broken files
         reason = " ".join(str(error).split())[:120]
-        raise UserError(f"checkpoint {path} is damaged or not a checkpoint ({reason}); use another --checkpoint") from error
+        raise UserError(
+            f"checkpoint {path} is damaged or not a checkpoint ({reason}); use another --checkpoint"
+        ) from error
     if not isinstance(checkpoint, dict) or "iter" not in checkpoint:
         raise UserError(f"{path} is not a training checkpoint: expected a dictionary with the key 'iter'")
     return checkpoint

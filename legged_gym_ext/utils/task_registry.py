@@ -36,13 +36,17 @@ class TaskRegistry:
         """No tasks yet."""
         self._tasks: dict[str, Task] = {}
 
-    def register(self, name: str, env_class: type | str, env_cfg: type[BaseConfig], train_cfg: type[BaseConfig]) -> None:
+    def register(
+        self, name: str, env_class: type | str, env_cfg: type[BaseConfig], train_cfg: type[BaseConfig]
+    ) -> None:
         """Add a task. A name that is taken is a `ValueError`: a silent replacement would train the wrong thing."""
         if name in self._tasks:
             raise ValueError(f"task '{name}' is registered already")
         for cfg in (env_cfg, train_cfg):
             if not (isinstance(cfg, type) and issubclass(cfg, BaseConfig)):
-                raise ValueError(f"task '{name}': configurations are subclasses of BaseConfig (not instances), found {cfg!r}")
+                raise ValueError(
+                    f"task '{name}': configurations are subclasses of BaseConfig (not instances), found {cfg!r}"
+                )
         self._tasks[name] = Task(env_class, env_cfg, train_cfg)
 
     @property
@@ -54,7 +58,9 @@ class TaskRegistry:
         if name is None:
             raise UserError(f"no task given; use --task=NAME with one of: {', '.join(self.names)}")
         if name not in self._tasks:
-            raise UserError(f"unknown task '{name}'{did_you_mean(name, self.names)}; tasks are: {', '.join(self.names)}")
+            raise UserError(
+                f"unknown task '{name}'{did_you_mean(name, self.names)}; tasks are: {', '.join(self.names)}"
+            )
         return self._tasks[name]
 
     def get_cfgs(self, name: str | None) -> tuple[Any, Any]:
@@ -72,7 +78,9 @@ class TaskRegistry:
             env_class = getattr(importlib.import_module(module), attribute)
         return env_class(env_cfg), env_cfg
 
-    def make_alg_runner(self, env: Any, name: str, train_cfg: Any = None, log_root: Path | None = LOG_ROOT) -> tuple[Any, Any]:
+    def make_alg_runner(
+        self, env: Any, name: str, train_cfg: Any = None, log_root: Path | None = LOG_ROOT
+    ) -> tuple[Any, Any]:
         """A runner on `env` that trains as `train_cfg` says; resumes when `runner.resume` is set.
 
         Args:

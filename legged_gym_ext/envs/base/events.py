@@ -24,6 +24,21 @@ STARTUP = (
 )
 """Engine parameter, its switch and range in `domain_rand`, columns, nominal value. Drawn once."""
 
+START, RESET = "once per robot", "at every reset"
+RANDOMIZED: dict[str, tuple[str, tuple[str, ...], str, str]] = {
+    "friction": ("randomize_friction", ("friction_range",), "-", START),
+    "base mass": ("randomize_base_mass", ("added_mass_range",), "kg added", START),
+    "centre of mass": ("randomize_com", ("com_shift_range",), "m per axis", START),
+    "armature": ("randomize_armature", ("armature_range",), "factor", START),
+    "joint friction": ("randomize_joint_friction", ("joint_friction_range",), "factor", START),
+    "joint damping": ("randomize_joint_damping", ("joint_damping_range",), "N m s/rad", START),
+    "joint stiffness": ("randomize_joint_stiffness", ("joint_stiffness_range",), "N m/rad", START),
+    "motor gains": ("randomize_gains", ("kp_range", "kd_range"), "factor per joint", RESET),
+    "action delay": ("randomize_delay", ("delay_range",), "s", RESET),
+    "pushes": ("push_robots", ("max_push_vel_xy", "push_interval_s"), "m/s, every s", "during episodes"),
+}
+"""For people: quantity -> switch, fields of `domain_rand`, unit, when it is drawn."""
+
 
 def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
     """Put robots `ids` (M,) near their origins with random joints, heading and velocity."""

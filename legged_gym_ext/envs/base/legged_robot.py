@@ -61,10 +61,14 @@ class LeggedRobot:
         self.rewards = RewardSum(self, to_dict(cfg.rewards.scales))
         self.observations = Observations(self)
         self.group_dims = {g: self.observations.dim(g) for g in ("policy", "privileged", "critic")}
-        self._critic_frames = torch.zeros(self.num_envs, cfg.env.critic_frames, self.group_dims["critic"], device=self.device)
+        self._critic_frames = torch.zeros(
+            self.num_envs, cfg.env.critic_frames, self.group_dims["critic"], device=self.device
+        )
         self.obs_history = None
         if cfg.env.num_history > 0:
-            self.obs_history = torch.zeros(self.num_envs, cfg.env.num_history, self.group_dims["policy"], device=self.device)
+            self.obs_history = torch.zeros(
+                self.num_envs, cfg.env.num_history, self.group_dims["policy"], device=self.device
+            )
         self.reset()
 
     def _set_robot(self, cfg: Any) -> None:
@@ -127,7 +131,9 @@ class LeggedRobot:
         self._compute_observations()
         return self.obs_buf, self.privileged_obs_buf
 
-    def step(self, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
+    def step(
+        self, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Apply actions (N, A) for one control step.
 
         Returns:
@@ -201,7 +207,14 @@ class LeggedRobot:
         """Start new episodes in environments `ids` (M,)."""
         events.randomize_motors(self, ids)
         events.reset_states(self, ids)
-        for buffer in (self.actions, self.last_actions, self.last_last_actions, self.push_velocity, self.feet_air_time, self._critic_frames):
+        for buffer in (
+            self.actions,
+            self.last_actions,
+            self.last_last_actions,
+            self.push_velocity,
+            self.feet_air_time,
+            self._critic_frames,
+        ):
             buffer[ids] = 0.0
         if self.obs_history is not None:
             self.obs_history[ids] = 0.0

@@ -66,7 +66,9 @@ def make_terms(env: LeggedRobot, cfg: Any) -> dict[str, ObsTerm]:
     feet, grid = env.num_feet, len(env.foot_points)
     params = env.params
     return {
-        "commands": ObsTerm(3, lambda e: e.commands[:, :3], (scale.lin_vel, scale.lin_vel, scale.ang_vel), unit="m/s, m/s, rad/s"),
+        "commands": ObsTerm(
+            3, lambda e: e.commands[:, :3], (scale.lin_vel, scale.lin_vel, scale.ang_vel), unit="m/s, m/s, rad/s"
+        ),
         "projected_gravity": ObsTerm(3, lambda e: e.projected_gravity, noise=noise.gravity),
         "base_ang_vel": ObsTerm(3, lambda e: e.base_ang_vel, scale.ang_vel, noise.ang_vel, "rad/s"),
         "dof_pos": ObsTerm(joints, lambda e: e.dof_pos - e.default_dof_pos, scale.dof_pos, noise.dof_pos, "rad"),

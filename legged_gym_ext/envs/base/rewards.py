@@ -187,5 +187,7 @@ def _resolve(env: LeggedRobot, name: str) -> Callable[[], torch.Tensor]:
     if method is not None:
         return method
     if name not in TERMS:
-        raise UserError(f"unknown reward '{name}' in rewards.scales{did_you_mean(name, TERMS)}; known: {', '.join(TERMS)}")
+        raise UserError(
+            f"unknown reward '{name}' in rewards.scales{did_you_mean(name, TERMS)}; known: {', '.join(TERMS)}"
+        )
     return lambda: TERMS[name](env)

@@ -49,7 +49,9 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any]) -> str | None:
     env.common_step_counter, env.nan_resets = snapshot["common_step_counter"], snapshot["nan_resets"]
     own = take_snapshot(env)
     if _shapes(own) != _shapes(snapshot):
-        return "robots start new episodes: the checkpoint was written with another number of environments or another model"
+        return (
+            "robots start new episodes: the checkpoint was written with another number of environments or another model"
+        )
     for name, value in snapshot["buffers"].items():
         if name in ("obs_buf", "privileged_obs_buf", "critic_obs_buf"):
             setattr(env, name, value.to(env.device))
