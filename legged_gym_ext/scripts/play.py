@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import make_parser, parse  # noqa: E402
-from legged_gym_ext.utils.errors import UserError, run_main  # noqa: E402
+from legged_gym_ext.utils.cli import make_parser, parse
+from legged_gym_ext.utils.errors import UserError, run_main
 
 Command = tuple[float, float, float]  # vx, vy [m/s], yaw rate [rad/s]
 
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     from legged_gym_ext.utils.policies import run_cfgs
 
-    env_cfg, train_cfg, _ = run_cfgs(args.task, args, adjust=nominal, trained=args.agent == "policy")
+    env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, nominal, trained=args.agent == "policy")
     window = not (args.video or args.strip)
 
     from legged_gym_ext.simulators import prepare_view
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # a few robots: more threads only wait for each other
     set_seed(train_cfg.seed)
     env, _ = task_registry.make_env(args.task, env_cfg)
-    player = Player(env, make_agent(args.agent, env, args.task, train_cfg))
+    player = Player(env, Agent(args.agent, env, args.task, train_cfg, run_dir))
     if window:
         play_window(player, tuple(args.command) if args.command else (0.0, 0.0, 0.0))
     else:
@@ -102,40 +103,174 @@ def nominal(env_cfg: Any) -> None:
     start.joint_range, start.velocity_range, start.random_yaw = [1.0, 1.0], 0.0, False
 
 
+class Agent:
+    """Chooses actions: a trained policy, zeros (hold the default pose) or random ones."""
+
+    def __init__(self, kind: str, env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> None:
+        """Act in `env` (a `LeggedRobot`); a `kind` of "policy" is loaded from `run_dir`."""
+        import torch
+
+        self.kind, self.env, self.policy = kind, env, None
+        self._actions = torch.zeros(env.num_envs, env.num_actions, device=env.device)
+        if kind == "policy":
+            from legged_gym_ext.utils.policies import load_policies
+
+            self._groups, policies, path = load_policies(env, task, train_cfg, run_dir)
+            name = "student" if "student" in policies else next(iter(policies))  # what a real robot could run
+            self.policy = policies[name]
+            print(f"{name}: {path}")
+
+    def act(self) -> Any:
+        """Actions (N, A) for the environment as it is now."""
+        if self.policy is not None:
+            return self.policy(self._groups.get_observations())
+        return self._actions.normal_() if self.kind == "random" else self._actions
+
+    def reset(self, dones: Any) -> None:
+        """Forget what robots with `dones` (N,) remember."""
+        if self.policy is not None:
+            self.policy.reset(dones)
+
+
 class Player:
     """Steps an environment with an agent under given commands, and reports falls."""
 
-    def __init__(self, env: Any, agent: Callable[[], Any]) -> None:
-        """`agent` returns actions (N, A) for the environment as it is now."""
+    def __init__(self, env: Any, agent: Agent) -> None:
+        """Put the robots at their start, commanded to stand."""
+        from legged_gym_ext.utils.policies import hold_command
+
         self.env, self.agent = env, agent
-        self.seconds = 0.0
-        self.started = False
+        self.command: Command = (0.0, 0.0, 0.0)
+        self.steps = 0
+        hold_command(env, self.command)
+        env.reset()  # the very first observation was made under a random command
 
     def step(self, command: Command) -> None:
-        """One control step; the agent sees a new command at once."""
+        """One control step; the agent reads a new command in the next one."""
         import torch
 
         from legged_gym_ext.utils.policies import hold_command
 
         env = self.env
-        hold_command(env, command)
+        if command != self.command:
+            hold_command(env, command)
+            self.command = command
         with torch.inference_mode():
-            if not self.started:
-                env.reset()  # the first observation was made under a random command
-                self.started = True
-            _, _, _, dones, _ = env.step(self.agent())
-            reset = getattr(self.agent, "reset", None)
-            if reset is not None:
-                reset(dones)
-        self.seconds += env.dt
-        for flags, what in ((env.fault_buf, "physics became non-finite"), (env.fall_buf & ~env.fault_buf, "fell")):
+            env.step(self.agent.act())
+            self.agent.reset(env.reset_buf)
+        self.steps += 1
+        for flags, what in ((env.fault_buf, "physics became non-finite"), (env.fall_buf, "fell")):
             if flags.any():
-                who = "the robot" if env.num_envs == 1 else f"{int(flags.sum())} of {env.num_envs} robots"
-                print(f"{self.seconds:.2f} s: {who} {what} and starts again")
+                who = "robot" if env.num_envs == 1 else f"{int(flags.sum())} of {env.num_envs} robots"
+                print(f"{self.steps * env.dt:.2f} s: {who} {what} and starts again")
 
-    def rows(self) -> list[str]:
+    def velocities(self) -> tuple[str, str]:
         """Commanded and actual velocity of robot 0, in words."""
         env = self.env
         actual = (*env.base_lin_vel[0, :2].tolist(), float(env.base_ang_vel[0, 2]))
         wanted = env.commands[0, :3].tolist()
-        return [f"{vx:+.2f} m/s   {vy:+.2f} m/s   {yaw:+.2f} rad/s" for vx, vy, yaw in (wanted, actual)]
+        commanded, measured = (
+            f"x {vx:+.2f}  y {vy:+.2f} m/s   yaw {yaw:+.2f} rad/s" for vx, vy, yaw in (wanted, actual)
+        )
+        return commanded, measured
+
+
+def describe_command(command: Command) -> str:
+    """A command in words, e.g. "forward 0.8 m/s, turn left 0.5 rad/s"."""
+    words = (("forward", "back", "m/s"), ("left", "right", "m/s"), ("turn left", "turn right", "rad/s"))
+    parts = [
+        f"{up if value > 0 else down} {abs(value):.1f} {unit}"
+        for value, (up, down, unit) in zip(command, words)
+        if abs(value) >= 0.05
+    ]
+    return ", ".join(parts) or "stop"
+
+
+def command_bounds(env: Any) -> list[list[float]]:
+    """Lower and upper bound of vx, vy and yaw rate that the task trains."""
+    ranges = env.cfg.commands.ranges
+    return [ranges.lin_vel_x, ranges.lin_vel_y, ranges.ang_vel_yaw]
+
+
+def scripted(env: Any, share: float) -> Command:
+    """The command of `SCRIPT` when `share` (0..1) of the video is over."""
+    chosen = SCRIPT[-1][1]
+    for length, shares in SCRIPT:
+        if share < length:
+            chosen = shares
+            break
+        share -= length
+    vx, vy, yaw = (part * bounds[1] for part, bounds in zip(chosen, command_bounds(env)))
+    return vx, vy, yaw
+
+
+def record(player: Player, args: argparse.Namespace) -> None:
+    """Write the video, the strip or both."""
+    from legged_gym_ext.simulators import make_view
+    from legged_gym_ext.utils.video import draw_caption, video_file, write_strip
+
+    env = player.env
+    every = max(1, round(1.0 / (FPS * env.dt)))
+    fps = 1.0 / (every * env.dt)
+    frames = max(1, round(args.video_length * fps))
+    wanted = {int((panel + 0.5) / PANELS * frames) for panel in range(PANELS)}
+    panels = []
+    print(f"recording {frames / fps:.1f} s, {frames} frames")
+    with contextlib.ExitStack() as stack:
+        view = make_view(env, window=False, fps=fps)
+        stack.callback(view.close)
+        append = stack.enter_context(video_file(args.video, fps)) if args.video else None
+        for index in range(frames):
+            command = tuple(args.command) if args.command else scripted(env, (index + 0.5) / frames)
+            for _ in range(every):
+                player.step(command)
+            view.follow()
+            if append is None and index not in wanted:
+                continue
+            picture = view.render()
+            if args.strip and index in wanted:
+                panels.append((picture, describe_command(command)))
+            if append is not None:
+                labels = zip(view.colours, ("command", "actual"), player.velocities())
+                append(draw_caption(picture, [(colour, f"{label}  {text}") for colour, label, text in labels]))
+        if args.strip:
+            write_strip(args.strip, panels)
+    for path in filter(None, (args.video, args.strip)):
+        print(f"wrote {path}")
+
+
+def play_window(player: Player, command: Command) -> None:
+    """Play in real time until the window is closed; keys change the command."""
+    from legged_gym_ext.simulators import make_view
+
+    env = player.env
+    current = [command]
+
+    def on_key(name: str) -> None:
+        if name == "enter":
+            current[0] = (0.0, 0.0, 0.0)
+        elif name in KEYS:
+            moved = (old + change for old, change in zip(current[0], KEYS[name]))
+            vx, vy, yaw = (
+                round(min(max(value, low), high), 3) for value, (low, high) in zip(moved, command_bounds(env))
+            )
+            current[0] = (vx, vy, yaw)
+        else:
+            return
+        print(f"command: {describe_command(current[0])}")
+
+    view = make_view(env, window=True, on_key=on_key)
+    print(KEYS_HELP)
+    due = time.perf_counter()
+    try:
+        while view.is_running():
+            player.step(current[0])
+            view.show(list(zip(("command", "actual"), player.velocities())))
+            due = max(due + env.dt, time.perf_counter() - 0.2)  # never run to catch up with more than a moment
+            time.sleep(max(0.0, due - time.perf_counter()))
+    finally:
+        view.close()
+
+
+if __name__ == "__main__":
+    run_main(main)

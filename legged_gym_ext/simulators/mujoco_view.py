@@ -7,7 +7,8 @@ protocol; so it does not matter which engine steps the physics, and looking chan
 from __future__ import annotations
 
 import warnings
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -88,7 +89,13 @@ def _dress(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
 
 
 class _Scene:
-    """The robots of an environment as MuJoCo draws them, with arrows for commanded (green) and actual (blue) velocity."""
+    """The robots of an environment as MuJoCo draws them, with arrows for commanded (green) and actual (blue) velocity.
+
+    Attributes:
+        colours: RGBA in 0..1 of the commanded and the actual velocity, for captions.
+    """
+
+    colours = (COMMAND_RGBA, ACTUAL_RGBA)
 
     def __init__(self, env: Any) -> None:
         """Build the scene of `env` (a `LeggedRobot`)."""
@@ -121,13 +128,11 @@ class _Scene:
         for robot in range(1, min(self.env.num_envs, MAX_ROBOTS)):
             self._pose(self._other, robot)
             mujoco.mjv_addGeoms(self.model, self._other, self.option, nothing, moving, scene)
-        base = self.env.sim.root_pos[0].cpu().numpy() + [0.0, 0.0, ARROW_HEIGHT]
+        base = self.env.sim.root_pos[0].cpu().numpy() + np.array([0.0, 0.0, ARROW_HEIGHT])
         yaw = float(yaw_of(self.env.sim.root_quat[:1]))
-        for velocity, rgba, lift in (
-            (self.env.commands, COMMAND_RGBA, 0.03),
-            (self.env.base_lin_vel, ACTUAL_RGBA, 0.0),
-        ):
-            _add_arrow(scene, base + [0.0, 0.0, lift], yaw, velocity[0, :2].cpu().numpy(), rgba)
+        velocities = (self.env.commands, self.env.base_lin_vel)
+        for velocity, rgba, lift in zip(velocities, self.colours, (0.03, 0.0)):
+            _add_arrow(scene, base + np.array([0.0, 0.0, lift]), yaw, velocity[0, :2].cpu().numpy(), rgba)
 
 
 def _add_arrow(
@@ -148,7 +153,7 @@ class VideoView(_Scene):
     """Draws frames off-screen with a camera that follows robot 0."""
 
     def __init__(self, env: Any, width: int = 1280, height: int = 720, fps: float = 25.0) -> None:
-        """`fps` is how often `render` will be called per simulated second; it sets how fast the camera follows."""
+        """`fps` is how often `follow` will be called per simulated second."""
         super().__init__(env)
         self._renderer = mujoco.Renderer(self.model, height, width)
         viewer = env.cfg.viewer
@@ -163,13 +168,16 @@ class VideoView(_Scene):
 
     def _target(self) -> np.ndarray:
         # A hand's breadth below the base, so that robot and arrows are in the middle of the picture.
-        return self.env.sim.root_pos[0].cpu().numpy().astype(float) - [0.0, 0.0, 0.04]
+        return self.env.sim.root_pos[0].cpu().numpy().astype(float) - np.array([0.0, 0.0, 0.04])
+
+    def follow(self) -> None:
+        """Move the camera on by one frame, drawn or not."""
+        way = self._target() - self._camera.lookat
+        self._camera.lookat[:] += way if np.linalg.norm(way) > JUMP else self._pull * way
 
     def render(self) -> np.ndarray:
         """The environment as it is now, (height, width, 3) uint8 RGB."""
         self._pose(self.data, 0)
-        way = self._target() - self._camera.lookat
-        self._camera.lookat[:] += way if np.linalg.norm(way) > JUMP else self._pull * way
         self._renderer.update_scene(self.data, self._camera, self.option)
         self._add_rest(self._renderer.scene)
         return self._renderer.render().copy()

@@ -1,10 +1,11 @@
-"""Trained policies, ready to act: what `play.py` and `evaluate.py` share."""
+"""From a run folder to policies that act: shared by play and evaluate."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,7 +13,6 @@ from legged_gym_ext.utils.cli import apply_args_to_cfgs
 from legged_gym_ext.utils.config import update_from_dict
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.runs import find_checkpoint, find_run, load_run_configs
-from legged_gym_ext.utils.task_registry import LOG_ROOT
 
 if TYPE_CHECKING:
     from tensordict import TensorDict
@@ -24,9 +24,9 @@ WEIGHTS_ONLY = {"actor": True, "critic": True, "optimizer": False, "iteration": 
 class Policy:
     """Observation groups (N, ...) -> actions (N, A), deterministic, on whatever device the networks are."""
 
-    def __init__(self, network: Any, device: torch.device | str, source: Path) -> None:
-        """Wrap `network`, which lives on `device` and was read from `source`."""
-        self.network, self.device, self.source = network, device, source
+    def __init__(self, network: Any, device: torch.device | str) -> None:
+        """Wrap a module or function whose tensors live on `device`."""
+        self.network, self.device = network, device
 
     def __call__(self, observations: TensorDict) -> torch.Tensor:
         """Actions (N, A) on the device of `observations`."""
@@ -34,84 +34,79 @@ class Policy:
             return self.network(observations.to(self.device)).to(observations.device)
 
     def reset(self, dones: torch.Tensor) -> None:
-        """Forget what robots with `dones` (N,) remember (recurrent networks, histories); call it after every step."""
+        """Forget what robots with `dones` (N,) remember (recurrent networks, histories); to be called after each step."""
         if hasattr(self.network, "reset"):
             self.network.reset(dones.to(self.device))
-
-
-def load_policies(env: Any, task: str, train_cfg: Any, log_root: Path | None = None) -> dict[str, Policy]:
-    """The policies of a trained run by name: {"policy": ...}; a method with several ways to act returns several.
-
-    Args:
-        env: a `LeggedRobot`.
-        task: its task.
-        train_cfg: as `run_cfgs` returns it; runner.experiment_name, load_run and checkpoint choose the file.
-        log_root: folder of the experiments, by default `logs/`.
-
-    Raises:
-        UserError: no such checkpoint, or it does not fit the task.
-    """
-    from legged_gym_ext.envs import task_registry
-
-    runner_cfg = train_cfg.runner
-    run_dir = find_run(log_root or LOG_ROOT, runner_cfg.experiment_name, runner_cfg.load_run)
-    path = find_checkpoint(run_dir, runner_cfg.checkpoint)
-    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
-    runner.load(str(path), load_cfg=dict(WEIGHTS_ONLY))
-    return {"policy": Policy(runner.get_inference_policy(runner.device), runner.device, path)}
 
 
 def run_cfgs(
     task: str | None,
     args: argparse.Namespace,
+    change: Callable[[Any], None] | None = None,
     *,
-    adjust: Callable[[Any], None] | None = None,
     trained: bool = True,
-    log_root: Path | None = None,
 ) -> tuple[Any, Any, Path | None]:
-    """Configurations to look at a trained run: the task's, then what the run saved, then `adjust`, then the flags.
+    """Configurations to look at a run: the task's, then what the run was trained with, then `change`, then the flags.
 
     Args:
-        task: name in the registry.
-        args: parsed flags; they also say which run.
-        adjust: changes the environment's configuration, so that the user's overrides still win.
-        trained: whether a run is wanted; otherwise the task's own configurations are the start.
-        log_root: folder of the experiments, by default `logs/`.
+        task: name of the task.
+        args: parsed command line; `log_root`, `experiment_name` and `load_run` choose the run (default: the newest).
+        change: edits the environment configuration, so that flags and overrides still win.
+        trained: whether a run is wanted; without one the task's own configurations are the start.
 
     Returns:
-        Environment and training configurations, and the run folder (None without a run).
+        Environment configuration, training configuration, run folder (None without a run).
     """
     from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.task_registry import log_root
 
     asked_env, asked_train = task_registry.get_cfgs(task)
-    apply_args_to_cfgs(args, asked_env, asked_train)  # says which run, before its configuration is known
+    apply_args_to_cfgs(args, asked_env, asked_train)  # says which run, before that run's configuration is known
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     run_dir = None
     if trained:
-        run_dir = _find_run(task, asked_train.runner, log_root or LOG_ROOT)
+        run_dir = _find_run(task, asked_train.runner, log_root(args))
         saved_env, saved_train = load_run_configs(run_dir)
         update_from_dict(env_cfg, saved_env)
         update_from_dict(train_cfg, saved_train)
-    # A run knows what was learned; where it is shown is decided here and now.
+    # A run knows what was learned; which checkpoint is shown, and on what, is decided here and now.
     for field in ("engine", "device", "num_threads"):
         setattr(env_cfg.sim, field, getattr(asked_env.sim, field))
     for field in ("device", "experiment_name", "load_run", "checkpoint"):
         setattr(train_cfg.runner, field, getattr(asked_train.runner, field))
-    if adjust is not None:
-        adjust(env_cfg)
+    if change is not None:
+        change(env_cfg)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     train_cfg.runner.resume, train_cfg.runner.logger = False, "none"
-    if run_dir is not None:
-        train_cfg.runner.load_run = str(run_dir)  # the newest run may be another one by the time it is loaded
     return env_cfg, train_cfg, run_dir
 
 
 def _find_run(task: str | None, runner_cfg: Any, log_root: Path) -> Path:
-    """The run to load; where there is none yet, the error says how to train one."""
+    """The run to load; where there is none, the error says how to train one."""
     try:
         return find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
     except UserError as error:
-        raise UserError(f"{error} (train: python legged_gym_ext/scripts/train.py --task={task})") from error
+        raise UserError(f"{error} (to train: python legged_gym_ext/scripts/train.py --task={task})") from error
+
+
+def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path) -> tuple[Any, dict[str, Policy], Path]:
+    """Deterministic policies of a run's checkpoint (`runner.checkpoint`, the newest by default).
+
+    Returns:
+        The wrapped environment, policies by name (`policy`, or `teacher` and `student` where a method has both) that
+        map observations to actions (N, A), and the checkpoint's path.
+    """
+    from legged_gym_ext.envs import task_registry
+
+    path = find_checkpoint(run_dir, train_cfg.runner.checkpoint)
+    try:
+        runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
+    except ModuleNotFoundError as error:
+        raise UserError(f"a trained policy needs the package '{error.name}': pip install -e \".[train]\"") from error
+    runner.load(str(path), load_cfg=dict(WEIGHTS_ONLY))
+    named = getattr(runner.alg, "inference_policies", None)
+    networks = named() if named is not None else {"policy": runner.get_inference_policy(runner.device)}
+    return runner.env, {name: Policy(network, runner.device) for name, network in networks.items()}, path
 
 
 def hold_command(env: Any, command: tuple[float, float, float]) -> None:

@@ -104,7 +104,8 @@ class TaskRegistry:
             run = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
             resume_path = find_checkpoint(run, runner_cfg.checkpoint)
         rsl_cfg = to_rsl_cfg(train_cfg)
-        runner = TrainRunner(RslRlVecEnv(env), rsl_cfg, None, runner_cfg.device, task=name)
+        groups = [group for names in rsl_cfg["obs_groups"].values() for group in names]
+        runner = TrainRunner(RslRlVecEnv(env, groups), rsl_cfg, None, runner_cfg.device, task=name)
         if resume_path is not None:
             note = runner.resume(str(resume_path))
             print(f"resumed from {resume_path}" + (f"; {note}" if note else ""))

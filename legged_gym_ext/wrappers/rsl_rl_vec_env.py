@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,6 +10,15 @@ from rsl_rl.env import VecEnv
 from tensordict import TensorDict
 
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+GROUPS = {
+    "policy": "obs_buf",
+    "privileged": "privileged_obs_buf",
+    "critic": "critic_obs_buf",
+    "history": "obs_history",
+}
+"""Group -> buffer of the environment."""
 
 
 class RslRlVecEnv(VecEnv):
@@ -18,9 +28,15 @@ class RslRlVecEnv(VecEnv):
     it, `history` (N, T, 45).
     """
 
-    def __init__(self, env: LeggedRobot) -> None:
-        """Keep `env`; nothing is reset."""
+    def __init__(self, env: LeggedRobot, groups: Iterable[str] | None = None) -> None:
+        """Show the named groups of `env`, all by default; what is not shown is not stored by the learner either."""
         self.env = env
+        self.groups = tuple(GROUPS) if groups is None else tuple(dict.fromkeys(groups))
+        for group in self.groups:
+            if group not in GROUPS:
+                raise UserError(f"unknown observation group '{group}'{did_you_mean(group, GROUPS)}; known: {list(GROUPS)}")
+        if "history" in self.groups and env.obs_history is None and groups is not None:
+            raise UserError("observation group 'history' needs env.num_history > 0")
         self.num_envs, self.num_actions = env.num_envs, env.num_actions
         self.max_episode_length = env.max_episode_length
         self.device, self.cfg = env.device, env.cfg
@@ -36,10 +52,9 @@ class RslRlVecEnv(VecEnv):
 
     def get_observations(self) -> TensorDict:
         """Current groups."""
-        env = self.env
-        groups = {"policy": env.obs_buf, "privileged": env.privileged_obs_buf, "critic": env.critic_obs_buf}
-        if env.obs_history is not None:
-            groups["history"] = env.obs_history.clone()
+        buffers = {name: getattr(self.env, buffer) for name, buffer in GROUPS.items() if name in self.groups}
+        # The history is shifted in place; the others are new tensors in every step.
+        groups = {name: b.clone() if name == "history" else b for name, b in buffers.items() if b is not None}
         return TensorDict(groups, batch_size=[self.num_envs], device=self.device)
 
     def step(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:

@@ -129,6 +129,7 @@ class LeggedRobotCfg(BaseConfig):
             collision = 0.0
             feet_air_time = 0.0
             foot_clearance = 0.0
+            trot = 0.0
             feet_slip = 0.0
             feet_contact_forces = 0.0
             stand_still = 0.0
@@ -224,6 +225,7 @@ class LeggedRobotCfgPPO(BaseConfig):
         use_clipped_value_loss = True
         schedule = "adaptive"
         desired_kl = 0.01
+        symmetry_cfg = None  # e.g. {"data_augmentation_func": "module:function", "use_data_augmentation": True}
 
     class runner:
         num_steps_per_env = 24

@@ -103,6 +103,16 @@ def foot_clearance(env: LeggedRobot) -> torch.Tensor:
     return (error * env.foot_speed).sum(-1)
 
 
+def trot(env: LeggedRobot) -> torch.Tensor:
+    """1 while exactly one diagonal pair of feet is on the ground and the robot is commanded to move [-].
+
+    Four feet in the order FL FR RL RR. Random actions lift a diagonal pair now and then, so this is felt long before the robot moves
+    at all, which is when the velocity kernel is blind.
+    """
+    front_left, front_right, rear_left, rear_right = (env.foot_contact > 0.0).unbind(-1)
+    return (front_left == rear_right) & (front_right == rear_left) & (front_left != front_right) & (env.moving > 0.0)
+
+
 def feet_slip(env: LeggedRobot) -> torch.Tensor:
     """Squared horizontal speed of feet in contact [m^2/s^2]."""
     return (env.foot_speed.square() * env.foot_contact).sum(-1)
@@ -138,7 +148,7 @@ TERMS: dict[str, Callable[[LeggedRobot], torch.Tensor]] = {
     function.__name__: function
     for function in (
         tracking_lin_vel, tracking_ang_vel, lin_vel_z, ang_vel_xy, orientation, base_height, dof_acc, dof_vel, dof_power,
-        torques, action_rate, action_smoothness, dof_pos_limits, collision, feet_air_time, foot_clearance, feet_slip,
+        torques, action_rate, action_smoothness, dof_pos_limits, collision, feet_air_time, foot_clearance, trot, feet_slip,
         feet_contact_forces, stand_still, hip_pos, termination, alive,
     )
 }  # fmt: skip

@@ -1,0 +1,228 @@
+"""play.py: what it writes, what it refuses, and how it finds configuration and policy of a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from legged_gym_ext.envs import task_registry
+from legged_gym_ext.scripts import play
+from legged_gym_ext.simulators import mujoco_gl
+from legged_gym_ext.utils.cli import make_parser, parse
+from legged_gym_ext.utils.errors import UserError, run_main
+from legged_gym_ext.utils.policies import hold_command, load_policies, run_cfgs
+from legged_gym_ext.utils.runs import save_run_configs
+from legged_gym_ext.utils.video import video_file, write_strip
+
+pytest.importorskip("mujoco")
+
+
+@pytest.fixture
+def failing_play(monkeypatch, capsys):
+    """Run play.py, which must end with code 2 and one line on standard error; returns that line."""
+
+    def run(*argv: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["play.py", *argv])
+        with pytest.raises(SystemExit) as stop:
+            run_main(play.main)
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert stop.value.code == 2
+        assert len(lines) == 1
+        return lines[0]
+
+    return run
+
+
+def play_env(num_envs: int = 1):
+    env_cfg, _ = task_registry.get_cfgs("go2")
+    play.nominal(env_cfg)
+    env_cfg.env.num_envs = num_envs
+    return task_registry.make_env("go2", env_cfg)[0]
+
+
+def play_args(*argv: str):
+    return parse(make_parser("test"), list(argv))
+
+
+def test_zero_agent_writes_video_and_strip_of_the_length_asked_for(tmp_path):
+    imageio = pytest.importorskip("imageio.v3")
+    pytest.importorskip("imageio_ffmpeg")
+    video, strip = tmp_path / "out.mp4", tmp_path / "out.png"
+    flags = ["--task=go2", "--agent=zero", f"--video={video}", f"--strip={strip}", "--video_length=0.4"]
+    result = subprocess.run([sys.executable, play.__file__, *flags], capture_output=True, text=True, cwd=tmp_path)
+    if result.returncode == 2 and ("OpenGL" in result.stderr or "cannot draw here" in result.stderr):
+        pytest.skip(result.stderr.strip())
+    assert result.returncode == 0, result.stderr
+    frames = imageio.imread(video)
+    assert frames.shape == (10, 720, 1280, 3)  # 0.4 s at 25 frames/s: every second control step of 20 ms
+    spread = frames.reshape(10, -1, 3).std(axis=1)
+    assert (spread > 10.0).all()  # of 255; a black or single-coloured picture has 0
+    panels = imageio.imread(strip)
+    assert panels.shape[1] > 5 * panels.shape[0]  # six squares side by side
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "out.png"]
+
+
+def test_no_display_is_one_line_that_names_the_way_out(monkeypatch, failing_play):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("other systems always have a display")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert "--video out.mp4" in failing_play("--task=go2", "--agent=zero")
+
+
+def test_missing_checkpoint_says_how_to_train(tmp_path, failing_play):
+    line = failing_play("--task=go2", f"--log_root={tmp_path}", f"--video={tmp_path / 'out.mp4'}")
+    assert "train.py --task=go2" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_agent_names_the_choices(failing_play):
+    line = failing_play("--task=go2", "--agent=bogus")
+    assert all(agent in line for agent in play.AGENTS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--video=out.avi"], ".mp4"),
+        (["--strip=out.mp4"], ".png"),
+        (["--video=missing/out.mp4"], "missing"),
+        (["--video=folder.mp4"], "folder"),
+        (["--video=out.mp4", "--video_length=0"], "--video_length"),
+        (["--headless"], "--video"),
+    ],
+)
+def test_impossible_outputs_are_refused_and_leave_nothing(tmp_path, monkeypatch, failing_play, flags, word):
+    pytest.importorskip("imageio_ffmpeg")
+    (tmp_path / "folder.mp4").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert word in failing_play("--task=go2", "--agent=zero", *flags)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder.mp4"]
+
+
+def test_a_recording_that_fails_keeps_the_old_video(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    path = tmp_path / "out.mp4"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), video_file(path, 25.0) as append:
+        append(np.zeros((32, 32, 3), dtype=np.uint8))
+        raise RuntimeError("physics failed")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.mp4", "old")]
+
+
+def test_strip_has_one_square_per_panel(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    colours = [(200, 0, 0), (0, 200, 0)]
+    frames = [np.broadcast_to(np.array(c, dtype=np.uint8), (90, 160, 3)) for c in colours]
+    write_strip(tmp_path / "s.png", [(frame, "label") for frame in frames])
+    picture = image.open(tmp_path / "s.png")
+    # Panels are 320 px wide with 6 px between them: centres at x = 160 and 320 + 6 + 160 = 486.
+    assert picture.width == 646
+    assert [picture.getpixel((x, 160)) for x in (160, 486)] == colours
+
+
+def test_no_opengl_names_the_packages(monkeypatch):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux has a choice")
+    tried = []
+    for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(mujoco_gl, "_probe", lambda library: tried.append(library) or "ImportError: none")
+    with pytest.raises(UserError, match=r"libosmesa6.*libegl1"):
+        mujoco_gl.choose_offscreen()
+    assert tried == ["egl", "osmesa"]
+    assert "MUJOCO_GL" not in os.environ
+
+
+def test_users_choice_of_opengl_is_not_replaced(monkeypatch):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux has a choice")
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr(mujoco_gl, "_probe", lambda library: None)
+    mujoco_gl.choose_offscreen()
+    assert os.environ["MUJOCO_GL"] == "osmesa"
+
+
+def test_run_configuration_then_play_changes_then_overrides(tmp_path):
+    env_cfg, train_cfg = task_registry.get_cfgs("go2")
+    env_cfg.control.action_scale, env_cfg.noise.noise_level, env_cfg.env.num_envs = 0.5, 0.3, 4096
+    train_cfg.actor.hidden_dims, train_cfg.runner.device, train_cfg.runner.resume = [16], "cuda:3", True
+    run = tmp_path / "go2" / "2026-01-01_00-00-00"
+    run.mkdir(parents=True)
+    save_run_configs(run, env_cfg, train_cfg)
+    (run / "model_7.pt").touch()
+    args = play_args(
+        "--task=go2", f"--log_root={tmp_path}", "--env.noise.add_noise=true", "--env.noise.noise_level=0.2"
+    )
+    shown, trained, found = run_cfgs("go2", args, play.nominal)
+    assert found == run
+    assert shown.control.action_scale == 0.5  # from the run
+    assert trained.actor.hidden_dims == [16]
+    assert shown.env.num_envs == 1  # changed for playing
+    assert not shown.domain_rand.push_robots
+    assert shown.noise.add_noise is True  # the user's word is the last
+    assert shown.noise.noise_level == 0.2
+    assert trained.runner.device == "cpu"  # of this machine, not of the one that trained
+    assert trained.runner.resume is False
+
+
+def test_policy_of_a_run_with_other_network_sizes_acts_as_it_did(tmp_path):
+    pytest.importorskip("rsl_rl")
+    env = play_env(num_envs=2)
+    _, train_cfg = task_registry.get_cfgs("go2")
+    train_cfg.actor.hidden_dims, train_cfg.runner.logger = [16, 8], "none"
+    runner, _ = task_registry.make_alg_runner(env, "go2", train_cfg, tmp_path)
+    run = Path(runner.logger.log_dir)
+    runner.save(str(run / "model_3.pt"))
+    observations = runner.env.get_observations()
+    with torch.inference_mode():
+        expected = runner.get_inference_policy("cpu")(observations)
+    _, loaded_cfg, found = run_cfgs("go2", play_args("--task=go2", f"--log_root={tmp_path}"), play.nominal)
+    _, policies, path = load_policies(env, "go2", loaded_cfg, found)
+    assert path == run / "model_3.pt"
+    assert list(policies) == ["policy"]
+    assert torch.equal(policies["policy"](observations), expected)
+
+
+def test_held_command_survives_resets_and_resampling():
+    env = play_env(num_envs=3)
+    hold_command(env, (0.5, -0.25, 0.0))
+    env.reset()
+    env.episode_length_buf.fill_(env.command_sampler.interval - 1)  # resampling is due in the next step
+    env.step(torch.zeros(3, env.num_actions))
+    assert env.commands[:, :3].tolist() == [[0.5, -0.25, 0.0]] * 3
+
+
+def test_player_reports_a_fall_and_goes_on(capsys):
+    env = play_env()
+    env.cfg.init_state.rot = [0.0, 1.0, 0.0, 0.0]  # on its back
+    player = play.Player(env, play.Agent("zero", env, "go2", None, None))
+    player.step((0.0, 0.0, 0.0))
+    player.step((0.0, 0.0, 0.0))
+    # 0.02 s per control step.
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["0.02 s: robot fell and starts again", "0.04 s: robot fell and starts again"]
+
+
+def test_script_shows_forward_sideways_turning_and_stop():
+    env = play_env()
+    commands = [play.scripted(env, (i + 0.5) / 100) for i in range(100)]
+    # Shares of the upper bounds 1.0 m/s, 0.5 m/s and 1.0 rad/s.
+    assert list(dict.fromkeys(commands)) == [(0.8, 0.0, 0.0), (0.0, 0.4, 0.0), (0.4, 0.0, 0.8), (0.0, 0.0, 0.0)]
+
+
+def test_scene_shows_the_pose_of_the_physics():
+    from legged_gym_ext.simulators.mujoco_view import _Scene
+
+    env = play_env()
+    scene = _Scene(env)
+    scene._pose(scene.data, 0)
+    feet = np.stack([scene.data.geom(f"{leg}_foot").xpos for leg in ("FL", "FR", "RL", "RR")])
+    assert np.abs(feet - env.sim.foot_pos[0].numpy()).max() < 1e-5  # m; the environment's numbers are float32
+    assert np.linalg.norm(feet[0] - feet[3]) > 0.3  # m, a diagonal of the robot: the comparison is not of zeros
