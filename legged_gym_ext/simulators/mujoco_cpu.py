@@ -64,9 +64,7 @@ class MujocoSimulator(Simulator):
         self.dof_pos_limits = as_tensor(self.model.jnt_range[joints])
         self.torque_limits = as_tensor(info.torque_limits)
         self.default_dof_pos = as_tensor(info.default_pos)
-        self._mix = (
-            None if np.array_equal(info.contact_mix, np.eye(len(info.contact_mix))) else as_tensor(info.contact_mix)
-        )
+        self._mix = as_tensor(info.contact_mix)
         data = mujoco.MjData(self.model)
         data.qpos[info.qpos_ids] = info.default_pos
         mujoco.mj_forward(self.model, data)
@@ -95,7 +93,7 @@ class MujocoSimulator(Simulator):
         self.dof_pos, self.dof_vel, self.torques = (view() for view in self._joint_views)
         self.foot_pos = self._foot_view()
         forces = self._sensors.view(self.num_envs, len(self.contact_names), 3)
-        self.contact_forces = forces if self._mix is None else self._mix @ forces
+        self.contact_forces = self._mix @ forces
 
     def _idle_state(self) -> np.ndarray:
         """(nstate,) state at time zero in the default pose, motors and their delay lines holding that pose."""

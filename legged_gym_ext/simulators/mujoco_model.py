@@ -70,24 +70,34 @@ def build_model(cfg: Any, terrain: Any, *, visual: bool = False) -> ModelInfo:
 
     Args:
         cfg: sections asset, control, init_state, domain_rand and sim are read.
-        terrain: adds its geoms (`Terrain.build`).
+        terrain: becomes geoms of the world body (`add_ground`).
         visual: keep the geoms that only look like something; physics is faster without them.
     """
     spec = load_robot(cfg.asset.file)
     _set_options(spec, cfg.sim)
     joints = _find_joints(spec, cfg)
-    feet = _find_feet(spec, cfg.asset.foot_name)
+    order = {joint.name: index for index, joint in enumerate(joints)}
+    feet = sorted(_find_feet(spec, cfg.asset.foot_name), key=lambda geom: _place(geom.parent, order))
     _set_collisions(spec, cfg.asset.self_collisions, visual)
-    terrain.build(spec, friction=1.0)
+    add_ground(spec, terrain)
     _add_motors(spec, joints, cfg)
     for index, geom in enumerate(feet):
         geom.parent.add_site(name=f"{FOOT_SITE}{index}", pos=geom.pos)
-    names, mix = _add_contact_sensors(spec, feet, cfg.asset)
+    names, mix = _add_contact_sensors(spec, feet, cfg.asset, order)
     try:
         model = spec.compile()
     except ValueError as error:
         raise UserError(f"robot model {cfg.asset.file} does not compile: {' '.join(str(error).split())}") from error
     return _index(model, spec, joints, feet, names, mix, cfg)
+
+
+def add_ground(spec: mujoco.MjSpec, terrain: Any) -> None:
+    """Add a terrain's geometry to the world body, with contype 1 and conaffinity 0; robots have it the other way round."""
+    if not terrain.is_flat:
+        raise UserError(f"the mujoco engine has no geometry for {type(terrain).__name__}")
+    spec.worldbody.add_geom(
+        name="ground", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], contype=1, conaffinity=0, condim=3
+    )
 
 
 def _set_options(spec: mujoco.MjSpec, sim: Any) -> None:
@@ -140,6 +150,16 @@ def _find_feet(spec: mujoco.MjSpec, foot_name: str) -> list[Any]:
     return feet
 
 
+def _place(body: Any, order: dict[str, int]) -> int:
+    """Place of a body in the configuration's joint order: that of the joint that carries it; -1 for the base."""
+    while body is not None and body.name != "world":
+        for joint in body.joints:
+            if joint.name in order:
+                return order[joint.name]
+        body = body.parent
+    return -1
+
+
 def _set_collisions(spec: mujoco.MjSpec, self_collisions: bool, visual: bool) -> None:
     """Robot geoms touch the ground (contype 1), and each other only on request."""
     for geom in list(spec.geoms):
@@ -188,24 +208,28 @@ def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:
             motor.delay = cfg.sim.dt  # replaced per environment
 
 
-def _add_contact_sensors(spec: mujoco.MjSpec, feet: list[Any], asset: Any) -> tuple[list[str], np.ndarray]:
+def _add_contact_sensors(
+    spec: mujoco.MjSpec, feet: list[Any], asset: Any, order: dict[str, int]
+) -> tuple[list[str], np.ndarray]:
     """Net contact force of each named body and each foot; a foot's force is taken out of the body it belongs to."""
     wanted = list(asset.terminate_after_contacts_on) + list(asset.penalize_contacts_on)
     robot = [b for b in spec.bodies if b.name != "world"]
     for part in wanted:
         if not any(part in b.name for b in robot):
             raise UserError(f"asset: no body is named like '{part}'; bodies are {[b.name for b in robot]}")
-    bodies = [b.name for b in robot if any(part in b.name for part in wanted)]
+    chosen = [b for b in robot if any(part in b.name for part in wanted)]
+    bodies = [b.name for b in sorted(chosen, key=lambda body: _place(body, order))]
     foot_names = [g.name or f"foot_{i}" for i, g in enumerate(feet)]
     for index, name in enumerate(bodies):
         _contact_sensor(spec, index, mujoco.mjtObj.mjOBJ_BODY, name)
     for index, geom in enumerate(feet):
         geom.name = foot_names[index]
         _contact_sensor(spec, len(bodies) + index, mujoco.mjtObj.mjOBJ_GEOM, geom.name)
-    mix = np.eye(len(bodies) + len(feet), dtype=np.float32)
+    # The sensor reports what the named part does to the rest of the world; here it is what is done to the part.
+    mix = -np.eye(len(bodies) + len(feet), dtype=np.float32)
     for index, geom in enumerate(feet):
         if geom.parent.name in bodies:
-            mix[bodies.index(geom.parent.name), len(bodies) + index] = -1.0
+            mix[bodies.index(geom.parent.name), len(bodies) + index] = 1.0
     return bodies + foot_names, mix
 
 

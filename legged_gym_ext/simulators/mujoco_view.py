@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from legged_gym_ext.simulators.mujoco_gl import NO_DISPLAY
-from legged_gym_ext.simulators.mujoco_model import load_robot
+from legged_gym_ext.simulators.mujoco_model import add_ground, load_robot
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import yaw_of
 
@@ -30,7 +30,7 @@ NAMED_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter", 3
 def build_scene(cfg: Any, terrain: Any) -> mujoco.MjModel:
     """Robot and ground of `cfg` (a `LeggedRobotCfg`) with sky, floor pattern and lights; it is never stepped."""
     spec = load_robot(cfg.asset.file)
-    terrain.build(spec, friction=1.0)
+    add_ground(spec, terrain)
     _dress(spec, cfg.asset.base_name, np.deg2rad(cfg.viewer.azimuth))
     return spec.compile()
 

@@ -1,13 +1,12 @@
 """The interface between ground and environment, and the flat ground.
 
 An environment asks a terrain for heights and normals at arbitrary points and for where its robots start; an engine
-asks it for geometry. Curricula move robots between levels through `update_levels`.
+turns what it describes into geometry. Curricula move robots between levels through `update_levels`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 
@@ -27,7 +26,7 @@ class Terrain(ABC):
     """(N,) int64 column (kind of ground) of each robot's tile."""
 
     is_flat: bool = False
-    """Whether all heights are zero, so that callers may skip a query."""
+    """Whether the ground is the plane z = 0."""
 
     @abstractmethod
     def heights(self, points: torch.Tensor) -> torch.Tensor:
@@ -46,10 +45,6 @@ class Terrain(ABC):
             distance: (M,) m walked from their origin.
             commanded: (M,) m they were commanded to walk.
         """
-
-    def build(self, spec: Any, friction: float) -> None:
-        """Add the ground to a MuJoCo `MjSpec`: geoms with contype 1 and conaffinity 0 in the world body."""
-        raise NotImplementedError(f"{type(self).__name__} has no MuJoCo geometry")
 
 
 class PlaneTerrain(Terrain):
@@ -74,20 +69,6 @@ class PlaneTerrain(Terrain):
 
     def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
         """Nothing to do: there is one level."""
-
-    def build(self, spec: Any, friction: float) -> None:
-        """One infinite plane."""
-        import mujoco
-
-        spec.worldbody.add_geom(
-            name="ground",
-            type=mujoco.mjtGeom.mjGEOM_PLANE,
-            size=[0.0, 0.0, 1.0],
-            contype=1,
-            conaffinity=0,
-            condim=3,
-            friction=[friction, 0.005, 0.0001],
-        )
 
 
 def make_terrain(mesh_type: str, num_envs: int, device: torch.device) -> Terrain:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from typing import Any, NoReturn
 
 from legged_gym_ext.utils.config import apply_overrides
@@ -10,7 +12,31 @@ from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 EPILOG = """Every field of the configuration can be set, typed and checked, after all other flags:
   --env.rewards.scales.feet_air_time=0.5   --train.algorithm.learning_rate=5e-4
-`describe.py --task=NAME` lists the fields and their values."""
+`describe.py --task=NAME --fields` lists the fields and their values."""
+
+PLACES = {
+    "num_envs": ("env.env.num_envs",),
+    "seed": ("env.seed", "train.seed"),
+    "sim": ("env.sim.engine",),
+    "sim_device": ("env.sim.device",),
+    "rl_device": ("train.runner.device",),
+    "experiment_name": ("train.runner.experiment_name",),
+    "run_name": ("train.runner.run_name",),
+    "load_run": ("train.runner.load_run",),
+    "checkpoint": ("train.runner.checkpoint",),
+    "max_iterations": ("train.runner.max_iterations",),
+    "logger": ("train.runner.logger",),
+    "resume": ("train.runner.resume",),
+}
+"""Where each flag is written."""
+
+RANGES: dict[str, tuple[int, int | None]] = {
+    "num_envs": (1, None),
+    "seed": (0, 2**32 - 1),  # what numpy takes
+    "checkpoint": (-1, None),
+    "max_iterations": (0, None),
+}
+"""Lowest and highest value of a flag."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,11 +47,21 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
-def make_parser(description: str) -> Parser:
-    """A parser with the flags that all programs share."""
+def make_parser(description: str, *, prog: str | None = None) -> Parser:
+    """A parser with the flags that all programs share; a flag that is not given is None (keep the configuration)."""
     parser = Parser(
-        description=description, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=prog,
+        description=description,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    add_common_flags(parser)
+    return parser
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """legged_gym's flags."""
     add = parser.add_argument
     add("--task", metavar="NAME", help="task to use, e.g. go2")
     add("--num_envs", type=int, metavar="N", help="number of environments")
@@ -37,12 +73,19 @@ def make_parser(description: str) -> Parser:
     add("--experiment_name", metavar="NAME", help="folder of the runs under logs/")
     add("--run_name", metavar="NAME", help="added to the date in the name of the run folder")
     add("--load_run", metavar="RUN", help="run folder to load; default: the newest")
-    add("--checkpoint", type=int, metavar="IT", help="iteration to load; default: the newest")
+    add("--checkpoint", type=_iteration, metavar="IT", help="iteration to load; default: the newest")
     add("--log_root", metavar="DIR", help="where runs are written and looked for; default: logs/ of the repository")
-    return parser
 
 
-def add_training_flags(parser: Parser) -> None:
+def _iteration(text: str) -> int:
+    """Iteration of `50` or, as one copies it from a folder, `model_50.pt`."""
+    match = re.fullmatch(r"model_(\d+)(?:\.pt)?|(-?\d+)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected an iteration such as 50, or model_50.pt, got '{text}'")
+    return int(match[1] or match[2])
+
+
+def add_training_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of training only."""
     add = parser.add_argument
     add("--max_iterations", type=int, metavar="N", help="iterations to train (with --resume: further iterations)")
@@ -54,25 +97,26 @@ def add_training_flags(parser: Parser) -> None:
     )
 
 
-def parse(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     """Parse `argv`; adds `env_overrides` and `train_overrides` (dotted path -> text) to the result.
 
     Raises:
         UserError: unknown flag (with the nearest ones), stray argument, missing value or wrong type.
     """
-    import sys
-
     rest, overrides = _split_overrides(sys.argv[1:] if argv is None else list(argv))
     known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
     dashed = {option.replace("_", "-"): option for option in known}
-    words = [_underscored(word, dashed) for word in rest]
-    args, unknown = parser.parse_known_args(words)
+    args, unknown = parser.parse_known_args([_underscored(word, dashed) for word in rest])
     for word in unknown:
         name = word.partition("=")[0]
+        if name in ("--env", "--train"):
+            raise UserError(f"{word}: overrides name a field: {name}.SECTION.FIELD=VALUE")
         if word.startswith("-") and not _is_number(word):
-            raise UserError(f"unknown flag {name}{did_you_mean(name, known)}")
+            # With underscores, so that --num-env is as near to --num_envs as --num_env is.
+            raise UserError(f"unknown flag {name}{did_you_mean(name[:2] + name[2:].replace('-', '_'), known)}")
     if unknown:
-        raise UserError(f"stray argument '{unknown[0]}'; flags look like --name=value")
+        near = did_you_mean(f"--{unknown[0].partition('=')[0]}", known)
+        raise UserError(f"stray argument '{unknown[0]}'{near or '; flags look like --name=value'}")
     args.env_overrides, args.train_overrides = overrides["env"], overrides["train"]
     return args
 
@@ -111,31 +155,48 @@ def _split_overrides(argv: list[str]) -> tuple[list[str], dict[str, dict[str, st
 
 
 def apply_args_to_cfgs(args: argparse.Namespace, env_cfg: Any, train_cfg: Any) -> None:
-    """Write flags into the configurations, then the dotted overrides; values out of range are a `UserError`."""
-    _check_range(args, "num_envs", 1)
-    _check_range(args, "max_iterations", 0)
-    _check_range(args, "seed", 0)
-    places = {
-        "num_envs": [(env_cfg.env, "num_envs")],
-        "seed": [(env_cfg, "seed"), (train_cfg, "seed")],
-        "sim": [(env_cfg.sim, "engine")],
-        "sim_device": [(env_cfg.sim, "device")],
-        "rl_device": [(train_cfg.runner, "device")],
-    }
-    for name in ("experiment_name", "run_name", "load_run", "checkpoint", "max_iterations", "logger"):
-        places[name] = [(train_cfg.runner, name)]
-    for name, targets in places.items():
-        value = getattr(args, name, None)
-        if value is not None:
-            for owner, field in targets:
-                setattr(owner, field, value)
-    if getattr(args, "resume", False):
-        train_cfg.runner.resume = True
+    """Write flags into the configurations, then the dotted overrides.
+
+    Args:
+        args: from `parse`; a flag that the program does not have, or that is None, changes nothing.
+        env_cfg: environment configuration, changed in place.
+        train_cfg: training configuration, changed in place.
+
+    Raises:
+        UserError: a value out of range or of the wrong type, or a field that this configuration does not have.
+    """
+    cfgs = {"env": env_cfg, "train": train_cfg}
+    for flag, places in PLACES.items():
+        value = getattr(args, flag, None)
+        if value is None or value is False:
+            continue
+        _check_range(flag, value, f"--{flag}={value}")
+        for place in places:
+            owner, name = _owner(cfgs, place)
+            if owner is None or not hasattr(owner, name):
+                raise UserError(f"--{flag}={value}: the configuration of this task has no field '{place}'")
+            setattr(owner, name, value)
     apply_overrides(env_cfg, args.env_overrides, "env")
     apply_overrides(train_cfg, args.train_overrides, "train")
+    overridden = {f"{group}.{path}" for group in cfgs for path in getattr(args, f"{group}_overrides")}
+    for flag in RANGES:
+        for place in overridden.intersection(PLACES[flag]):
+            owner, name = _owner(cfgs, place)
+            _check_range(flag, getattr(owner, name), f"--{place}={getattr(owner, name)}")
 
 
-def _check_range(args: argparse.Namespace, name: str, lowest: int) -> None:
-    value = getattr(args, name, None)
-    if value is not None and value < lowest:
-        raise UserError(f"--{name}={value}: expected at least {lowest}")
+def _owner(cfgs: dict[str, Any], place: str) -> tuple[Any, str]:
+    """Section (None if there is no such section) and name of a field such as "env.sim.engine"."""
+    group, *parents, name = place.split(".")
+    owner = cfgs[group]
+    for part in parents:
+        owner = getattr(owner, part, None)
+    return owner, name
+
+
+def _check_range(flag: str, value: Any, shown: str) -> None:
+    lowest, highest = RANGES.get(flag, (None, None))
+    if lowest is not None and value < lowest:
+        raise UserError(f"{shown}: expected at least {lowest}")
+    if highest is not None and value > highest:
+        raise UserError(f"{shown}: expected at most {highest}")

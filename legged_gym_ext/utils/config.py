@@ -2,21 +2,39 @@
 
 A configuration is a class with nested classes; an instance has fresh copies of everything. A nested class that repeats a
 parent's name adds to it, whether or not it inherits from it, so a forgotten base class loses nothing.
+
+A field accepts what looks like its present value. A field that is None accepts anything; one that is annotated
+`motor: "str | None" = None` accepts a string, and None also after it was set.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
-from typing import Any, Iterator
+import math
+import re
+from collections.abc import Iterator
+from itertools import takewhile
+from typing import Any
 
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+NONE = ("none", "null")
+
+SAMPLES = {"bool": False, "int": 0, "float": 0.0, "str": "", "list": [], "dict": {}}
+"""A value that stands for each type that an optional annotation may name; other types accept anything."""
 
 
 class Section:
     """One level of a configuration: fields and further sections as attributes."""
+
+    # Slots, so that `vars(section)` holds the fields and nothing else.
+    __slots__ = ("__dict__", "_optional")
+    _optional: dict[str, str]  # field annotated as optional -> name of its type
+
+    def __init__(self) -> None:
+        self._optional = {}
 
     def __repr__(self) -> str:
         """Fields in one line."""
@@ -28,21 +46,39 @@ class BaseConfig(Section):
 
     def __init__(self) -> None:
         """Copy every field of the class and of its nested classes."""
+        super().__init__()
         _fill(self, [type(self)])
 
 
 def _fill(target: Section, classes: list[type]) -> None:
     """Give `target` the fields of `classes`, most derived class first, nested classes merged."""
     lines = [base for cls in classes for base in cls.__mro__ if base not in (BaseConfig, Section, object)]
+    # A class that is reached twice counts where it comes last: `class env(Base.env)` in a grandchild of Base must not
+    # put Base in front of what the child in between says.
+    lines = list(dict.fromkeys(reversed(lines)))[::-1]
+    for base in reversed(lines):
+        target._optional.update(_optional_fields(base))
     for name in dict.fromkeys(name for base in reversed(lines) for name in vars(base) if not name.startswith("_")):
         values = [vars(base)[name] for base in lines if name in vars(base)]
-        nested = [value for value in values if isinstance(value, type)]
         if isinstance(values[0], type):
             section = Section()
-            _fill(section, nested)
+            _fill(section, list(takewhile(lambda value: isinstance(value, type), values)))
             setattr(target, name, section)
         elif not callable(values[0]) and not isinstance(values[0], (staticmethod, classmethod, property)):
             setattr(target, name, copy.deepcopy(values[0]))
+
+
+def _optional_fields(cls: type) -> dict[str, str]:
+    """Fields that `cls` annotates as `X | None` or `Optional[X]`, with the name of X."""
+    found = {}
+    for name, annotation in vars(cls).get("__annotations__", {}).items():
+        text = annotation if isinstance(annotation, str) else str(annotation)
+        match = re.fullmatch(r"(?:typing\.)?Optional\[(.+)\]", text.strip("'\" "))
+        parts = [match[1], "None"] if match else [part.strip() for part in text.strip("'\" ").split("|")]
+        if "None" in parts:
+            others = [part.partition("[")[0] for part in parts if part != "None"]
+            found[name] = others[0] if len(others) == 1 else ""
+    return found
 
 
 def to_dict(section: Any) -> dict[str, Any]:
@@ -55,11 +91,13 @@ def _plain(value: Any) -> Any:
         return to_dict(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return copy.deepcopy(value)
 
 
 def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Pairs of dotted path and value of all fields, in order."""
+    """Pairs of dotted path and value of all fields, in order; `dict(flatten(cfg))` is the mapping."""
     for name, value in vars(section).items():
         if isinstance(value, Section):
             yield from flatten(value, f"{prefix}{name}.")
@@ -68,18 +106,42 @@ def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def update_from_dict(section: Any, values: dict[str, Any], prefix: str = "") -> None:
-    """Set fields from a nested dictionary (as `to_dict` makes it); unknown keys and wrong types are a `UserError`."""
+    """Set fields from a nested dictionary (as `to_dict` makes it).
+
+    Raises:
+        UserError: unknown key (with the nearest ones), or a value of the wrong type; nothing has been set then.
+    """
+    for owner, name, value in list(_assignments(section, values, prefix, list(_paths(section, prefix)))):
+        setattr(owner, name, value)
+
+
+def _assignments(section: Section, values: Any, prefix: str, known: list[str]) -> Iterator[tuple[Section, str, Any]]:
+    """Section, field and checked value for everything that `values` sets."""
+    if not isinstance(values, dict):
+        where = f"configuration key '{prefix[:-1]}' is a section" if prefix else "a configuration is a dictionary"
+        raise UserError(f"{where}: expected its fields by name, got {values!r}")
     for name, value in values.items():
         path = f"{prefix}{name}"
         if name not in vars(section):
-            raise UserError(f"unknown configuration key '{path}'{did_you_mean(name, vars(section))}")
+            raise UserError(f"unknown configuration key '{path}'{did_you_mean(path, known)}")
         present = getattr(section, name)
         if isinstance(present, Section):
-            if not isinstance(value, dict):
-                raise UserError(f"configuration key '{path}' is a section, found {value!r}")
-            update_from_dict(present, value, f"{path}.")
+            yield from _assignments(present, value, f"{path}.", known)
         else:
-            setattr(section, name, _checked(present, value, path))
+            reference, optional = _reference(section, name)
+            try:
+                yield section, name, None if optional and value is None else _checked(reference, value)
+            except _WrongTypeError:
+                message = f"configuration key '{path}': expected {_describe(reference)}, got {value!r}"
+                raise UserError(message) from None
+
+
+def _paths(section: Section, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of all sections and fields."""
+    for name, value in vars(section).items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Section):
+            yield from _paths(value, f"{prefix}{name}.")
 
 
 def apply_overrides(section: Any, overrides: dict[str, str], prefix: str) -> None:
@@ -87,79 +149,154 @@ def apply_overrides(section: Any, overrides: dict[str, str], prefix: str) -> Non
 
     Args:
         section: configuration to change.
-        overrides: dotted path -> text.
+        overrides: dotted path -> text. A path may end in a key that a dictionary field has already.
         prefix: "env" or "train", for messages.
 
     Raises:
         UserError: unknown path (with the nearest ones), a whole section, or a text of the wrong type.
     """
     for path, text in overrides.items():
-        flag = f"--{prefix}.{path}={text}"
-        *parents, name = path.split(".")
-        owner = section
-        for part in parents:
-            owner = getattr(owner, part, None) if isinstance(owner, Section) else None
-        if not isinstance(owner, Section) or name not in vars(owner):
-            known = [key for key, _ in flatten(section)]
-            raise UserError(f"{flag}: there is no field '{path}'{did_you_mean(path, known)}")
-        present = getattr(owner, name)
-        if isinstance(present, Section):
-            raise UserError(f"{flag}: '{path}' is a section; its fields are {', '.join(vars(present))}")
-        setattr(owner, name, _checked(present, _parse(present, text, flag), flag))
+        _override(section, path, text, f"--{prefix}.{path}={text}")
 
 
-def _parse(present: Any, text: str, flag: str) -> Any:
-    """The value a text stands for, given the value it replaces."""
-    if isinstance(present, bool):
+def _override(section: Section, path: str, text: str, flag: str) -> None:
+    *parents, name = path.split(".")
+    owner: Any = section
+    for part in parents:
+        owner = vars(owner).get(part) if isinstance(owner, Section) else None
+    fields = vars(owner) if isinstance(owner, Section) else owner
+    if not isinstance(fields, dict) or name not in fields:
+        known = [key for key, _ in flatten(section)]
+        if isinstance(owner, dict):
+            # Keys of dictionaries are no fields of their own, but here they are what was meant.
+            known = [".".join([*parents, str(key)]) for key in owner]
+        raise UserError(f"{flag}: there is no field '{path}'{did_you_mean(path, known)}")
+    present = fields[name]
+    if isinstance(present, Section):
+        raise UserError(f"{flag}: '{path}' is a section; its fields are {', '.join(vars(present))}")
+    reference, optional = _reference(owner, name) if isinstance(owner, Section) else (present, False)
+    if optional and text.lower() in NONE:
+        fields[name] = None
+        return
+    try:
+        fields[name] = _checked(reference, _parse(reference, text))
+    except _WrongTypeError:
+        raise UserError(f"{flag}: expected {_describe(reference)}, got '{text}'") from None
+
+
+class _WrongTypeError(Exception):
+    """A value or text does not fit the field; the caller knows the field's name."""
+
+
+def _reference(section: Section, name: str) -> tuple[Any, bool]:
+    """A value that shows the type of a field (None: any type), and whether the field may be None."""
+    present, annotated = vars(section)[name], section._optional.get(name)
+    if present is None and annotated is not None:
+        present = SAMPLES.get(annotated)
+    return present, annotated is not None or vars(section)[name] is None
+
+
+def _describe(reference: Any) -> str:
+    """The type of `reference` in words."""
+    if isinstance(reference, bool):
+        return "bool (true or false)"
+    if isinstance(reference, dict):
+        return f"dict such as {reference!r}"
+    if isinstance(reference, (list, tuple)):
+        kinds = " or ".join(dict.fromkeys(type(_element(reference, i)).__name__ for i in range(len(reference))))
+        length = f" {len(reference)}" if isinstance(reference, tuple) else ""
+        return f"{type(reference).__name__} of{length} {kinds}" if reference else type(reference).__name__
+    return type(reference).__name__
+
+
+def _element(reference: Any, index: int) -> Any:
+    """What shows the type of element `index` of a list or tuple like `reference`."""
+    if any(isinstance(item, float) for item in reference) and all(type(item) in (int, float) for item in reference):
+        return 0.0  # [0, 0.5] is a list of floats
+    return reference[min(index, len(reference) - 1)] if reference else None
+
+
+def _parse(reference: Any, text: str) -> Any:
+    """The value a text stands for where `reference` shows the type."""
+    if isinstance(reference, bool):
         if text.lower() not in TRUE + FALSE:
-            raise UserError(f"{flag}: expected true or false, got '{text}'")
+            raise _WrongTypeError
         return text.lower() in TRUE
-    if isinstance(present, str):
+    if isinstance(reference, str):
         return text
+    if isinstance(reference, (int, float)):
+        try:
+            return type(reference)(text)
+        except ValueError:
+            raise _WrongTypeError from None
+    if isinstance(reference, (list, tuple)):
+        return _parse_items(reference, text.strip())
     try:
-        return ast.literal_eval(
-            {"true": "True", "false": "False", "none": "None", "null": "None"}.get(text.lower(), text)
-        )
-    except (ValueError, SyntaxError):
-        if isinstance(present, (list, tuple)):
-            return [_item(item.strip()) for item in text.split(",")]
-        if present is None:
+        return _literal(text)
+    except _WrongTypeError:
+        if reference is None:
             return text
-        raise UserError(f"{flag}: expected {type(present).__name__}, got '{text}'") from None
+        raise
 
 
-def _item(text: str) -> Any:
+def _parse_items(reference: Any, text: str) -> list[Any]:
+    """Elements of "[1, 2]", "1,2", "policy,critic" or "[policy, critic]" (shells take quotes away)."""
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        items = _literal(text)
+        if isinstance(items, (list, tuple)):
+            return list(items)
+    except _WrongTypeError:
+        pass
+    if text[:1] + text[-1:] in ("[]", "()"):
+        text = text[1:-1]
+    words = [word.strip().strip("'\"") for word in text.split(",")]
+    if not words[-1]:
+        words.pop()  # "" is no element, "a," is one
+    return [_parse(_element(reference, index), word) for index, word in enumerate(words)]
 
 
-def _checked(present: Any, value: Any, where: str) -> Any:
-    """`value` as the type of `present`, or a `UserError`; a field that is None accepts anything."""
-    wrong = UserError(f"{where}: expected {type(present).__name__} like {present!r}, got {value!r}")
-    if present is None:
-        return value
-    if value is None:
-        # A field whose default is None may have been set before; only such fields take None back.
-        raise wrong
-    if isinstance(present, bool) or isinstance(value, bool):
-        if type(present) is not type(value):
-            raise wrong
-        return value
-    if isinstance(present, float) and isinstance(value, int):
-        return float(value)
-    if isinstance(present, (list, tuple)):
-        items = list(value) if isinstance(value, (list, tuple)) else None
-        if items is None or (isinstance(present, tuple) and len(items) != len(present)):
-            raise wrong
-        if present:
-            items = [_checked(present[min(i, len(present) - 1)], item, where) for i, item in enumerate(items)]
-        return type(present)(items)
-    if isinstance(present, dict):
-        if not isinstance(value, dict):
-            raise wrong
+def _literal(text: str) -> Any:
+    """A Python literal; true, false, none and null are understood too."""
+    names = {"true": "True", "false": "False", "none": "None", "null": "None"}
+    try:
+        return ast.literal_eval(names.get(text.lower(), text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise _WrongTypeError from None
+
+
+def _checked(reference: Any, value: Any) -> Any:
+    """A copy of `value` as the type of `reference` (None: any type)."""
+    if reference is None:
         return copy.deepcopy(value)
-    if not isinstance(value, type(present)):
-        raise wrong
+    if isinstance(reference, bool) or isinstance(value, bool):
+        if type(reference) is not type(value):  # to Python, True is an int
+            raise _WrongTypeError
+        return value
+    if isinstance(reference, float):
+        # nan compares false with everything and would switch checks off silently.
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            raise _WrongTypeError
+        return float(value)
+    if isinstance(reference, (list, tuple)):
+        fixed = len(reference) if isinstance(reference, tuple) else None
+        if not isinstance(value, (list, tuple)) or fixed not in (None, len(value)):
+            raise _WrongTypeError
+        return type(reference)([_checked(_element(reference, index), item) for index, item in enumerate(value)])
+    if isinstance(reference, dict):
+        return _checked_dict(reference, value)
+    if not isinstance(value, type(reference)):
+        raise _WrongTypeError
     return value
+
+
+def _checked_dict(reference: dict[Any, Any], value: Any) -> dict[Any, Any]:
+    """`value` with values like those of `reference`; new keys are typed by the others where these are all alike."""
+    if not isinstance(value, dict):
+        raise _WrongTypeError
+    kinds = {type(item) for item in reference.values()}
+    sample = next(iter(reference.values())) if len(kinds) == 1 else None
+    if isinstance(sample, (list, tuple, dict)):
+        sample = type(sample)() if not isinstance(sample, tuple) else None
+    if reference and any(type(key) not in {type(known) for known in reference} for key in value):
+        raise _WrongTypeError
+    return {key: _checked(reference.get(key, sample), item) for key, item in value.items()}

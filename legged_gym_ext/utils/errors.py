@@ -5,23 +5,28 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from typing import Callable, Iterable
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 
 class UserError(Exception):
     """Something the user can fix; the message is one line: what was found, what was expected, what to do."""
 
 
-def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
-    """Up to `count` candidates that look most like `name`; for dotted names the last part counts too."""
-    known = list(dict.fromkeys(candidates))
-    close = difflib.get_close_matches(name, known, n=count, cutoff=0.6)
-    tails = {}
-    for candidate in known:
-        tails.setdefault(candidate.rsplit(".", 1)[-1], []).append(candidate)
-    for tail in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(tails), n=count, cutoff=0.7):
-        close += tails[tail]
-    return list(dict.fromkeys(close))[:count]
+def nearest(name: str, candidates: Iterable[str], n: int = 3) -> list[str]:
+    """Up to `n` candidates that look most like `name`, best first; for dotted names the last part counts too."""
+
+    def tail(text: str) -> str:
+        return text.rsplit(".", 1)[-1]
+
+    scores = {}
+    for candidate in candidates:
+        whole = difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
+        last = difflib.SequenceMatcher(None, tail(name).lower(), tail(candidate).lower()).ratio()
+        # Below these limits (difflib's own default, and a stricter one for short last parts) names are unrelated.
+        if whole >= 0.6 or last >= 0.7:
+            scores[candidate] = (max(whole, last), whole)
+    return sorted(scores, key=lambda candidate: scores[candidate], reverse=True)[:n]
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
@@ -30,11 +35,17 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 
-def run_main(main: Callable[[list[str] | None], int | None]) -> None:
-    """Run a program's `main(argv)` and exit: user errors are one line on standard error and code 2."""
+def run_main(main: Callable[[list[str] | None], int | None]) -> NoReturn:
+    """Run a program's `main(argv)` and exit with its code.
+
+    A `UserError` is one line on standard error and code 2, Ctrl-C one line and code 130; a reader of standard output
+    that went away (head, less) is no error.
+    """
     try:
-        code = main(sys.argv[1:]) or 0
-        sys.stdout.flush()
+        try:
+            code = main(sys.argv[1:]) or 0
+        finally:
+            sys.stdout.flush()  # also after argparse's --help, which leaves by SystemExit
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
@@ -42,7 +53,7 @@ def run_main(main: Callable[[list[str] | None], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # The reader (head, less) went away; that is no error of ours.
+        # The interpreter flushes once more when it ends; that must find something that takes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)

@@ -20,8 +20,8 @@ from legged_gym_ext.utils.progress import Progress
 from legged_gym_ext.utils.runs import atomic_write, load_checkpoint
 
 KEY_FIGURES = {
-    "rew_tracking_lin_vel": "lin_vel",
-    "rew_tracking_ang_vel": "yaw",
+    "Metrics/linear_tracking": "lin_tracking",
+    "Metrics/yaw_tracking": "yaw_tracking",
     "Metrics/fall_rate": "falls",
     "Metrics/nan_resets": "nan_resets",
 }

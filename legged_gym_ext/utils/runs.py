@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 CHECKPOINT = re.compile(r"model_(\d+)\.pt")
+DATED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 
 
 def new_run_dir(log_root: Path, experiment: str, run_name: str = "") -> Path:
-    """Create a run folder whose name starts with the date and time, so that names sort by age; never an existing one."""
+    """Create a run folder whose name starts with the date and time, so that names sort by age; never an existing one.
+
+    Raises:
+        UserError: the names are no folder names, or the folder cannot be created.
+    """
+    _check_names(experiment, run_name)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     name = f"{stamp}_{run_name}" if run_name else stamp
     for attempt in range(100):
@@ -25,69 +32,122 @@ def new_run_dir(log_root: Path, experiment: str, run_name: str = "") -> Path:
             path.mkdir(parents=True)
             return path
         except FileExistsError:
-            continue
+            if not path.is_dir():  # a file where the log folder should be: another name does not help
+                raise UserError(f"cannot create the run folder {path}: a file is in the way") from None
         except OSError as error:
             raise UserError(f"cannot create the run folder {path}: {error.strerror}") from error
     raise UserError(f"cannot find a free name for {log_root / experiment / name}")
 
 
+def _check_names(experiment: str, run_name: str) -> None:
+    """Names must stay below the log folder, one level each, or `find_run` would not see the run."""
+    for flag, name in (("experiment_name", experiment), ("run_name", run_name)):
+        if "/" in name or "\\" in name or name in (".", ".."):
+            raise UserError(f"--{flag}={name}: expected a name without slashes; --log_root chooses another folder")
+    if not experiment:
+        raise UserError("the experiment has no name; give --experiment_name=NAME")
+
+
 def checkpoints(run_dir: Path) -> dict[int, Path]:
     """Iteration -> file of all checkpoints in a run folder, in numerical order."""
     found = {
-        int(match.group(1)): path for path in run_dir.glob("model_*.pt") if (match := CHECKPOINT.fullmatch(path.name))
+        int(match[1]): path
+        for path in run_dir.glob("model_*.pt")
+        if (match := CHECKPOINT.fullmatch(path.name)) and path.is_file()
     }
     return dict(sorted(found.items()))
 
 
-def find_run(log_root: Path, experiment: str, load_run: str | int | None = None) -> Path:
-    """A run folder: by name or path, or the newest one that has a checkpoint (None or -1)."""
+def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None = None) -> Path:
+    """A run folder: by name or path, or the newest one that has a checkpoint (None, -1 or "").
+
+    Raises:
+        UserError: no such run (with the nearest names), no such experiment, or nothing trained in it.
+    """
     folder = log_root / experiment
+    runs = sorted((path for path in folder.iterdir() if path.is_dir()), key=_age) if folder.is_dir() else []
     if load_run not in (None, -1, "-1", ""):
-        for path in (folder / str(load_run), Path(str(load_run)).expanduser()):
-            if path.is_dir():
-                return path
-        names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+        return _named_run(folder, [path.name for path in runs], str(load_run))
+    if not folder.is_dir():
+        others = [path.name for path in log_root.iterdir() if path.is_dir()] if log_root.is_dir() else []
         raise UserError(
-            f"no run '{load_run}' in {folder}{did_you_mean(str(load_run), names)}; runs are {sorted(names) or 'none'}"
+            f"no runs of experiment '{experiment}' in {log_root}{did_you_mean(experiment, others)}; train a task with "
+            f"--experiment_name={experiment} first"
         )
-    runs = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     trained = [path for path in runs if checkpoints(path)]
     if not trained:
-        raise UserError(f"no trained run in {folder}; train one first, or name another --experiment_name or --load_run")
+        raise UserError(
+            f"no run in {folder} has a checkpoint; train one first, or name another --experiment_name or --load_run"
+        )
     return trained[-1]
 
 
-def find_checkpoint(run_dir: Path, checkpoint: int | None = None) -> Path:
-    """The checkpoint of an iteration, or the one with the highest (None or -1)."""
+def _age(run_dir: Path) -> tuple[bool, list[tuple[int, str]]]:
+    """Sorts run folders oldest first: by name, numbers by value; names without a date come before all others."""
+    parts = re.split(r"(\d+)", run_dir.name)
+    return DATED.match(run_dir.name) is not None, [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _named_run(folder: Path, names: list[str], wanted: str) -> Path:
+    """The run that a user names: a folder of the experiment, or a path."""
+    for path in (folder / wanted, Path(wanted).expanduser()):
+        if path.is_dir():
+            return path
+        if path.is_file():
+            raise UserError(f"--load_run={wanted} is a file; give its folder, and the iteration as --checkpoint")
+    newest = ", ".join(names[-5:]) or "none"
+    raise UserError(f"no run '{wanted}' in {folder}{did_you_mean(wanted, names)}; its newest runs: {newest}")
+
+
+def find_checkpoint(run_dir: Path, checkpoint: int | str | None = None) -> Path:
+    """The checkpoint of an iteration (50, "50", "model_50.pt"), or the one with the highest (None or -1).
+
+    Raises:
+        UserError: no such checkpoint, or none at all.
+    """
     found = checkpoints(run_dir)
     if not found:
-        raise UserError(f"no checkpoint model_<iteration>.pt in {run_dir}")
-    if checkpoint in (None, -1):
+        raise UserError(f"no checkpoint model_<iteration>.pt in {run_dir}; choose another run with --load_run")
+    if checkpoint in (None, -1, "-1", ""):
         return list(found.values())[-1]
-    if checkpoint not in found:
-        raise UserError(f"no checkpoint of iteration {checkpoint} in {run_dir}; there are {list(found)}")
-    return found[checkpoint]
+    match = re.fullmatch(r"(?:model_)?(\d+)(?:\.pt)?", str(checkpoint))
+    if match is None or int(match[1]) not in found:
+        raise UserError(f"no checkpoint {checkpoint} in {run_dir}; there are {', '.join(map(str, found))}")
+    return found[int(match[1])]
 
 
 def load_checkpoint(path: Path, map_location: Any) -> dict[str, Any]:
-    """Read a checkpoint; a file that is missing, truncated or not a checkpoint is a `UserError`."""
+    """Read a checkpoint: tensors and plain data only, so that a foreign file cannot run code.
+
+    Raises:
+        UserError: the file is missing, empty, truncated or not a checkpoint.
+    """
     import torch
 
-    if not path.is_file():
-        raise UserError(f"checkpoint not found: {path}")
+    advice = "use another --checkpoint or --load_run"
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=False)
+        if not path.is_file():
+            raise UserError(f"checkpoint not found: {path}; {advice}")
+        if path.stat().st_size == 0:
+            raise UserError(f"checkpoint {path} is empty; {advice}")
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from error
+    except UserError:
+        raise
     except Exception as error:  # torch raises half a dozen types for broken files
         reason = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"checkpoint {path} is damaged or not a checkpoint ({reason}); use another --checkpoint"
-        ) from error
+        if "deserialize object on" in reason:  # the file is fine, the device is not there
+            raise UserError(
+                f"checkpoint {path} cannot be loaded to '{map_location}': {reason}; set --rl_device"
+            ) from error
+        raise UserError(f"checkpoint {path} is damaged or not a checkpoint ({reason}); {advice}") from error
     if not isinstance(checkpoint, dict) or "iter" not in checkpoint:
-        raise UserError(f"{path} is not a training checkpoint: expected a dictionary with the key 'iter'")
+        raise UserError(f"{path} is not a training checkpoint: expected a dictionary with the key 'iter'; {advice}")
     return checkpoint
 
 
-def atomic_write(path: Path, writer: Callable[[Path], None]) -> None:
+def atomic_write(path: Path, writer: Callable[[Path], object]) -> None:
     """Let `writer` fill a temporary file beside `path`, then rename it: `path` is complete or as it was before."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -112,7 +172,11 @@ def load_run_configs(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     for name in ("env", "train"):
         path = run_dir / "params" / f"{name}.json"
         try:
-            result.append(json.loads(path.read_text()))
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"cannot read the run's configuration {path}: {error}") from error
+            values = json.loads(path.read_text())
+        except (OSError, ValueError) as error:  # ValueError: no JSON, or no text at all
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"cannot read the run's configuration {path}: {reason}; use another --load_run") from error
+        if not isinstance(values, dict):
+            raise UserError(f"{path} is not a configuration: expected a JSON object; use another --load_run")
+        result.append(values)
     return result[0], result[1]

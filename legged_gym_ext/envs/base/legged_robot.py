@@ -150,6 +150,7 @@ class LeggedRobot:
         self.extras = {}
         ids = self.reset_buf.nonzero().flatten()
         if len(ids):
+            self.command_sampler.widen(ids)
             self.extras["episode"] = self._episode_summary(ids)
             self.reset_idx(ids)
             self._read_state()
@@ -223,11 +224,16 @@ class LeggedRobot:
         self.command_sampler.resample(ids)
 
     def _episode_summary(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Per finished episode: rewards per second of a full episode, how it ended, command range and level."""
-        self.command_sampler.widen(ids)
+        """Per finished episode: rewards per second of a full episode, mean kernels, how it ended, command range."""
         seconds = self.cfg.env.episode_length_s
         sums = self.rewards.episode_sums[:, ids] / seconds
         summary = {f"rew_{name}": sums[row] for row, name in enumerate(self.rewards.names)}
+        steps = self.episode_length_buf[ids].clamp(min=1)
+        for name, label in (("tracking_lin_vel", "linear"), ("tracking_ang_vel", "yaw")):
+            if name in self.rewards.names:
+                row = self.rewards.names.index(name)
+                mean_kernel = self.rewards.episode_sums[row, ids] / (self.rewards.weights[row] * steps)
+                summary[f"Metrics/{label}_tracking"] = mean_kernel
         faults = self.fault_buf[ids].float()
         self.nan_resets += int(faults.sum())
         summary["Metrics/fall_rate"] = self.fall_buf[ids].float()

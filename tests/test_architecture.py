@@ -1,0 +1,84 @@
+"""The import rules and the house style that keep the packages apart."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ENGINES = {"mujoco", "mjbatch", "mujoco_warp", "isaacgym", "warp"}
+FILES = sorted(path for folder in ("legged_gym_ext", "rsl_rl_ult") for path in (ROOT / folder).rglob("*.py"))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all modules that a file imports anywhere."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def roots(path: Path) -> set[str]:
+    return {module.split(".")[0] for module in imports(path)}
+
+
+def test_there_are_files_to_check():
+    assert len(FILES) > 20
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_the_two_packages_do_not_import_each_other_outside_scripts(path):
+    if name(path).startswith("rsl_rl_ult/"):
+        assert "legged_gym_ext" not in roots(path)
+    elif not name(path).startswith("legged_gym_ext/scripts/"):
+        assert "rsl_rl_ult" not in roots(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_engines_are_imported_only_under_simulators(path):
+    if not name(path).startswith("legged_gym_ext/simulators/"):
+        assert not roots(path) & ENGINES
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name(p).startswith("rsl_rl_ult/")], ids=name)
+def test_algorithms_import_no_host_and_parse_as_python_3_8(path):
+    ast.parse(path.read_text(), feature_version=(3, 8))
+    if not name(path).startswith("rsl_rl_ult/hosts/"):
+        assert not roots(path) & {"rsl_rl", "tensordict"}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "/envs/" in name(p)], ids=name)
+def test_environments_see_only_the_simulator_protocol(path):
+    seen = {module for module in imports(path) if module.startswith("legged_gym_ext.simulators")}
+    assert seen <= {"legged_gym_ext.simulators", "legged_gym_ext.simulators.base"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_no_eval_and_no_star_import(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert all(alias.name != "*" for alias in node.names)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec")
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_files_stay_small_enough_to_read(path):
+    assert len(path.read_text().splitlines()) <= 450
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_everything_public_is_documented(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
