@@ -6,6 +6,9 @@ import sys
 from typing import Any
 
 
+COLUMNS = 3  # of figures in the panel
+
+
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -50,15 +53,13 @@ class Progress:
 
         head = Table.grid(padding=(0, 2))
         head.add_row(f"iteration {done}/{total}", f"elapsed {_clock(elapsed)}", f"eta {_clock(eta)}")
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=60))  # alone it would not end its line
         body = Table.grid(padding=(0, 2))
-        items = list(figures.items())
-        for start in range(0, len(items), 3):
-            body.add_row(*(f"[dim]{name}[/] [bold]{value}[/]" for name, value in items[start : start + 3]))
-        return Panel(
-            Group(head, ProgressBar(total=max(total, 1), completed=done, width=60), body),
-            title=self._title,
-            expand=False,
-        )
+        cells = [f"[dim]{name}[/] [bold]{value}[/]" for name, value in figures.items()]
+        for start in range(0, len(cells), COLUMNS):
+            body.add_row(*cells[start : start + COLUMNS])
+        return Panel(Group(head, bar, body), title=self._title, expand=False)
 
     def close(self) -> None:
         """Leave the last panel on the screen and give the terminal back."""
