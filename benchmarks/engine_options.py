@@ -35,7 +35,9 @@ def main() -> None:
     for row in rows:
         print(f"| {row['variant']} | {row['steps_per_s']:.0f} | {row['ratio']:.2f} | {row['joint_error_rad']:.4f} |")
     if args.json:
-        Path(args.json).write_text(json.dumps({"num_envs": args.num_envs, "rounds": args.rounds, "rows": rows}, indent=2) + "\n")
+        Path(args.json).write_text(
+            json.dumps({"num_envs": args.num_envs, "rounds": args.rounds, "rows": rows}, indent=2) + "\n"
+        )
 
 
 def variants() -> dict[str, Callable[[Any], None]]:
@@ -64,7 +66,9 @@ def variants() -> dict[str, Callable[[Any], None]]:
         "newton, 2 iterations": option(solver="newton", iterations=2),
         "newton, 5 iterations": option(solver="newton", iterations=5),
         "newton, to convergence": option(solver="newton", iterations=100, ls_iterations=50),
-        "elliptic cone, newton to convergence": option(solver="newton", iterations=100, ls_iterations=50, cone="elliptic"),
+        "elliptic cone, newton to convergence": option(
+            solver="newton", iterations=100, ls_iterations=50, cone="elliptic"
+        ),
         "islands on": option(islands=True),
         "euler integrator": option(integrator="euler"),
         "ideal motor": ideal,

@@ -336,3 +336,73 @@ def test_broken_model_files_are_one_clear_error(tmp_path):
     path.write_text('<mujoco><worldbody><body name="base"><geom size="1"/></body></worldbody></mujoco>')
     with pytest.raises(UserError, match="expected one free joint"):
         engine(1, asset__file=str(path))
+
+
+def test_sliding_feet_are_held_back_by_mu_times_their_load():
+    sim = engine(2, **EXACT)
+    friction = torch.tensor([0.1, 0.3])
+    sim.set_parameter("friction", friction)
+    place(sim, sim.standing_height)
+    hold(sim, 200)
+    velocity = sim.root_lin_vel.clone()
+    velocity[:, 0] = 2.0
+    sim.set_root_lin_vel(velocity)
+    start, slowed = 2.0, 10 * sim.dt
+    hold(sim, 10)
+    force = sim.contact_forces[:, -4:].sum(1)
+    assert torch.allclose(-force[:, 0] / force[:, 2], friction, rtol=0.05)
+    # The whole robot loses mu g per second: 0.049 and 0.147 m/s within 50 ms, less what the legs take up.
+    assert torch.allclose(start - sim.root_lin_vel[:, 0], friction * 9.81 * slowed, rtol=0.25)
+
+
+def test_a_kneeling_robots_thighs_and_feet_carry_its_weight():
+    sim = engine(1, **EXACT)
+    # Thighs 0.9 back and calves -2.47: calves horizontal, so that the knees are the thighs' lower edges on the ground.
+    joints = torch.tensor([0.0, 0.9, -2.47] * 4)[None]
+    place(sim, 0.16, dof_pos=joints)
+    for _ in range(100):
+        sim.step(joints, 4)
+    up = dict(zip(sim.contact_names, sim.contact_forces[0, :, 2].tolist()))
+    thighs = sum(force for name, force in up.items() if "thigh" in name)
+    assert thighs > 20.0
+    assert up["base"] == 0.0
+    assert sum(up.values()) == pytest.approx(
+        WEIGHT, rel=0.005
+    )  # a calf that counted its foot's force would be too much
+
+
+def test_nothing_touches_anything_in_the_air():
+    sim = engine(1)
+    place(sim, 1.0)
+    hold(sim, 10)
+    assert not sim.contact_forces.any()
+
+
+OTHER_VALUES = {
+    "friction": 0.2, "added_mass": 2.0, "com_shift": [0.03, 0.0, 0.0], "kp": [30.0] * 12, "kd": [1.0] * 12,
+    "armature_scale": 1.5, "joint_friction_scale": 1.5, "joint_damping": 0.3, "joint_stiffness": 1.0, "delay": 0.02,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_changes_the_chosen_robots_and_leaves_the_others_bit_identical(name):
+    changed, untouched = (engine(3, domain_rand__randomize_delay=True) for _ in range(2))
+    changed.set_parameter(name, torch.tensor([OTHER_VALUES[name]]), torch.tensor([1]))
+    for sim in (changed, untouched):
+        sim.commit()
+        place(sim, 0.33, root_lin_vel=torch.tensor([[0.0, 0.5, 0.0]]).repeat(3, 1))
+        hold(sim, 40, offset=0.2)
+    same = (changed.state_dict()["state"] == untouched.state_dict()["state"]).all(-1)
+    assert same.tolist() == [True, False, True]
+
+
+def test_a_saved_state_continues_in_another_engine_of_the_same_model():
+    first, second = engine(2, domain_rand__randomize_delay=True), engine(2, domain_rand__randomize_delay=True)
+    place(first, 0.34)
+    hold(first, 21, offset=0.1)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(second.root_pos, first.root_pos) and torch.equal(second.dof_vel, first.dof_vel)
+    for sim in (first, second):
+        hold(sim, 20, offset=-0.1)
+    assert torch.equal(first.state_dict()["state"], second.state_dict()["state"])
+    assert torch.equal(first.contact_forces, second.contact_forces)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from test_environment import calm, make, stand
+from test_environment import calm, make, place, stand, turned
 
-from legged_gym_ext.envs.base.observations import ObsTerm, Observations
+from legged_gym_ext.envs.base.observations import Observations, ObsTerm
 from legged_gym_ext.envs.go2.symmetry import mirror
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+
+torch.set_num_threads(1)
 
 PROPRIOCEPTION = [
     ("commands", 3),
@@ -170,3 +174,134 @@ def test_mirroring_twice_gives_the_original_and_a_mirrored_robot_sees_the_mirror
     twice, actions_twice = mirror(view, both[2:], both_actions[2:])
     assert torch.equal(actions_twice[2:], actions)
     assert all(torch.equal(twice[name][2:], obs[name]) for name in obs.keys())  # noqa: SIM118
+
+
+def frames_at(env: Any, height: float, quat: list[list[float]] | None = None) -> dict[str, torch.Tensor]:
+    """One frame of every group with all robots at `height` in the default pose at rest."""
+    place(env, height, quat)
+    env._read_state()
+    return env.observations.compute()
+
+
+def test_gravity_is_seen_from_the_base():
+    env = calm(3, noise__add_noise=False)
+    # On its right side gravity points to -y, nose down to +x, and turning on the spot changes nothing.
+    quat = [turned(math.pi / 2, 0), turned(math.pi / 2, 1), turned(math.pi / 2, 2)]
+    expected = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+    assert torch.allclose(frames_at(env, 1.0, quat)["policy"][:, 3:6], expected, atol=1e-6)
+
+
+def test_last_action_is_the_clipped_action_of_this_step():
+    env = calm(2, normalization__clip_actions=1.5)
+    actions = torch.linspace(-2.0, 1.0, 12).repeat(2, 1)
+    env.step(actions)
+    assert torch.allclose(env.obs_buf[:, 33:45], actions.clamp(min=-1.5))
+
+
+def test_without_noise_the_critic_begins_with_the_policy_group():
+    env = calm(3, noise__add_noise=False)
+    for action in 0.3 * torch.randn(3, 3, 12, generator=torch.Generator().manual_seed(0)):
+        env.step(action)
+        assert torch.equal(env.obs_buf, env.critic_obs_buf[:, :45])
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 2.0])
+def test_noise_level_scales_noise_of_both_signs_that_differs_between_robots(level):
+    env = calm(64, noise__noise_level=level)
+    frames = frames_at(env, 1.0)
+    noise = (frames["policy"] - frames["critic"][:, :45])[:, 21:33]  # joint velocities, half width 1.5 * 0.05
+    bound = 0.075 * level
+    # The most extreme of 768 uniform numbers miss the outer 2 percent with probability 0.99^768 = 4e-4.
+    assert -bound - 1e-6 <= noise.min() <= -0.98 * bound and 0.98 * bound <= noise.max() <= bound + 1e-6
+    assert (len(noise.unique()) > 700) == (level > 0.0)
+
+
+@pytest.mark.parametrize(("group", "start"), [("privileged", 0), ("critic", 45)])
+def test_domain_columns_of_each_robot_are_its_parameters(group, start):
+    env = make(4)
+    p, push = env.params, torch.tensor([0.1, -0.2]).repeat(4, 1)
+    env.push_velocity.copy_(push)
+    columns = (
+        p["friction"][:, None] - 0.8, p["added_mass"][:, None], p["com_shift"], push, p["kp_scale"] - 1.0,
+        p["kd_scale"] - 1.0, p["armature_scale"][:, None] - 1.0, p["joint_stiffness"][:, None],
+        p["joint_damping"][:, None],
+    )  # fmt: skip
+    expected = torch.cat(columns, dim=-1)
+    assert torch.equal(env.observations.compute()[group][:, start : start + 34], expected)
+    varied = [i for i in range(34) if i not in (5, 6)]  # without the push set above
+    assert expected[:, varied].std(0).min() > 0.0
+
+
+def test_heights_over_flat_ground_match_the_link_lengths_and_are_clipped_to_a_metre():
+    env = calm(2)
+    at = env.observations.slices("privileged")["foot_heights"]
+    # In the default pose the feet end 0.3235 m (front) and 0.3139 m (rear) below the base. Times 5.
+    feet = frames_at(env, 1.0)["privileged"][:, at].reshape(2, 4, 9)
+    assert torch.allclose(feet[:, :2], torch.tensor(5.0 * 0.6765), atol=5e-4)
+    assert torch.allclose(feet[:, 2:], torch.tensor(5.0 * 0.6861), atol=5e-4)
+    high = frames_at(env, 3.0)
+    assert torch.all(high["privileged"][:, at] == 5.0)
+    assert torch.all(high["critic"][:, env.observations.slices("critic")["height_scan"]] == 5.0)
+
+
+def test_height_points_turn_with_the_robot_and_run_over_y_first():
+    env = calm(2)
+    # Ground that rises along the world's x with slope 1; robot 0 looks along x, robot 1 along y.
+    env.terrain = SimpleNamespace(heights=lambda points: points[..., 0], normals=env.terrain.normals)
+    frames = frames_at(env, 0.8, [turned(0.0, 2), turned(math.pi / 2, 2)])
+    scan = frames["critic"][:, env.observations.slices("critic")["height_scan"]].reshape(2, 9, 9) / 5.0 + 0.3187
+    steps = torch.arange(-4, 5) / 10.0
+    # Robot 0: clearance 0.8 - x. Robot 1: its point (x, y) lies at world (-y, x), clearance 0.8 + y.
+    assert torch.allclose(scan[0], (0.8 - steps)[:, None].expand(9, 9), atol=1e-4)
+    assert torch.allclose(scan[1], (0.8 + steps)[None].expand(9, 9), atol=1e-4)
+    at = env.observations.slices("privileged")["foot_heights"]
+    feet = frames["privileged"][:, at].reshape(2, 4, 3, 3) / 5.0
+    feet = feet - feet[:, :, 1:2, 1:2]  # relative to the point under each foot
+    step = torch.tensor([-0.1, 0.0, 0.1])
+    assert torch.allclose(feet[0], -step[:, None].expand(4, 3, 3), atol=1e-5)
+    assert torch.allclose(feet[1], step.expand(4, 3, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize(("body", "column"), [("FL_thigh", 0), ("RL_thigh", 2), ("FR_calf", 5), ("RR_foot", 11)])
+def test_a_contact_shows_in_the_column_of_its_body(body, column):
+    env = calm(1)
+    env.contact_states = torch.zeros_like(env.contact_states)
+    env.contact_states[0, env.sim.contact_names.index(body)] = 1.0
+    frames = env.observations.compute()
+    for group in ("privileged", "critic"):
+        states = frames[group][0, env.observations.slices(group)["contact_states"]]
+        assert torch.equal(states, torch.eye(12)[column])
+
+
+def test_three_critic_frames_are_stacked_with_the_newest_last():
+    env = calm(2, env__critic_frames=3, noise__add_noise=False)
+    frames = []
+    for level in (0.1, 0.2, 0.3, 0.4):
+        env.step(torch.full((2, 12), level))
+        frames.append(env.obs_buf.clone())
+    stacked = env.critic_obs_buf.reshape(2, 3, 172)[:, :, :45]
+    assert torch.equal(stacked, torch.stack(frames[-3:], dim=1))
+    assert not torch.equal(frames[-1], frames[-2])
+
+
+def test_histories_are_cleared_where_an_episode_ends_and_nowhere_else():
+    env = calm(2, env__num_history=5, env__critic_frames=3)
+    frames = []
+    for _ in range(6):
+        stand(env)
+        frames.append(env.obs_buf.clone())
+    env.episode_length_buf[1] = env.max_episode_length  # robot 1 times out in the next step
+    stand(env)
+    assert env.reset_buf.tolist() == [False, True]
+    assert torch.equal(env.obs_history[0], torch.stack([*frames[-4:], env.obs_buf], dim=1)[0])
+    assert not env.obs_history[1, :4].any() and torch.equal(env.obs_history[1, 4], env.obs_buf[1])
+    critic = env.critic_obs_buf.reshape(2, 3, 172)
+    assert critic[0].any(-1).tolist() == [True] * 3 and critic[1].any(-1).tolist() == [False, False, True]
+
+
+def test_every_group_is_clipped_to_the_bound_that_it_reaches():
+    env = calm(2, normalization__clip_observations=0.5)
+    # The policy group has gravity (-1), the others heights (more than 3).
+    assert {group: frame.abs().max().item() for group, frame in frames_at(env, 1.0).items()} == dict.fromkeys(
+        LAYOUT, 0.5
+    )

@@ -63,7 +63,10 @@ CASES = {
         [0.2, 0.0],
     ),
     # 3 cm too low at 2 m/s: 0.0009 * 2
-    "foot_clearance": ({"foot_height": [[0.05, 0.0], [0.08, 0.0]], "foot_speed": [[2.0, 0.0], [9.0, 0.0]]}, [0.0018, 0.0]),
+    "foot_clearance": (
+        {"foot_height": [[0.05, 0.0], [0.08, 0.0]], "foot_speed": [[2.0, 0.0], [9.0, 0.0]]},
+        [0.0018, 0.0],
+    ),
     "trot": ({"foot_contact": [[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0]], "moving": [1.0, 1.0]}, [1.0, 0.0]),
     "feet_slip": ({"foot_speed": [[2.0, 3.0], [1.0, 1.0]], "foot_contact": [[1.0, 0.0], [0.0, 0.0]]}, [4.0, 0.0]),
     # |(0, 30, 40)| * 3 = 150 N, 50 N too many
@@ -141,3 +144,22 @@ def test_an_unknown_name_is_refused_also_at_weight_zero(weight):
 def test_a_method_of_the_environment_replaces_a_term():
     env = fake(base_height=[0.3, 0.3], _reward_alive=lambda: torch.tensor([7.0, 8.0]))
     assert torch.allclose(RewardSum(env, {"alive": 1.0}).compute(NO_FAULTS), torch.tensor([0.14, 0.16]))
+
+
+def test_parts_are_kept_unclipped_and_a_fault_earns_neither_parts_nor_the_fall():
+    env = fake(base_lin_vel=[[0.0, 0.0, 2.0], [0.0, 0.0, float("nan")]], base_height=[0.3, 0.3], fall_buf=[True, True])
+    rewards = RewardSum(env, {"alive": 1.0, "lin_vel_z": -1.0, "termination": -5.0})
+    # Robot 0: max(0, 1 - 4) - 5 = -5, times 0.02 s.
+    assert torch.allclose(rewards.compute(torch.tensor([False, True])), torch.tensor([-0.1, 0.0]))
+    assert torch.allclose(rewards.episode_sums, torch.tensor([[0.02, 0.0], [-0.08, 0.0], [-0.1, 0.0]]))
+
+
+def test_a_method_of_the_environment_may_be_a_term_of_its_own():
+    env = fake(_reward_mine=lambda: torch.tensor([1.0, 2.0]))
+    # 100 * 0.02 each
+    assert torch.allclose(RewardSum(env, {"mine": 100.0}).compute(NO_FAULTS), torch.tensor([2.0, 4.0]))
+
+
+def test_a_hasty_step_costs_and_feet_in_the_air_earn_nothing():
+    env = fake(feet_air_time=[[0.1, 0.9], [0.0, 0.9]], first_contact=[[1.0, 0.0], [0.0, 0.0]], moving=[1.0, 1.0])
+    assert torch.allclose(TERMS["feet_air_time"](env), torch.tensor([-0.3, 0.0]))  # 0.1 - 0.4

@@ -8,8 +8,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse  # noqa: E402
-from legged_gym_ext.utils.errors import run_main  # noqa: E402
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.utils.errors import run_main
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
             "base_height_target_m": round(float(env.base_height_target), 4),
         },
         "groups": {group: _group(env, group) for group in env.group_dims},
-        "rewards": {name: value for name, value in flatten(env_cfg.rewards.scales)},
+        "rewards": dict(flatten(env_cfg.rewards.scales)),
         "randomization": _randomization(env_cfg.domain_rand),
         "networks": _networks(runner.alg),
         "obs_groups": {name: list(groups) for name, groups in flatten(train_cfg.obs_groups)},

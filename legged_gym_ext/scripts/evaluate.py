@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import make_parser, parse  # noqa: E402
-from legged_gym_ext.utils.errors import UserError, run_main  # noqa: E402
+from legged_gym_ext.utils.cli import make_parser, parse
+from legged_gym_ext.utils.errors import UserError, run_main
 
 NUM_ENVS, SEED = 512, 12345
 """Robots and seed of an evaluation: other commands, physics and noise than in training."""

@@ -8,8 +8,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser, parse  # noqa: E402
-from legged_gym_ext.utils.errors import run_main  # noqa: E402
+from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.utils.errors import run_main
 
 
 def main(argv: list[str] | None = None) -> int:

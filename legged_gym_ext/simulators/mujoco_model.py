@@ -65,20 +65,19 @@ def load_robot(file: str) -> mujoco.MjSpec:
     return spec
 
 
-def build_model(cfg: Any, terrain: Any, *, visual: bool = False) -> ModelInfo:
+def build_model(cfg: Any, terrain: Any) -> ModelInfo:
     """Compile robot and ground for `cfg` (a `LeggedRobotCfg`).
 
     Args:
         cfg: sections asset, control, init_state, domain_rand and sim are read.
         terrain: becomes geoms of the world body (`add_ground`).
-        visual: keep the geoms that only look like something; physics is faster without them.
     """
     spec = load_robot(cfg.asset.file)
     _set_options(spec, cfg.sim)
     joints = _find_joints(spec, cfg)
     order = {joint.name: index for index, joint in enumerate(joints)}
     feet = sorted(_find_feet(spec, cfg.asset.foot_name), key=lambda geom: _place(geom.parent, order))
-    _set_collisions(spec, cfg.asset.self_collisions, visual)
+    _set_collisions(spec, cfg.asset.self_collisions)
     add_ground(spec, terrain)
     _add_motors(spec, joints, cfg)
     for index, geom in enumerate(feet):
@@ -160,14 +159,14 @@ def _place(body: Any, order: dict[str, int]) -> int:
     return -1
 
 
-def _set_collisions(spec: mujoco.MjSpec, self_collisions: bool, visual: bool) -> None:
+def _set_collisions(spec: mujoco.MjSpec, self_collisions: bool) -> None:
     """Robot geoms touch the ground (contype 1), and each other only on request."""
     for geom in list(spec.geoms):
         if geom.contype or geom.conaffinity:
             geom.contype, geom.conaffinity = (2, 3) if self_collisions else (0, 1)
             geom.priority = 1  # so that the robot's friction, which is randomised, is the one that counts
-        elif not visual:
-            spec.delete(geom)
+        else:
+            spec.delete(geom)  # it only looks like something, and every geom costs time
 
 
 def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:

@@ -71,7 +71,7 @@ def _fill(target: Section, classes: list[type]) -> None:
 def _optional_fields(cls: type) -> dict[str, str]:
     """Fields that `cls` annotates as `X | None` or `Optional[X]`, with the name of X."""
     found = {}
-    for name, annotation in vars(cls).get("__annotations__", {}).items():
+    for name, annotation in getattr(cls, "__annotations__", {}).items():
         text = annotation if isinstance(annotation, str) else str(annotation)
         match = re.fullmatch(r"(?:typing\.)?Optional\[(.+)\]", text.strip("'\" "))
         parts = [match[1], "None"] if match else [part.strip() for part in text.strip("'\" ").split("|")]

@@ -41,19 +41,25 @@ def run_main(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     A `UserError` is one line on standard error and code 2, Ctrl-C one line and code 130; a reader of standard output
     that went away (head, less) is no error.
     """
+    code = 0
     try:
-        try:
-            code = main(sys.argv[1:]) or 0
-        finally:
-            sys.stdout.flush()  # also after argparse's --help, which leaves by SystemExit
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
+        code = _exit_code(main)
+        sys.stdout.flush()
     except BrokenPipeError:
         # The interpreter flushes once more when it ends; that must find something that takes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     sys.exit(code)
+
+
+def _exit_code(main: Callable[[list[str] | None], int | None]) -> str | int | None:
+    """Run `main` and say how to exit."""
+    try:
+        return main(sys.argv[1:]) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as leaving:  # argparse's --help; its text may still be in the buffer
+        return leaving.code

@@ -49,7 +49,8 @@ def rotate_by_yaw(cos: torch.Tensor, sin: torch.Tensor, points: torch.Tensor) ->
     """Horizontal offsets turned by each robot's heading.
 
     Args:
-        cos, sin: (N,) of the heading.
+        cos: (N,) of the heading.
+        sin: (N,) of the heading.
         points: (P, 2) offsets in the yaw frame.
 
     Returns:

@@ -91,7 +91,11 @@ class TrainRunner(OnPolicyRunner):
     ) -> None:
         """Build the algorithm quietly; `describe.py` shows the networks."""
         with contextlib.redirect_stdout(io.StringIO()):
-            super().__init__(env, train_cfg, log_dir, device)
+            try:
+                super().__init__(env, train_cfg, log_dir, device)
+            except (TypeError, ValueError) as error:
+                # Upstream checks class names, groups and arguments while it builds.
+                raise UserError(f"task '{task}': the training configuration does not fit: {error}") from error
         upstream = self.logger
         self.logger = CompactLogger(
             log_dir=log_dir,

@@ -32,8 +32,7 @@ def new_run_dir(log_root: Path, experiment: str, run_name: str = "") -> Path:
             path.mkdir(parents=True)
             return path
         except FileExistsError:
-            if not path.is_dir():  # a file where the log folder should be: another name does not help
-                raise UserError(f"cannot create the run folder {path}: a file is in the way") from None
+            continue
         except OSError as error:
             raise UserError(f"cannot create the run folder {path}: {error.strerror}") from error
     raise UserError(f"cannot find a free name for {log_root / experiment / name}")

@@ -97,6 +97,7 @@ class TaskRegistry:
 
         train_cfg = self._get(name).train_cfg() if train_cfg is None else train_cfg
         runner_cfg = train_cfg.runner
+        _check_device(runner_cfg.device)
         resume_path = None
         if runner_cfg.resume:
             if log_root is None:
@@ -115,6 +116,18 @@ class TaskRegistry:
             save_run_configs(run_dir, env.cfg, train_cfg)
             runner.logger.log_dir = str(run_dir)
         return runner, train_cfg
+
+
+def _check_device(name: str) -> None:
+    """A device that torch does not know, or a GPU that is not there, is a `UserError`."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--rl_device={name}: torch knows no such device; use cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--rl_device={name}: torch sees no CUDA device here; use --rl_device=cpu")
 
 
 def to_rsl_cfg(train_cfg: Any) -> dict[str, Any]:

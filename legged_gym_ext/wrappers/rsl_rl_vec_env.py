@@ -34,7 +34,9 @@ class RslRlVecEnv(VecEnv):
         self.groups = tuple(GROUPS) if groups is None else tuple(dict.fromkeys(groups))
         for group in self.groups:
             if group not in GROUPS:
-                raise UserError(f"unknown observation group '{group}'{did_you_mean(group, GROUPS)}; known: {list(GROUPS)}")
+                raise UserError(
+                    f"unknown observation group '{group}'{did_you_mean(group, GROUPS)}; known: {list(GROUPS)}"
+                )
         if "history" in self.groups and env.obs_history is None and groups is not None:
             raise UserError("observation group 'history' needs env.num_history > 0")
         self.num_envs, self.num_actions = env.num_envs, env.num_actions

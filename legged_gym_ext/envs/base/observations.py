@@ -6,8 +6,9 @@ the ground around the feet. `critic` (172): the policy terms without noise, doma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 

@@ -7,7 +7,8 @@ Terms and weights follow legged_gym and its Go2 descendants; formulas are writte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
