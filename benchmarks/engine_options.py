@@ -94,22 +94,32 @@ class Variant:
         self.decimation = cfg.control.decimation
         self.sim = make_simulator(cfg, make_terrain("plane", num_envs, torch.device("cpu")), num_envs)
         self.seconds: list[float] = []
-        self.qpos = self.sim.batch.bind("qpos")
         rng = torch.Generator().manual_seed(0)
         noise = torch.randn(WARM_UP + STEPS, num_envs, 12, generator=rng)
         self.targets = self.sim.default_dof_pos + 0.1 * noise
         self.height = self.sim.standing_height
 
-    def start(self, qpos: Any = None, qvel: Any = None) -> None:
-        """Put all robots on their feet, or into given states."""
-        import numpy as np
+    def start(self, pose: Any = None) -> None:
+        """Put all robots on their feet, or into the state of another engine (motors hold the default pose)."""
+        import torch
 
-        ids = np.arange(self.sim.num_envs)
-        self.sim.batch.bind("state")[ids] = self.sim._idle
-        self.qpos[:, 2] = self.height
-        if qpos is not None:
-            self.qpos[:], self.sim.batch.bind("qvel")[:] = qpos, qvel
-        self.sim.batch.forward()
+        from legged_gym_ext.simulators.base import RobotState
+
+        sim, n = self.sim, self.sim.num_envs
+        if pose is None:
+            zeros = torch.zeros(n, 3)
+            root = torch.tensor([0.0, 0.0, self.height]).repeat(n, 1)
+            quat = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1)
+            pose = RobotState(root, quat, zeros, zeros, sim.default_dof_pos.repeat(n, 1), torch.zeros(n, 12))
+        sim.reset(torch.arange(n), pose)
+
+    def state(self) -> Any:
+        """A copy of where the robots are."""
+        from legged_gym_ext.simulators.base import RobotState
+
+        sim = self.sim
+        parts = (sim.root_pos, sim.root_quat, sim.root_lin_vel, sim.root_ang_vel, sim.dof_pos, sim.dof_vel)
+        return RobotState(*(part.clone() for part in parts))
 
     def run(self, first: int, count: int) -> float:
         """Seconds for `count` control steps."""
@@ -121,20 +131,18 @@ class Variant:
 
 def measure(num_envs: int, rounds: int) -> list[dict[str, Any]]:
     """Time all variants in turn, `rounds` times, from states that the reference settled into."""
-    import numpy as np
-
     edits = variants()
     engines = {name: Variant(edit, num_envs) for name, edit in edits.items()}
     reference = engines["newton, to convergence"]
     reference.start()
     reference.run(0, WARM_UP)
-    qpos, qvel = reference.qpos.copy(), reference.sim.batch.bind("qvel").copy()
+    settled = reference.state()
     ends: dict[str, Any] = {}
     for _ in range(rounds):
         for name, engine in engines.items():
-            engine.start(qpos, qvel)
+            engine.start(settled)
             engine.seconds.append(engine.run(WARM_UP, STEPS))
-            ends[name] = engine.qpos[:, 7:].copy()
+            ends[name] = engine.sim.dof_pos.clone()
     default = engines["default"].seconds
     rows = []
     for name, engine in engines.items():
@@ -143,7 +151,7 @@ def measure(num_envs: int, rounds: int) -> list[dict[str, Any]]:
                 "variant": name,
                 "steps_per_s": num_envs * STEPS / statistics.median(engine.seconds),
                 "ratio": statistics.median(d / s for d, s in zip(default, engine.seconds)),
-                "joint_error_rad": float(np.abs(ends[name] - ends["newton, to convergence"]).mean()),
+                "joint_error_rad": float((ends[name] - ends["newton, to convergence"]).abs().mean()),
             }
         )
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINES = {"mujoco", "mjbatch", "mujoco_warp", "isaacgym", "warp"}
+ALGORITHM_SIDE = ("modules/", "losses.py", "storage/", "algorithms/")  # of rsl_rl_ult: tensors and nothing else
 FILES = sorted(path for folder in ("legged_gym_ext", "rsl_rl_ult") for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -18,20 +20,67 @@ def name(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Full names of all modules that a file imports anywhere."""
+    """Full names of all modules that a file imports anywhere, by statement or by `import_module("name")`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno}: relative imports would escape the rules below"
             yield node.module or ""
+            # `from package import module` imports package.module too.
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (full for full in names if (ROOT / f"{full.replace('.', '/')}.py").is_file())
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            yield from (a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str))
 
 
 def roots(path: Path) -> set[str]:
     return {module.split(".")[0] for module in imports(path)}
 
 
+def foreign(path: Path) -> set[str]:
+    """Roots that the algorithm side may not import."""
+    return roots(path) - {"torch", "numpy", "rsl_rl_ult"} - set(sys.stdlib_module_names)
+
+
 def test_there_are_files_to_check():
     assert len(FILES) > 20
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("import mujoco.viewer as v", {"mujoco.viewer"}),
+        ("def f():\n    from mjbatch import Batch", {"mjbatch"}),
+        ("import importlib\nimportlib.import_module('isaacgym')", {"importlib", "isaacgym"}),
+        (
+            "from legged_gym_ext.simulators import make_simulator, mujoco_cpu",
+            {"legged_gym_ext.simulators", "legged_gym_ext.simulators.mujoco_cpu"},
+        ),
+    ],
+)
+def test_the_rules_see_every_way_to_import(tmp_path, source, seen):
+    path = tmp_path / "file.py"
+    path.write_text(source)
+    assert set(imports(path)) == seen
+
+
+def test_the_rules_refuse_relative_imports(tmp_path):
+    path = tmp_path / "file.py"
+    path.write_text("from ..simulators import mujoco_cpu")
+    with pytest.raises(AssertionError, match="relative"):
+        list(imports(path))
+
+
+def test_only_torch_numpy_and_the_standard_library_are_native_to_algorithms(tmp_path):
+    path = tmp_path / "file.py"
+    path.write_text("import math, torch.nn, numpy, rsl_rl_ult.losses, rsl_rl, tensordict, mujoco, legged_gym_ext")
+    assert foreign(path) == {"rsl_rl", "tensordict", "mujoco", "legged_gym_ext"}
+
+
+def test_algorithms_networks_losses_and_storage_import_torch_numpy_and_the_standard_library_only():
+    files = [path for path in FILES if name(path).removeprefix("rsl_rl_ult/").startswith(ALGORITHM_SIDE)]
+    assert {name(path): foreign(path) for path in files if foreign(path)} == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
@@ -82,3 +131,6 @@ def test_everything_public_is_documented(path):
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name
+            methods = [m for m in node.body if isinstance(node, ast.ClassDef) and isinstance(m, ast.FunctionDef)]
+            for method in methods:
+                assert method.name.startswith("_") or ast.get_docstring(method), f"{node.name}.{method.name}"

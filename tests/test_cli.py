@@ -67,6 +67,13 @@ def test_a_flag_may_be_written_with_dashes_or_underscores_and_the_last_wins(word
     assert parsed(*words).num_envs == 5
 
 
+@pytest.mark.parametrize("words", [("--log_root=my-runs/a",), ("--log-root", "my-runs/a")])
+def test_the_log_folder_is_taken_as_written_and_changes_no_configuration(words: tuple[str, ...]) -> None:
+    assert parsed(*words).log_root == "my-runs/a"
+    env_cfg, train_cfg = applied(*words)
+    assert to_dict(env_cfg) == to_dict(LeggedRobotCfg()) and to_dict(train_cfg) == to_dict(LeggedRobotCfgPPO())
+
+
 def test_dashes_in_a_value_stay() -> None:
     assert parsed("--run-name=a-b").run_name == "a-b"
 
@@ -300,6 +307,17 @@ def test_help_shows_flags_then_overrides_and_where_fields_are_listed() -> None:
     assert text.startswith("usage: train.py")
     assert all(f"--{name}" in text for name in FLAGS)
     assert text.index("--logger") < text.index("--env.rewards.scales.feet_air_time=0.5") < text.index("describe.py")
+
+
+def test_tasks_and_their_configurations_are_known_without_torch_or_an_engine() -> None:
+    program = (
+        "import sys; import legged_gym_ext.envs as envs\n"
+        "from legged_gym_ext.utils import cli, config, errors, runs, task_registry\n"
+        "envs.task_registry.get_cfgs('go2')\n"
+        "print(sorted({'torch', 'numpy', 'mujoco', 'mjbatch', 'rsl_rl'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT_DIR, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_help_of_training_imports_no_array_library() -> None:

@@ -293,6 +293,19 @@ def test_an_override_reaches_a_key_of_a_dictionary_and_leaves_the_others() -> No
 
 
 @pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"control.stiffness": "{'hip': 1}", "control.stiffness.hip": "2"}, {"hip": 2.0}),
+        ({"control.stiffness.hip": "2", "control.stiffness": "{'hip': 1}"}, {"hip": 1.0}),
+    ],
+)
+def test_overrides_are_applied_in_the_order_they_are_given(overrides, expected) -> None:
+    cfg = RobotCfg()
+    apply_overrides(cfg, overrides, "env")
+    assert cfg.control.stiffness == expected
+
+
+@pytest.mark.parametrize(
     ("path", "suggestion"),
     [
         ("rewards.scales.feet_airtime", "rewards.scales.feet_air_time"),

@@ -64,6 +64,14 @@ def test_a_mistake_ends_the_program_with_code_2_and_one_line(tmp_path, args, mes
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0], result.stderr
 
 
+@pytest.mark.parametrize("script", ["train", "evaluate"])
+def test_a_mistake_is_the_same_one_line_when_run_as_a_module(tmp_path, script):
+    result = run(script, "--task=go3", f"--log_root={tmp_path / 'logs'}", cwd=ROOT, module=True)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr == "error: unknown task 'go3'; did you mean go2?; tasks are: go2, go2_blind\n"
+    assert not (tmp_path / "logs").exists()
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """Log folder of a training of one iteration, run from somewhere else."""

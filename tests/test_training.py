@@ -55,6 +55,11 @@ def test_resumed_training_equals_one_that_was_never_stopped(tmp_path):
     second.learn(2)
     assert torch.equal(weights(second), weights(whole))
     assert second.alg.learning_rate == whole.alg.learning_rate
+    resumed, straight = (runner.alg.optimizer.state_dict()["state"] for runner in (second, whole))
+    assert resumed.keys() == straight.keys() and len(straight) > 0
+    for parameter, moments in straight.items():  # Adam's step, exp_avg and exp_avg_sq
+        assert resumed[parameter].keys() == moments.keys()
+        assert all(torch.equal(resumed[parameter][key], value) for key, value in moments.items())
     assert second.current_learning_iteration == whole.current_learning_iteration == 3
     ours, theirs = second.env.env, whole.env.env
     assert torch.equal(ours.commands, theirs.commands)

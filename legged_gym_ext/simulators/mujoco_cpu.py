@@ -64,7 +64,8 @@ class MujocoSimulator(Simulator):
         self.dof_pos_limits = as_tensor(self.model.jnt_range[joints])
         self.torque_limits = as_tensor(info.torque_limits)
         self.default_dof_pos = as_tensor(info.default_pos)
-        self._mix = as_tensor(info.contact_mix)
+        self._bodies_with_feet = torch.tensor([body for body, _ in info.feet_in_bodies], dtype=torch.long)
+        self._their_feet = torch.tensor([foot for _, foot in info.feet_in_bodies], dtype=torch.long)
         data = mujoco.MjData(self.model)
         data.qpos[info.qpos_ids] = info.default_pos
         mujoco.mj_forward(self.model, data)
@@ -92,8 +93,11 @@ class MujocoSimulator(Simulator):
     def _refresh(self) -> None:
         self.dof_pos, self.dof_vel, self.torques = (view() for view in self._joint_views)
         self.foot_pos = self._foot_view()
-        forces = self._sensors.view(self.num_envs, len(self.contact_names), 3)
-        self.contact_forces = self._mix @ forces
+        # A sensor reports what the named part does to the world; here it is what is done to the part, feet apart.
+        forces = -self._sensors.view(self.num_envs, len(self.contact_names), 3)
+        if len(self._their_feet):
+            forces[:, self._bodies_with_feet] -= forces[:, self._their_feet]
+        self.contact_forces = forces
 
     def _idle_state(self) -> np.ndarray:
         """(nstate,) state at time zero in the default pose, motors and their delay lines holding that pose."""

@@ -44,7 +44,7 @@ class ModelInfo:
     foot_sites: np.ndarray  # (F,)
     foot_radius: float  # m
     contact_names: list[str]  # K named bodies, then F feet
-    contact_mix: np.ndarray  # (K + F, sensors): force per name from the raw sensors
+    feet_in_bodies: list[tuple[int, int]]  # (body, foot) of contact_names whose force includes the foot's
     torque_limits: np.ndarray  # (J,) N m
     velocity_limits: np.ndarray  # (J,) rad/s
     default_pos: np.ndarray  # (J,) rad
@@ -82,12 +82,12 @@ def build_model(cfg: Any, terrain: Any) -> ModelInfo:
     _add_motors(spec, joints, cfg)
     for index, geom in enumerate(feet):
         geom.parent.add_site(name=f"{FOOT_SITE}{index}", pos=geom.pos)
-    names, mix = _add_contact_sensors(spec, feet, cfg.asset, order)
+    names, inside = _add_contact_sensors(spec, feet, cfg.asset, order)
     try:
         model = spec.compile()
     except ValueError as error:
         raise UserError(f"robot model {cfg.asset.file} does not compile: {' '.join(str(error).split())}") from error
-    return _index(model, spec, joints, feet, names, mix, cfg)
+    return _index(model, joints, feet, names, inside, cfg)
 
 
 def add_ground(spec: mujoco.MjSpec, terrain: Any) -> None:
@@ -209,7 +209,7 @@ def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:
 
 def _add_contact_sensors(
     spec: mujoco.MjSpec, feet: list[Any], asset: Any, order: dict[str, int]
-) -> tuple[list[str], np.ndarray]:
+) -> tuple[list[str], list[tuple[int, int]]]:
     """Net contact force of each named body and each foot; a foot's force is taken out of the body it belongs to."""
     wanted = list(asset.terminate_after_contacts_on) + list(asset.penalize_contacts_on)
     robot = [b for b in spec.bodies if b.name != "world"]
@@ -224,12 +224,12 @@ def _add_contact_sensors(
     for index, geom in enumerate(feet):
         geom.name = foot_names[index]
         _contact_sensor(spec, len(bodies) + index, mujoco.mjtObj.mjOBJ_GEOM, geom.name)
-    # The sensor reports what the named part does to the rest of the world; here it is what is done to the part.
-    mix = -np.eye(len(bodies) + len(feet), dtype=np.float32)
-    for index, geom in enumerate(feet):
-        if geom.parent.name in bodies:
-            mix[bodies.index(geom.parent.name), len(bodies) + index] = 1.0
-    return bodies + foot_names, mix
+    inside = [
+        (bodies.index(geom.parent.name), len(bodies) + index)
+        for index, geom in enumerate(feet)
+        if geom.parent.name in bodies
+    ]
+    return bodies + foot_names, inside
 
 
 def _contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> None:
@@ -245,7 +245,7 @@ def _contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> No
 
 
 def _index(
-    model: Any, spec: Any, joints: list[Any], feet: list[Any], names: list[str], mix: np.ndarray, cfg: Any
+    model: Any, joints: list[Any], feet: list[Any], names: list[str], inside: list[tuple[int, int]], cfg: Any
 ) -> ModelInfo:
     joint_names = [j.name for j in joints]
     ids = [model.joint(n).id for n in joint_names]
@@ -264,7 +264,7 @@ def _index(
         foot_sites=np.array([model.site(f"{FOOT_SITE}{i}").id for i in range(len(feet))]),
         foot_radius=float(np.mean([g.size[0] for g in feet])),
         contact_names=names,
-        contact_mix=mix,
+        feet_in_bodies=inside,
         torque_limits=np.array([match_joint(asset.torque_limits, n, "asset.torque_limits") for n in joint_names]),
         velocity_limits=np.array([match_joint(asset.velocity_limits, n, "asset.velocity_limits") for n in joint_names]),
         default_pos=np.array([cfg.init_state.default_joint_angles[n] for n in joint_names]),
