@@ -44,7 +44,11 @@ def variants() -> dict[str, Callable[[Any], None]]:
     """Name -> edit of the environment configuration."""
 
     def option(**values: Any) -> Callable[[Any], None]:
-        return lambda cfg: [setattr(cfg.sim.mujoco, name, value) for name, value in values.items()] and None
+        def edit(cfg: Any) -> None:
+            for name, value in values.items():
+                setattr(cfg.sim.mujoco, name, value)
+
+        return edit
 
     def ideal(cfg: Any) -> None:
         cfg.control.motor = "ideal"

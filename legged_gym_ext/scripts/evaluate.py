@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def evaluate(task: str, env_cfg: object, train_cfg: object, run_dir: Path) -> dict:
+def evaluate(task: str, env_cfg: object, train_cfg: object, run_dir: Path | None) -> dict:
     """Figures of every policy of a run: {"policies": {name: metrics}, ...}."""
     import torch
 

@@ -229,8 +229,9 @@ class WindowView(_Scene):
         """Show the environment as it is now, with `rows` of label and value in a corner."""
         with self._handle.lock():
             self._pose(self.data, 0)
-            self._handle.user_scn.ngeom = 0
-            self._add_rest(self._handle.user_scn)
+            scene: Any = self._handle.user_scn
+            scene.ngeom = 0
+            self._add_rest(scene)
         labels, values = ("\n".join(column) for column in zip(*rows))
         self._handle.set_texts((None, None, labels, values))
         self._handle.sync()

@@ -89,7 +89,7 @@ def _find_run(task: str | None, runner_cfg: Any, log_root: Path) -> Path:
         raise UserError(f"{error} (to train: python legged_gym_ext/scripts/train.py --task={task})") from error
 
 
-def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path) -> tuple[Any, dict[str, Policy], Path]:
+def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> tuple[Any, dict[str, Policy], Path]:
     """Deterministic policies of a run's checkpoint (`runner.checkpoint`, the newest by default).
 
     Returns:
@@ -98,6 +98,8 @@ def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path) -> tuple[A
     """
     from legged_gym_ext.envs import task_registry
 
+    if run_dir is None:
+        raise ValueError("a policy is loaded from a run folder: call run_cfgs with trained=True")
     path = find_checkpoint(run_dir, train_cfg.runner.checkpoint)
     try:
         runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def _finished(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def video_file(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+def video_file(path: Path, fps: float) -> Iterator[Callable[..., None]]:
     """A function that appends a frame to the video `path` (H.264); the file appears when the block succeeds."""
     import imageio.v2 as imageio
 
@@ -103,7 +104,7 @@ def draw_caption(frame: np.ndarray, rows: list[tuple[tuple[float, ...], str]]) -
     return np.asarray(image)
 
 
-def _font(size: float) -> object:
+def _font(size: float) -> Any:
     from PIL import ImageFont
 
     return ImageFont.load_default(size=size)

@@ -97,7 +97,7 @@ def mirror_table(env: Any, group: str) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(order, device=env.device), torch.tensor(signs * frames, device=env.device)
 
 
-def mirror(env: Any, obs: TensorDict | None, actions: torch.Tensor | None) -> tuple[Any, Any]:
+def mirror(env: Any, obs: Any, actions: torch.Tensor | None) -> tuple[Any, Any]:
     """Samples followed by their mirror images, as rsl-rl-lib's `data_augmentation_func` wants them.
 
     Args:
