@@ -354,7 +354,6 @@ def test_a_push_moves_the_robot_in_the_next_step_and_can_be_switched_off():
         assert bool(velocity.abs().max() > 0.2) == (env is pushed)
 
 
-@pytest.mark.xfail(strict=True, reason="a push waits in mjbatch's view and overwrites the state of a later reset")
 def test_a_reset_after_a_push_starts_at_the_requested_velocity():
     env = calm(2, domain_rand__push_robots=True, domain_rand__push_interval_s=0.02)
     stand(env)  # pushed at the end
@@ -444,12 +443,11 @@ BUSY = {
     "env__num_history": 3,
     "env__critic_frames": 2,
 }
-LOST_PUSH = "state_dict() does not contain a push that waits in mjbatch's view, so the resumed robots are not pushed"
 
 
 @pytest.mark.parametrize(
     "before",
-    [0, 5, pytest.param(8, marks=pytest.mark.xfail(strict=True, reason=LOST_PUSH)), 23],
+    [0, 5, 8, 23],
     ids=["at_the_start", "between", "right_after_a_push", "before_a_push_and_time_outs"],
 )
 def test_a_snapshot_taken_at_any_step_continues_bit_for_bit(before):

@@ -111,7 +111,7 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     ("args", "message"),
     [
         (("--task=go2_blind",), "train"),
-        (("--task=go2", "--checkpoint=7"), "no checkpoint of iteration 7"),
+        (("--task=go2", "--checkpoint=7"), "no checkpoint 7"),
         (("--task=go2", "--json=/nowhere/x.json"), "there is no folder /nowhere"),
         (("--task=go2_blind", "--experiment_name=go2"), "task 'go2'"),
     ],

@@ -142,8 +142,10 @@ class MujocoSimulator(Simulator):
         self._fault_count[ids] = self._warning[ids][:, FAULTS, 1].sum(axis=1)
 
     def set_root_lin_vel(self, velocity: torch.Tensor) -> None:
-        """See `Simulator`; mjbatch takes the written elements over at its next call."""
-        self.root_lin_vel.copy_(velocity)
+        """See `Simulator`; written into the states, because what waits in a float32 view is lost to resets and snapshots."""
+        at_qvel = mujoco.mj_stateSize(self.model, int(mujoco.mjtState.mjSTATE_TIME)) + self.model.nq
+        self.batch.bind("state")[:, at_qvel : at_qvel + 3] = velocity.numpy()
+        self._forward(None)
 
     def set_parameter(self, name: str, values: torch.Tensor, env_ids: torch.Tensor | None = None) -> None:
         """See `Simulator.set_parameter`; shapes are in `PARAMETERS`."""

@@ -138,19 +138,28 @@ class TrainRunner(OnPolicyRunner):
         """Load networks (and by default optimizer and iteration); a checkpoint of another task is a `UserError`."""
         checkpoint = load_checkpoint(Path(path), map_location or self.device)
         infos = checkpoint.get("infos") or {}
+        self._check_task(path, infos)
         try:
             loaded_iteration = self.alg.load(checkpoint, load_cfg, strict)
         except (KeyError, RuntimeError, ValueError) as error:
-            other = infos.get("task", "unknown")
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"checkpoint {path} was written by task '{other}' and does not fit task '{self.task}': {reason}; "
-                "give the same --task, or another --load_run"
+                f"checkpoint {path} does not fit the networks of task '{self.task}': {reason}; "
+                "train with the same network sizes, or name another --load_run"
             ) from error
         if loaded_iteration:
             # The saved iteration is done: the next one follows it.
             self.current_learning_iteration = checkpoint["iter"] + 1
         return infos
+
+    def _check_task(self, path: str, infos: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another task, even where its tensors would fit."""
+        other = infos.get("task", self.task)
+        if other != self.task:
+            raise UserError(
+                f"checkpoint {path} was written by task '{other}', not by task '{self.task}': "
+                "give the same --task, or another --load_run"
+            )
 
     def resume(self, path: str) -> str | None:
         """Continue a training: `load`, and restore environment, random state and totals.

@@ -50,6 +50,7 @@ class RslRlVecEnv(VecEnv):
 
     @episode_length_buf.setter
     def episode_length_buf(self, value: torch.Tensor) -> None:
+        """Take over values (N,)."""
         self.env.episode_length_buf.copy_(value)
 
     def get_observations(self) -> TensorDict:
