@@ -232,10 +232,11 @@ class MujocoSimulator(Simulator):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the integration states; foot positions and contact forces are recomputed."""
         rows = self.batch.bind("state")
-        rows[:] = state["state"].numpy()
+        saved = state["state"].cpu().numpy()  # a checkpoint may have been read onto the learner's GPU
+        rows[:] = saved
         self._forward(None)
         # The pass above replaced the solver's warm start; bit-identical continuation wants the saved one.
-        rows[:] = state["state"].numpy()
+        rows[:] = saved
 
 
 def _keep_quiet() -> None:

@@ -127,6 +127,7 @@ class TrainRunner(OnPolicyRunner):
             "task": self.task,
             "env": take_snapshot(self.env.env),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "total": (self.logger.tot_timesteps, self.logger.tot_time),
         }
         atomic_write(Path(path), lambda target: torch.save(saved, target))
@@ -170,5 +171,7 @@ class TrainRunner(OnPolicyRunner):
         infos = self.load(path)
         note = restore_snapshot(self.env.env, infos["env"])
         torch.set_rng_state(infos["torch_rng"].cpu())
+        if torch.cuda.is_available() and infos["cuda_rng"]:
+            torch.cuda.set_rng_state_all([state.cpu() for state in infos["cuda_rng"]])
         self.logger.tot_timesteps, self.logger.tot_time = infos["total"]
         return note
