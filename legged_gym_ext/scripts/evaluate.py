@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
 from legged_gym_ext.utils.cli import make_parser, parse
+from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, run_main
 
 NUM_ENVS, SEED = 512, 12345
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     args = parse(parser, argv)
+    wait_passively()
     if args.json is not None and not Path(args.json).resolve().parent.is_dir():
         raise UserError(f"--json={args.json}: there is no folder {Path(args.json).resolve().parent}")
 

@@ -9,6 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
 from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import run_main
 
 
@@ -17,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser("Train a task and write checkpoints to logs/<experiment>/<date>_<run>.")
     add_training_flags(parser)
     args = parse(parser, argv)
+    wait_passively()
 
     from legged_gym_ext.envs import task_registry
 

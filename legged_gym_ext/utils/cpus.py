@@ -7,6 +7,15 @@ import os
 from pathlib import Path
 
 
+def wait_passively() -> None:
+    """Let torch's threads sleep instead of spin while they wait for each other; call before torch is imported.
+
+    On a machine that is busy with anything else, spinning threads keep the core that the awaited thread needs: training beside one
+    other job ran at 1 k instead of 4 k steps/s. `OMP_WAIT_POLICY` in the environment wins.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def usable_cpus() -> int:
     """Processors by affinity mask and, in a container, by the cgroup v2 quota (rounded up); at least 1."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
