@@ -6,7 +6,6 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -327,10 +326,5 @@ def test_help_of_training_imports_no_array_library() -> None:
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'numpy', 'mujoco'} & set(sys.modules)))"
     )
-    seconds = []
-    for _ in range(3):  # the best of three: other programs may be busy
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT_DIR, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
-        assert done.stdout.splitlines()[-1] == "[]"
-    assert min(seconds) < 1.5  # [s]; importing torch alone takes longer than that
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT_DIR, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -44,6 +44,12 @@ MISTAKES = [
     (("--task=go2", "--env.asset.file=robot.xml"), "robot model not found"),
     (("--task=go2", "--train.obs_groups.actor=polcy"), "polcy"),
     (("--task=go2", "stray"), "stray"),
+    (("--task=go2", "--sim_device=cuda"), "--sim_device=cpu"),
+    (("--task=go2", "--train.runner.save_interval=0"), "save_interval=0: expected at least 1"),
+    (("--task=go2", "--train.algorithm.num_mini_batches=100"), "expected 1 to 48"),
+    (("--task=go2", "--train.algorithm.schedule=foo"), "expected adaptive or fixed"),
+    (("--task=go2", "--env.env.critic_frames=0"), "env.critic_frames at least 1"),
+    (("--task=go2", "--env.sim.dt=inf"), "sim.dt"),
 ]
 
 
@@ -113,6 +119,7 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
         (("--task=go2_blind",), "train"),
         (("--task=go2", "--checkpoint=7"), "no checkpoint 7"),
         (("--task=go2", "--json=/nowhere/x.json"), "there is no folder /nowhere"),
+        (("--task=go2", "--json=/tmp"), "expected the name of a file"),
         (("--task=go2_blind", "--experiment_name=go2"), "task 'go2'"),
     ],
 )

@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     args = parse(parser, argv)
     wait_passively()
+    if args.json is not None and (not args.json or Path(args.json).is_dir()):
+        raise UserError(f"--json={args.json}: expected the name of a file")
     if args.json is not None and not Path(args.json).resolve().parent.is_dir():
         raise UserError(f"--json={args.json}: there is no folder {Path(args.json).resolve().parent}")
 

@@ -138,7 +138,8 @@ class TrainRunner(OnPolicyRunner):
     ) -> dict[str, Any]:
         """Load networks (and by default optimizer and iteration); a checkpoint of another task is a `UserError`."""
         checkpoint = load_checkpoint(Path(path), map_location or self.device)
-        infos = checkpoint.get("infos") or {}
+        infos = checkpoint.get("infos")
+        infos = infos if isinstance(infos, dict) else {}
         self._check_task(path, infos)
         try:
             loaded_iteration = self.alg.load(checkpoint, load_cfg, strict)
@@ -169,6 +170,8 @@ class TrainRunner(OnPolicyRunner):
             A sentence for the user when the environment could not be restored exactly.
         """
         infos = self.load(path)
+        if not {"env", "torch_rng", "total"} <= set(infos):
+            raise UserError(f"checkpoint {path} was not written by this train.py: it can be evaluated, not resumed")
         note = restore_snapshot(self.env.env, infos["env"])
         torch.set_rng_state(infos["torch_rng"].cpu())
         if torch.cuda.is_available() and infos["cuda_rng"]:

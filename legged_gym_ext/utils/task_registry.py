@@ -105,6 +105,7 @@ class TaskRegistry:
             run = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
             resume_path = find_checkpoint(run, runner_cfg.checkpoint)
         rsl_cfg = to_rsl_cfg(train_cfg)
+        _check_training(train_cfg, env.num_envs)
         groups = [group for names in rsl_cfg["obs_groups"].values() for group in names]
         runner = TrainRunner(RslRlVecEnv(env, groups), rsl_cfg, None, runner_cfg.device, task=name)
         if resume_path is not None:
@@ -116,6 +117,21 @@ class TaskRegistry:
             save_run_configs(run_dir, env.cfg, train_cfg)
             runner.logger.log_dir = str(run_dir)
         return runner, train_cfg
+
+
+def _check_training(train_cfg: Any, num_envs: int) -> None:
+    """Numbers that would only fail in the middle of a training are a `UserError` before it."""
+    runner, algorithm = train_cfg.runner, train_cfg.algorithm
+    for name in ("num_steps_per_env", "save_interval"):
+        if getattr(runner, name) < 1:
+            raise UserError(f"--train.runner.{name}={getattr(runner, name)}: expected at least 1")
+    samples, batches = num_envs * runner.num_steps_per_env, getattr(algorithm, "num_mini_batches", 1)
+    if not 1 <= batches <= samples:
+        raise UserError(
+            f"--train.algorithm.num_mini_batches={batches}: expected 1 to {samples}, the samples of a rollout"
+        )
+    if getattr(algorithm, "schedule", "fixed") not in ("adaptive", "fixed"):
+        raise UserError(f"--train.algorithm.schedule={algorithm.schedule}: expected adaptive or fixed")
 
 
 def _check_device(name: str) -> None:
@@ -159,6 +175,8 @@ def _logger_cfg(name: str, project: str) -> str | dict[str, str]:
 
 def log_root(args: Any) -> Path:
     """Where runs are kept: `--log_root` (relative to the working directory) or `logs/` of the repository."""
+    if getattr(args, "log_root", None) == "":
+        raise UserError("--log_root=: expected a folder")
     return LOG_ROOT if getattr(args, "log_root", None) is None else Path(args.log_root).expanduser().resolve()
 
 

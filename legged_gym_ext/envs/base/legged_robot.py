@@ -43,10 +43,17 @@ class LeggedRobot:
         """Build terrain, engine and managers for `cfg` (a `LeggedRobotCfg`) and reset everything."""
         self.cfg = cfg
         self.num_envs, self.num_actions = int(cfg.env.num_envs), int(cfg.env.num_actions)
-        if self.num_envs < 1 or cfg.control.decimation < 1 or cfg.sim.dt <= 0.0:
-            raise UserError("env.num_envs and control.decimation must be at least 1 and sim.dt positive")
+        if self.num_envs < 1 or cfg.control.decimation < 1 or not 0.0 < cfg.sim.dt < 1.0:
+            raise UserError("env.num_envs and control.decimation must be at least 1 and sim.dt between 0 and 1 s")
+        if cfg.env.num_history < 0 or cfg.env.critic_frames < 1 or not 0.0 < cfg.env.episode_length_s < 1e9:
+            raise UserError(
+                "env.num_history must be at least 0, env.critic_frames at least 1, env.episode_length_s positive"
+            )
         self.device = torch.device(cfg.sim.device)
-        self.rng = torch.Generator(device=self.device)
+        try:
+            self.rng = torch.Generator(device=self.device)
+        except RuntimeError:
+            raise UserError(f"sim.device '{cfg.sim.device}' is not available here; use --sim_device=cpu") from None
         self.rng.manual_seed(int(cfg.seed))
         self.dt = cfg.control.decimation * cfg.sim.dt  # s, control step
         self.max_episode_length = max(1, round(cfg.env.episode_length_s / self.dt))

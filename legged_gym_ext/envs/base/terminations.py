@@ -19,9 +19,9 @@ def check_terminations(env: LeggedRobot) -> None:
     """
     cfg = env.cfg.termination
     torch.logical_or(env.fault_buf, env.sim.faults(), out=env.fault_buf)
-    force = env.sim.contact_forces[:, env.termination_contacts].square().sum(-1).amax(-1)
+    touching = env.sim.contact_forces[:, env.termination_contacts].square().sum(-1) > cfg.contact_force**2
     tilted = env.projected_gravity[:, 2] > -math.cos(cfg.max_tilt)
-    torch.logical_or(force > cfg.contact_force**2, tilted, out=env.fall_buf)
+    torch.logical_or(touching.any(-1), tilted, out=env.fall_buf)
     env.fall_buf &= ~env.fault_buf
     stopped = env.fall_buf | env.fault_buf
     torch.logical_and(env.episode_length_buf >= env.max_episode_length, ~stopped, out=env.time_out_buf)
