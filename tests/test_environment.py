@@ -150,6 +150,14 @@ def test_curriculum_widens_only_after_good_tracking_and_not_beyond_its_limit():
         assert env.command_sampler.ranges[0].tolist() == [-expected, expected]
 
 
+def test_curriculum_never_narrows_a_range_that_starts_beyond_its_limit():
+    env = make(2, commands__curriculum=True, commands__ranges__lin_vel_x=[-0.5, 2.0])
+    env.rewards.episode_sums[:] = 1e3
+    for expected in ([-0.75, 2.0], [-1.0, 2.0], [-1.0, 2.0]):
+        env.command_sampler.widen(torch.arange(2))
+        assert env.command_sampler.ranges[0].tolist() == expected
+
+
 def test_pushes_come_at_their_interval_and_are_reported():
     env = make(64, domain_rand__push_interval_s=0.1, domain_rand__max_push_vel_xy=0.5)
     for step in range(1, 6):

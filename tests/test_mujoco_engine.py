@@ -371,6 +371,30 @@ def test_a_kneeling_robots_thighs_and_feet_carry_its_weight():
     )  # a calf that counted its foot's force would be too much
 
 
+def test_mass_of_a_users_visual_geoms_is_kept_where_the_body_has_no_inertial(tmp_path):
+    tree = ElementTree.parse(GO2)
+    base = tree.getroot().find("worldbody").find("body")
+    base.remove(base.find("inertial"))
+    shell = next(g for g in base.findall("geom") if g.get("name").endswith("_visual"))
+    shell.set("mass", "5.0")
+    path = tmp_path / "mine.xml"
+    tree.write(path)
+    sim = engine(1, asset__file=str(path))
+    assert float(sim.model.body_mass[sim.info.base_id]) >= 5.0
+
+
+def test_a_joint_in_front_of_the_base_is_refused(tmp_path):
+    tree = ElementTree.parse(GO2)
+    door = ElementTree.Element("body", name="door")
+    ElementTree.SubElement(door, "joint", type="slide", name="door_slide")
+    ElementTree.SubElement(door, "geom", size="0.1")
+    tree.getroot().find("worldbody").insert(0, door)
+    path = tmp_path / "mine.xml"
+    tree.write(path)
+    with pytest.raises(UserError, match=r"expected the base's free joint first.*door_slide"):
+        engine(1, asset__file=str(path))
+
+
 def test_nothing_touches_anything_in_the_air():
     sim = engine(1)
     place(sim, 1.0)

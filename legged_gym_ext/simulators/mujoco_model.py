@@ -126,6 +126,12 @@ def _find_joints(spec: mujoco.MjSpec, cfg: Any) -> list[Any]:
     free = [j for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]
     if len(free) != 1:
         raise UserError(f"robot model {cfg.asset.file}: expected one free joint for the base, found {len(free)}")
+    others = [j.name for j in spec.joints if j.type not in (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_HINGE)]
+    if others or spec.joints[0].type != mujoco.mjtJoint.mjJNT_FREE:
+        raise UserError(
+            f"robot model {cfg.asset.file}: expected the base's free joint first and hinges after it, "
+            f"found {others or spec.joints[0].name}"
+        )
     hinges = {j.name: j for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_HINGE}
     wanted = list(cfg.init_state.default_joint_angles)
     missing, extra = [n for n in wanted if n not in hinges], [n for n in hinges if n not in wanted]
@@ -165,8 +171,10 @@ def _set_collisions(spec: mujoco.MjSpec, self_collisions: bool) -> None:
         if geom.contype or geom.conaffinity:
             geom.contype, geom.conaffinity = (2, 3) if self_collisions else (0, 1)
             geom.priority = 1  # so that the robot's friction, which is randomised, is the one that counts
-        else:
-            spec.delete(geom)  # it only looks like something, and every geom costs time
+        elif geom.parent.explicitinertial:
+            spec.delete(
+                geom
+            )  # it only looks like something, and every geom costs time; elsewhere it may carry the mass
 
 
 def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:

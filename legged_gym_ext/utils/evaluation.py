@@ -27,7 +27,8 @@ def widest_commands(env: Any) -> None:
     """Sample commands over the whole training range, whatever a curriculum started with."""
     cfg, ranges = env.cfg.commands, env.command_sampler.ranges
     if cfg.curriculum:
-        ranges[0] = torch.tensor([-cfg.max_curriculum, cfg.max_curriculum], device=env.device)
+        ranges[0, 0].clamp_(max=-cfg.max_curriculum)
+        ranges[0, 1].clamp_(min=cfg.max_curriculum)
 
 
 @torch.inference_mode()

@@ -69,5 +69,7 @@ class Commands:
         best = float(self.env.rewards.weights[row]) * self.env.max_episode_length
         if float(self.env.rewards.episode_sums[row, ids].mean()) > GOOD_TRACKING * best:
             limit, step = self.cfg.max_curriculum, self.cfg.curriculum_step
-            self.ranges[0, 0] = (self.ranges[0, 0] - step).clamp(min=-limit)
-            self.ranges[0, 1] = (self.ranges[0, 1] + step).clamp(max=limit)
+            low, high = self.ranges[0].tolist()
+            # A range that starts beyond the limit stays as it is: a curriculum never narrows.
+            self.ranges[0, 0] = min(low, max(low - step, -limit))
+            self.ranges[0, 1] = max(high, min(high + step, limit))
