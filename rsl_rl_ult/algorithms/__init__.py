@@ -1,0 +1,8 @@
+"""The learning methods; each file is one method's difference from PPO."""
+
+from rsl_rl_ult.algorithms.ppo import PPO
+from rsl_rl_ult.algorithms.ppo_cts import PPO_CTS
+from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
+from rsl_rl_ult.algorithms.rma import PPO_RMA
+
+__all__ = ["PPO", "PPO_CTS", "PPO_RMA", "PPO_TS"]

@@ -1,0 +1,124 @@
+"""From the configuration of rsl-rl-lib 5.x to networks and algorithms, with one clear error per mistake."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from typing import Any, Mapping, Sequence
+
+import torch
+
+PLAIN_ACTORS = ("MLPModel", "rsl_rl.models:MLPModel", "ActorCritic")
+"""Names under `actor` that leave the choice of the network to the algorithm."""
+
+
+def resolve(name: Any) -> Any:
+    """The object called "module:name" (or module.name); anything that is not a string is returned as it is."""
+    if not isinstance(name, str):
+        return name
+    module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"cannot find '{name}': expected \"module:name\" ({error})") from error
+
+
+def _options(function: Any) -> set:
+    """Names of the options that `function` and, where it passes **options on, its base classes take."""
+    names: set = set()
+    for cls in inspect.getmro(function) if inspect.isclass(function) else [function]:
+        target = cls.__dict__.get("__init__") if inspect.isclass(cls) else cls
+        if target is None or target is object.__init__:
+            continue
+        parameters = inspect.signature(target).parameters.values()
+        names |= {p.name for p in parameters if p.default is not p.empty}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return names
+
+
+def check_options(cls: type, options: Mapping[str, Any], section: str) -> None:
+    """Refuse options that `cls` does not have, naming the nearest one."""
+    known = _options(cls)
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"{section} has no option '{name}' for {cls.__name__}{hint} Known: {sorted(known)}")
+
+
+def observation_sets(
+    observations: Mapping[str, torch.Tensor], obs_groups: Mapping[str, Sequence[str]], needed: Sequence[str]
+) -> dict[str, list[str]]:
+    """Observation set -> groups for the `needed` sets (and `history` when configured), all of them checked.
+
+    A set that is not configured reads the group of the same name; `actor` reads `policy`.
+    """
+    available = list(observations.keys())
+    sets = {}
+    for name in [*needed, *(("history",) if "history" in obs_groups else ())]:
+        default = [group for group in ((name, "policy") if name == "actor" else (name,)) if group in available][:1]
+        groups = list(obs_groups.get(name, default))
+        if not groups:
+            raise ValueError(
+                f"observation set '{name}' is missing: name its groups under obs_groups.{name}; the environment provides {available}"
+            )
+        for group in groups:
+            if group not in available:
+                raise ValueError(
+                    f"observation set '{name}' names the group '{group}', which the environment does not provide; it provides {available}"
+                )
+            dims, wanted = observations[group].dim(), 3 if name == "history" else 2
+            if dims != wanted:
+                shape = "(N, T, D)" if wanted == 3 else "(N, D)"
+                raise ValueError(
+                    f"observation group '{group}' has shape {tuple(observations[group].shape)}, set '{name}' expects {shape}"
+                )
+        sets[name] = groups
+    return sets
+
+
+def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of our networks from the `actor` and `critic` sections of rsl-rl-lib 5.x.
+
+    `hidden_dims`, `activation`, `obs_normalization` and `distribution_cfg` mean what they mean there; whatever else stands under `actor` is an
+    option of the network class.
+    """
+    actor, critic = dict(actor), dict(critic)
+    actor.pop("class_name", None)
+    if critic.pop("class_name", "MLPModel") not in ("MLPModel", "rsl_rl.models:MLPModel"):
+        raise ValueError("critic.class_name: our networks have an MLP critic; expected MLPModel")
+    options = dict(actor)
+    for section, source in (("actor", actor), ("critic", critic)):
+        for name in ("hidden_dims", "obs_normalization"):
+            if name in source:
+                options.pop(name, None)
+                options[f"{section}_{name}"] = source[name]
+    distribution = dict(options.pop("distribution_cfg", None) or {})
+    kind = distribution.pop("class_name", "GaussianDistribution")
+    if str(kind).split(":")[-1].split(".")[-1] != "GaussianDistribution":
+        raise ValueError(f"actor.distribution_cfg.class_name={kind}: expected GaussianDistribution")
+    names = {"init_std": "init_noise_std", "std_type": "noise_std_type", "learn_std": "learn_std"}
+    for name, value in distribution.items():
+        if name not in names:
+            raise ValueError(f"actor.distribution_cfg has no option '{name}' here; known: {sorted(names)}")
+        options[names[name]] = value
+    if "activation" in critic:
+        options["critic_activation"] = critic["activation"]
+    for name in critic:
+        if name not in ("hidden_dims", "obs_normalization", "activation"):
+            raise ValueError(f"critic has no option '{name}'; known: hidden_dims, activation, obs_normalization")
+    return options
+
+
+def refuse_unsupported(cfg: Mapping[str, Any]) -> None:
+    """Options of rsl-rl-lib that these algorithms do not have are an error, never silently ignored."""
+    if cfg["algorithm"].get("rnd_cfg"):
+        raise ValueError(
+            "algorithm.rnd_cfg: random network distillation is not part of these algorithms; remove it, or train with rsl-rl-lib's PPO"
+        )
+    if cfg["algorithm"].get("share_cnn_encoders"):
+        raise ValueError("algorithm.share_cnn_encoders: these networks have no CNN; remove it")
+    if cfg.get("torch_compile_mode"):
+        raise ValueError("torch_compile_mode: not supported by these algorithms; set it to None")

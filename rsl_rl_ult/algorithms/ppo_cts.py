@@ -1,0 +1,182 @@
+"""Concurrent teacher-student training (arXiv 2405.10830): both groups act and train one policy head and one critic."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import torch
+from torch import nn
+
+from rsl_rl_ult.algorithms.ppo import Tensors
+from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
+from rsl_rl_ult.modules.actor_critic_cts import ActorCriticCTS
+from rsl_rl_ult.modules.policies import join
+
+
+def teacher_rows(num_envs: int, fraction: float) -> torch.Tensor:
+    """(N,) mask of the environments that the teacher drives.
+
+    Fixed by index and spread evenly, so that both groups see every terrain; below fraction 1 each group has at least one environment.
+    """
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"algorithm.teacher_fraction={fraction}: expected a number in (0, 1]")
+    if fraction < 1.0 and num_envs < 2:
+        raise ValueError(f"algorithm.teacher_fraction={fraction} needs at least 2 environments, found {num_envs}")
+    count = num_envs if fraction == 1.0 else min(max(round(num_envs * fraction), 1), num_envs - 1)
+    index = torch.arange(num_envs)
+    return (index + 1) * count // num_envs > index * count // num_envs
+
+
+class PPO_CTS(PPO_TS):  # noqa: N801
+    """PPO over teacher-driven and student-driven environments; E_hist reconstructs the teacher's latent in a pass of its own."""
+
+    network_class = ActorCriticCTS
+
+    def __init__(
+        self,
+        *args: Any,
+        teacher_fraction: float = 0.75,
+        advantage_norm: str = "joint",
+        kl_source: str = "all",
+        encoder_samples: str = "student",
+        student_detach: bool = True,
+        encoder_learning_rate: float = 1e-3,
+        **ts: Any,
+    ) -> None:
+        """Settings of the two groups; everything else is that of `PPO_TS`.
+
+        Args:
+            args: network, storage and sets of `PPO`.
+            teacher_fraction: share of the environments that the teacher drives, in (0, 1]; with 1 the method is TS.
+            advantage_norm: "joint" standardises the advantages of all environments together, "per_group" each group alone.
+            kl_source: "all" or "teacher", the samples whose KL steers the learning rate.
+            encoder_samples: "student" or "all", what E_hist learns from (always all when there is no student).
+            student_detach: False lets the policy gradient reach E_hist through the student's samples.
+            encoder_learning_rate: of E_hist.
+            ts: options of `PPO_TS` and `PPO`.
+        """
+        for name, value, known in (
+            ("advantage_norm", advantage_norm, ("joint", "per_group")),
+            ("kl_source", kl_source, ("all", "teacher")),
+            ("encoder_samples", encoder_samples, ("student", "all")),
+        ):
+            if value not in known:
+                raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")
+        super().__init__(*args, encoder_learning_rate=encoder_learning_rate, **ts)
+        if advantage_norm == "per_group" and self.normalize_advantage_per_mini_batch:
+            raise ValueError("algorithm.advantage_norm=per_group excludes normalize_advantage_per_mini_batch: choose one")
+        self.advantage_norm, self.kl_source = advantage_norm, kl_source
+        self.encoder_samples, self.student_detach = encoder_samples, student_detach
+        self.teacher = teacher_rows(self.storage.num_envs, teacher_fraction).to(self.device)
+        self.student_ids = (~self.teacher).nonzero().flatten()
+
+    @property
+    def has_students(self) -> bool:
+        """Whether any environment is driven by the student."""
+        return len(self.student_ids) > 0
+
+    # -- rollout -----------------------------------------------------------------------------------------------------
+
+    def acting_mean(self, obs: Tensors, inputs: Tensors) -> torch.Tensor:
+        """Mean actions (N, A) of teacher and student rows; keeps the student's latents, which stay valid until E_hist learns."""
+        if not self.has_students:
+            return super().acting_mean(obs, inputs)
+        window = self.remember(obs)[self.student_ids]
+        latent = torch.zeros(len(self.teacher), self.network.latent_dim, device=self.device)
+        latent[self.student_ids] = self.network.student_latent(self.network.normalizers["actor"](window))
+        self._transition["student_latent"] = latent
+        return self.network.mixed_mean(inputs, self.teacher, latent)
+
+    def normalize_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
+        """Advantages (S, N, 1), standardised over all environments or group by group."""
+        if self.advantage_norm == "joint" or not self.has_students:
+            return super().normalize_advantages(advantages)
+        result = torch.empty_like(advantages)
+        for group in (self.teacher, ~self.teacher):
+            result[:, group] = super().normalize_advantages(advantages[:, group])
+        return result
+
+    # -- update ------------------------------------------------------------------------------------------------------
+
+    def extra_samples(self, rows: torch.Tensor, images: int) -> dict[str, torch.Tensor]:
+        """Who drove each sample, and the student's latent where it did, for the samples and their images."""
+        if not self.has_students:
+            return {}
+        self._frames = self._images_of_frames(images)
+        teacher = self.teacher[rows % self.storage.num_envs]
+        extra = {"teacher": self._by_mini_batch(teacher.repeat(images))}
+        if self.student_detach:
+            latents = [self.storage.flat("student_latent")[rows]]
+            with torch.no_grad():
+                latents += [self._latents(rows, teacher, image) for image in range(1, images)]
+            extra["student_latent"] = self._by_mini_batch(torch.cat(latents))
+        else:
+            extra["rows"] = rows
+        return extra
+
+    def _images_of_frames(self, images: int) -> list[torch.Tensor]:
+        """Normalised frames of the rollout and of its images."""
+        if images == 1:
+            return [self.rollout_frames()]
+        if "history" in self.sets:
+            raw = self.storage.flat(self.sets["history"][0])
+            if len(self.sets["actor"]) > 1:
+                raise ValueError("symmetry of an environment's own history needs a single group in obs_groups.actor")
+            groups = {self.sets["actor"][0]: raw.flatten(0, 1)}
+        else:
+            raw = None
+            groups = {group: self.storage.frames(group) for group in self.sets["actor"]}
+        mirrored = self.symmetry.observations(groups)
+        frames = join(mirrored, self.sets["actor"]).chunk(images)
+        return [self.network.normalizers["actor"](f if raw is None else f.view_as(raw)) for f in frames]
+
+    def _latents(self, rows: torch.Tensor, teacher: torch.Tensor, image: int) -> torch.Tensor:
+        """(B, L) latents of the student's samples among `rows`, zero for the teacher's."""
+        latent = torch.zeros(len(rows), self.network.latent_dim, device=self.device)
+        student = ~teacher
+        found = self.network.student_latent(self.windows(self._frames[image], rows[student]))
+        return latent.masked_scatter(student[:, None], found)
+
+    def policy_mean(self, batch: Tensors) -> torch.Tensor:
+        """Mean actions (B, A) of whoever drove each sample."""
+        if not self.has_students:
+            return super().policy_mean(batch)
+        teacher = batch["teacher"]
+        if self.student_detach:
+            return self.network.mixed_mean(batch, teacher, batch["student_latent"])
+        images = teacher.chunk(len(teacher) // len(batch["rows"]))
+        latent = torch.cat([self._latents(batch["rows"], mask, image) for image, mask in enumerate(images)])
+        return self.network.mixed_mean(batch, teacher, latent)
+
+    def surrogate(self, per_sample: torch.Tensor, batch: Tensors) -> torch.Tensor:
+        """Mean over the teacher's samples plus mean over the student's."""
+        if not self.has_students:
+            return super().surrogate(per_sample, batch)
+        teacher = batch["teacher"][: len(per_sample)]
+        total = per_sample.new_zeros(())
+        for group in (teacher, ~teacher):
+            # The mean over processes makes means of joined samples out of unequal shares.
+            count = self.processes.mean(group.sum().to(per_sample.dtype)).clamp(min=1e-6)
+            total = total + (per_sample * group).sum() / count
+        return total
+
+    def kl_rows(self, kl: torch.Tensor, batch: Tensors) -> torch.Tensor:
+        """All samples, or the teacher's."""
+        if self.kl_source == "all" or not self.has_students:
+            return kl
+        return kl[batch["teacher"][: len(kl)]]
+
+    def step(self) -> None:
+        """Without `student_detach` E_hist has a policy gradient too, clipped on its own."""
+        if not self.student_detach and self.has_students:
+            parameters = self.network.student_parameters()
+            self.processes.average_gradients(parameters)
+            nn.utils.clip_grad_norm_(parameters, self.encoder_max_grad_norm)
+        super().step()
+
+    def student_rows(self) -> torch.Tensor:
+        """Rows of the rollout that the student drove, or all."""
+        rows = super().student_rows()
+        if self.encoder_samples == "all" or not self.has_students:
+            return rows
+        return rows[~self.teacher[rows % self.storage.num_envs]]

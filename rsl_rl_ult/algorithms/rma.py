@@ -1,0 +1,76 @@
+"""Rapid motor adaptation in two stages (Kumar et al. 2021), and the action-plus-latent form of Lee et al. 2020."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import torch
+
+from rsl_rl_ult.algorithms.ppo import PPO, Tensors
+from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
+
+
+class PPO_RMA(PPO_TS):  # noqa: N801
+    """Stage 1 is PPO of the teacher; in stage 2 everything but E_hist is frozen and the student acts."""
+
+    def __init__(self, *args: Any, stage1_iterations: int | None = None, **ts: Any) -> None:
+        """Settings of the stages; everything else is that of `PPO_TS`.
+
+        Args:
+            args: network, storage and sets of `PPO`.
+            stage1_iterations: updates before stage 2 begins; None stays in stage 1.
+            ts: options of `PPO_TS` and `PPO`; `student_loss="action_latent"` is the form of Lee et al.
+        """
+        if stage1_iterations is not None and stage1_iterations < 0:
+            raise ValueError(f"algorithm.stage1_iterations={stage1_iterations}: expected at least 0, or None")
+        super().__init__(*args, **ts)
+        if self.num_encoder_epochs == 0:
+            raise ValueError("algorithm.num_encoder_epochs=0: stage 2 would learn nothing; expected at least 1")
+        self.stage1_iterations, self.updates = stage1_iterations, 0
+
+    @property
+    def stage(self) -> int:
+        """1 or 2."""
+        return 1 if self.stage1_iterations is None or self.updates < self.stage1_iterations else 2
+
+    def acting_mean(self, obs: Tensors, inputs: Tensors) -> torch.Tensor:
+        """Mean actions (N, A) of the teacher in stage 1, of the student in stage 2."""
+        window = self.remember(obs)  # also in stage 1: the student takes over in the middle of episodes
+        if self.stage == 1:
+            return super().acting_mean(obs, inputs)
+        latent = self.network.student_latent(self.network.normalizers["actor"](window))
+        return self.network.head(inputs, latent)
+
+    def update(self) -> dict[str, float]:
+        """PPO in stage 1, the student's regression in stage 2; returns mean losses by name."""
+        stage = self.stage
+        if stage == 1:
+            figures = super().update()
+        else:
+            figures = self.train_student()
+            self.storage.clear()
+        self.updates += 1
+        return {**figures, "stage": float(stage)}
+
+    def after_update(self) -> dict[str, float]:
+        """Stage 1 trains the teacher alone."""
+        return {}
+
+    def save(self) -> dict[str, Any]:
+        """Also how many updates were made, which decides the stage."""
+        return {**super().save(), "updates": self.updates}
+
+    def load(self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True) -> bool:
+        """Also take over the number of updates when the iteration is."""
+        iteration = super().load(loaded_dict, load_cfg, strict)
+        if iteration:
+            self.updates = loaded_dict["updates"]
+        return iteration
+
+    @staticmethod
+    def construct_algorithm(obs: Tensors, env: Any, cfg: Mapping[str, Any], device: str) -> PPO:
+        """As PPO's; `stage2_iterations` of the runner's configuration places stage 2 behind its `max_iterations`."""
+        if cfg.get("stage2_iterations"):
+            algorithm = {**cfg["algorithm"], "stage1_iterations": cfg["max_iterations"]}
+            cfg = {**cfg, "algorithm": algorithm}
+        return PPO.construct_algorithm(obs, env, cfg, device)

@@ -1,0 +1,94 @@
+"""Every formula of the learning methods once, as pure functions of tensors.
+
+Letters: S steps, N environments, B rows, A actions, L latent.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+HALF_LOG_2PI = math.log(math.sqrt(2 * math.pi))
+
+
+def gaussian_log_prob(mean: torch.Tensor, std: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Log-probability (B,) of actions (B, A) under a diagonal Gaussian with mean and std (B, A)."""
+    var = std**2
+    log_std = std.log()
+    return (-((actions - mean) ** 2) / (2 * var) - log_std - HALF_LOG_2PI).sum(dim=-1)
+
+
+def gaussian_entropy(std: torch.Tensor) -> torch.Tensor:
+    """Entropy (B,) of a diagonal Gaussian with std (B, A): sum of 1/2 + 1/2 log(2 pi) + log std."""
+    return (0.5 + 0.5 * math.log(2 * math.pi) + torch.log(std)).sum(dim=-1)
+
+
+def gaussian_kl(
+    mean: torch.Tensor, std: torch.Tensor, other_mean: torch.Tensor, other_std: torch.Tensor
+) -> torch.Tensor:
+    """KL(first || other) (B,) of diagonal Gaussians, all arguments (B, A)."""
+    var_ratio = (std / other_std).pow(2)
+    distance = ((mean - other_mean) / other_std).pow(2)
+    return (0.5 * (var_ratio + distance - 1 - var_ratio.log())).sum(dim=-1)
+
+
+def generalized_advantages(
+    rewards: torch.Tensor,
+    dones: torch.Tensor,
+    values: torch.Tensor,
+    last_values: torch.Tensor,
+    gamma: float,
+    lam: float,
+) -> torch.Tensor:
+    """Returns (S, N, 1), that is values plus generalised advantages (Schulman et al. 2016).
+
+    Args:
+        rewards: (S, N, 1); at a time-out they already hold gamma * V of the state that was cut off.
+        dones: (S, N, 1), 1 where the episode ended with that step.
+        values: (S, N, 1), V(s_t).
+        last_values: (N, 1), V of the state after the last step.
+        gamma: discount factor.
+        lam: weight of longer returns; 0 is one-step TD, 1 Monte Carlo.
+    """
+    returns = torch.empty_like(values)
+    alive = 1.0 - dones.float()
+    advantage = torch.zeros_like(last_values)
+    next_values = last_values
+    for step in reversed(range(len(rewards))):
+        delta = rewards[step] + alive[step] * gamma * next_values - values[step]
+        advantage = delta + alive[step] * gamma * lam * advantage
+        torch.add(advantage, values[step], out=returns[step])
+        next_values = values[step]
+    return returns
+
+
+def surrogate_losses(
+    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip: float
+) -> torch.Tensor:
+    """PPO's clipped surrogate per sample (B,), to be minimised; all arguments (B,)."""
+    ratio = torch.exp(log_prob - old_log_prob)
+    clipped = torch.clamp(ratio, 1.0 - clip, 1.0 + clip)
+    return torch.max(-advantages * ratio, -advantages * clipped)
+
+
+def value_loss(
+    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, clip: float | None
+) -> torch.Tensor:
+    """Mean squared value error; with `clip`, the larger of it and that of the value kept within clip of the old one.
+
+    Args:
+        values: (B, 1), of the network that learns.
+        old_values: (B, 1), at acting time.
+        returns: (B, 1).
+        clip: half width of the trust interval, None for the plain loss.
+    """
+    if clip is None:
+        return (returns - values).pow(2).mean()
+    clipped = old_values + (values - old_values).clamp(-clip, clip)
+    return torch.max((values - returns).pow(2), (clipped - returns).pow(2)).mean()
+
+
+def regression_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of latents (B, L) or actions (B, A); the teacher's are targets and get no gradient."""
+    return (student - teacher.detach()).pow(2).mean()

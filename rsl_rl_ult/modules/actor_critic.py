@@ -1,0 +1,110 @@
+"""Actor and critic of plain PPO in one object; the base of the networks of all methods."""
+
+from __future__ import annotations
+
+from typing import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from rsl_rl_ult.modules.mlp import MLP, EmpiricalNormalization, GaussianStd
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+class ActorCritic(nn.Module):
+    """A policy head with a diagonal Gaussian and a value network.
+
+    Networks read *observation sets*: named tensors (B, dim) that the algorithm joins from the environment's observation
+    groups. This class reads `actor` and `critic`.
+    """
+
+    student_acts_on_history = False
+    """Whether the policy to deploy reads a window of frames instead of the current observation."""
+
+    def __init__(
+        self,
+        num_actor_obs: int,
+        num_critic_obs: int,
+        num_actions: int,
+        actor_hidden_dims: Sequence[int] = (256, 256, 256),
+        critic_hidden_dims: Sequence[int] = (256, 256, 256),
+        activation: str = "elu",
+        critic_activation: str | None = None,
+        actor_obs_normalization: bool = False,
+        critic_obs_normalization: bool = False,
+        init_noise_std: float = 1.0,
+        noise_std_type: str = "scalar",
+        learn_std: bool = True,
+    ) -> None:
+        """Build the networks.
+
+        Args:
+            num_actor_obs: columns of the observation set `actor`.
+            num_critic_obs: columns of the observation set `critic`.
+            num_actions: A.
+            actor_hidden_dims: hidden layers of the policy head.
+            critic_hidden_dims: hidden layers of the critic.
+            activation: of all networks.
+            critic_activation: of the critic, the same by default.
+            actor_obs_normalization: normalise what the actor reads by running statistics.
+            critic_obs_normalization: the same for the critic.
+            init_noise_std: standard deviation of the actions at the start.
+            noise_std_type: "scalar" learns the deviation, "log" its logarithm.
+            learn_std: False keeps it.
+        """
+        super().__init__()
+        self.dims = {"actor": num_actor_obs, "critic": num_critic_obs}
+        self.num_actions = num_actions
+        self.actor = MLP(self._head_inputs(num_actor_obs), num_actions, actor_hidden_dims, activation)
+        self.std = GaussianStd(num_actions, init_noise_std, noise_std_type, learn_std)
+        self.critic = MLP(num_critic_obs, 1, critic_hidden_dims, critic_activation or activation)
+        self.normalizers = nn.ModuleDict()
+        self._add_normalizer("actor", actor_obs_normalization)
+        self._add_normalizer("critic", critic_obs_normalization)
+
+    def _head_inputs(self, num_actor_obs: int) -> int:
+        """Columns that the policy head reads."""
+        return num_actor_obs
+
+    def _add_normalizer(self, name: str, used: bool) -> None:
+        self.normalizers[name] = EmpiricalNormalization(self.dims[name]) if used else nn.Identity()
+
+    # -- observations ------------------------------------------------------------------------------------------------
+
+    def inputs(self, sets: Tensors) -> dict[str, torch.Tensor]:
+        """Normalised observation sets (B, dim) from raw ones; wrong dims are a `ValueError`."""
+        for name, dim in self.dims.items():
+            if sets[name].shape[-1] != dim:
+                raise ValueError(
+                    f"observation set '{name}' has {sets[name].shape[-1]} columns, {type(self).__name__} was built for {dim}"
+                )
+        return {name: self.normalizers[name](sets[name]) for name in self.dims}
+
+    def update_normalization(self, sets: Tensors) -> None:
+        """Add raw observation sets (B, dim) to the running statistics."""
+        for name, normalizer in self.normalizers.items():
+            if isinstance(normalizer, EmpiricalNormalization):
+                normalizer.update(sets[name])
+
+    # -- what the algorithms ask for ---------------------------------------------------------------------------------
+
+    def policy_mean(self, inputs: Tensors) -> torch.Tensor:
+        """Mean actions (B, A) of the policy that PPO trains."""
+        return self.actor(inputs["actor"])
+
+    def value(self, inputs: Tensors) -> torch.Tensor:
+        """State values (B, 1)."""
+        return self.critic(inputs["critic"])
+
+    def actor_parameters(self) -> list[nn.Parameter]:
+        """What the policy gradient trains; clipped together."""
+        return [*self.std.parameters(), *self.actor.parameters()]
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """What the value loss trains; clipped together."""
+        return list(self.critic.parameters())
+
+    def student_parameters(self) -> list[nn.Parameter]:
+        """What is trained apart from PPO, with its own learning rate and clip."""
+        return []

@@ -1,0 +1,176 @@
+"""What acts outside of training: policies on observation groups, and their exportable forms."""
+
+from __future__ import annotations
+
+import copy
+from typing import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from rsl_rl_ult.modules.actor_critic import ActorCritic
+from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
+from rsl_rl_ult.storage.history import HistoryBuffer
+
+
+def join(observations: Mapping[str, torch.Tensor], groups: Sequence[str]) -> torch.Tensor:
+    """Columns of several observation groups (N, d) side by side: (N, D)."""
+    if len(groups) == 1:
+        return observations[groups[0]]
+    return torch.cat([observations[group] for group in groups], dim=-1)
+
+
+class Policy(nn.Module):
+    """Deterministic actions of the network that PPO trains: the policy itself, or the teacher."""
+
+    is_recurrent = False
+
+    def __init__(self, network: ActorCritic, sets: Mapping[str, Sequence[str]]) -> None:
+        """Act with `network` on the observation groups that `sets` names for each observation set."""
+        super().__init__()
+        self.network = network
+        self.sets = {name: list(groups) for name, groups in sets.items()}
+
+    @property
+    def output_std(self) -> torch.Tensor:
+        """(A,) standard deviation of the actions in training, for the logger."""
+        return self.network.std().detach()
+
+    def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Observation groups (N, ...) -> mean actions (N, A)."""
+        raw = {name: join(observations, self.sets[name]) for name in self.network.dims}
+        return self.network.policy_mean(self.network.inputs(raw))
+
+    def reset(self, dones: torch.Tensor | None = None) -> None:
+        """Nothing is remembered."""
+
+    def as_jit(self) -> nn.Module:
+        """A TorchScript-compatible copy: current observation (B, D) -> actions (B, A)."""
+        return self._export()
+
+    def as_onnx(self, verbose: bool = False) -> nn.Module:
+        """A copy for `torch.onnx.export`, with `get_dummy_inputs`, `input_names` and `output_names`."""
+        return self._export()
+
+    def _export(self) -> nn.Module:
+        if isinstance(self.network, ActorCriticTS):
+            raise ValueError("a teacher reads privileged data that a robot does not have: export the student")
+        return FrameExport(self.network)
+
+
+class StudentPolicy(Policy):
+    """Deterministic actions of a student that reads the last T frames; it keeps them itself."""
+
+    network: ActorCriticTS
+
+    def __init__(self, network: ActorCriticTS, sets: Mapping[str, Sequence[str]]) -> None:
+        """As `Policy`; an environment's own window is read when `sets` names one under `history`."""
+        super().__init__(network, sets)
+        self._history: HistoryBuffer | None = None
+
+    def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Observation groups (N, ...) of the next step -> mean actions (N, A)."""
+        network, frame = self.network, join(observations, self.sets["actor"])
+        if "history" in self.sets:
+            window = observations[self.sets["history"][0]]
+        else:
+            window = self._remember(frame)
+        normalize = network.normalizers["actor"]
+        return network.head({"actor": normalize(frame)}, network.student_latent(normalize(window)))
+
+    def _remember(self, frame: torch.Tensor) -> torch.Tensor:
+        if self._history is None or len(self._history.window()) != len(frame):
+            self._history = HistoryBuffer(len(frame), self.network.history_length, frame.shape[1], frame.device)
+        self._history.append(frame)
+        return self._history.window()
+
+    def reset(self, dones: torch.Tensor | None = None) -> None:
+        """Forget the frames of environments with `dones` (N,), of all without it."""
+        if dones is None:
+            self._history = None
+        elif self._history is not None:
+            self._history.reset(dones)
+
+    def as_jit(self) -> nn.Module:
+        """A TorchScript-compatible copy for one robot: current observation (1, D) -> actions (1, A); keeps the window."""
+        return RememberingExport(self.network)
+
+    def as_onnx(self, verbose: bool = False) -> nn.Module:
+        """A copy without state for `torch.onnx.export`: window (B, T, D) -> actions (B, A)."""
+        return WindowExport(self.network)
+
+
+class FrameExport(nn.Module):
+    """Current observation (B, D) -> actions (B, A)."""
+
+    input_names = ("obs",)
+    output_names = ("actions",)
+
+    def __init__(self, network: ActorCritic) -> None:
+        """Copy what acting needs."""
+        super().__init__()
+        self.normalizer = copy.deepcopy(network.normalizers["actor"])
+        self.actor = copy.deepcopy(network.actor)
+        self._dim = network.dims["actor"]
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """(B, D) -> (B, A)."""
+        return self.actor(self.normalizer(obs))
+
+    @torch.jit.unused
+    def get_dummy_inputs(self) -> tuple:
+        """Inputs of the right shapes, for tracing."""
+        return (torch.zeros(1, self._dim),)
+
+    @torch.jit.export
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+
+class WindowExport(nn.Module):
+    """Window of raw frames (B, T, D), the newest last and zeros before the episode -> actions (B, A)."""
+
+    input_names = ("obs_history",)
+    output_names = ("actions",)
+
+    def __init__(self, network: ActorCriticTS) -> None:
+        """Copy what acting needs."""
+        super().__init__()
+        self.normalizer = copy.deepcopy(network.normalizers["actor"])
+        self.history_encoder = copy.deepcopy(network.history_encoder)
+        self.actor = copy.deepcopy(network.actor)
+        self.l2 = network.latent_norm == "l2"
+        self.length, self.dim = network.history_length, network.dims["actor"]
+
+    def forward(self, window: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) -> (B, A)."""
+        frames = self.normalizer(window)
+        latent = self.history_encoder(frames)
+        if self.l2:
+            latent = nn.functional.normalize(latent, dim=-1)
+        return self.actor(torch.cat((frames[:, -1], latent), dim=-1))
+
+    @torch.jit.unused
+    def get_dummy_inputs(self) -> tuple:
+        """Inputs of the right shapes, for tracing."""
+        return (torch.zeros(1, self.length, self.dim),)
+
+
+class RememberingExport(nn.Module):
+    """Current observation of one robot (1, D) -> actions (1, A); the window is kept between calls."""
+
+    def __init__(self, network: ActorCriticTS) -> None:
+        """Copy what acting needs; start with an empty window."""
+        super().__init__()
+        self.policy = WindowExport(network)
+        self.register_buffer("window", torch.zeros(1, network.history_length, network.dims["actor"]))
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """(1, D) -> (1, A)."""
+        self.window = torch.cat((self.window[:, 1:], obs[:, None]), dim=1)
+        return self.policy(self.window)
+
+    @torch.jit.export
+    def reset(self) -> None:
+        """Forget the window: a new episode starts."""
+        self.window = torch.zeros_like(self.window)
