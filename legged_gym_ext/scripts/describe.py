@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(task_registry.names))
         return 0
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
-    args.num_envs = 1
+    args.num_envs = 2  # a method may need one for each of its two policies
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     description = describe(args.task, env_cfg, train_cfg)
     if args.json:
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
-    """Everything that is decided when a task is built, as plain data; builds one robot and the networks."""
+    """Everything that is decided when a task is built, as plain data; builds two robots and the networks."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.utils.config import flatten
 
@@ -110,10 +110,14 @@ def _networks(alg: Any) -> dict[str, Any]:
     """Modules of the algorithm, as torch prints them, with the number of trainable parameters."""
     import torch
 
+    # Our algorithms hold one network of named parts, rsl-rl-lib's hold the parts themselves.
+    parts = dict(alg.network.named_children()) if hasattr(alg, "network") else vars(alg)
     modules = {
         name: module
-        for name, module in vars(alg).items()
-        if isinstance(module, torch.nn.Module) and not name.startswith("_")
+        for name, module in parts.items()
+        if isinstance(module, torch.nn.Module)
+        and not name.startswith("_")
+        and any(True for layer in module.modules() if isinstance(layer, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.GRU)))
     }
     return {
         name: {

@@ -43,7 +43,7 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
     env, _ = task_registry.make_env(task, env_cfg)
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root)
     run_dir = Path(runner.logger.log_dir)
-    iterations = train_cfg.runner.max_iterations
+    iterations = runner.iterations_to_do()
     print(
         f"training {task}: {env.num_envs} environments on {env.sim.description}, learning on {runner.device}, {iterations} iterations"
     )

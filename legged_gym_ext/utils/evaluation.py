@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,59 +32,101 @@ def widest_commands(env: Any) -> None:
         ranges[0, 1].clamp_(min=cfg.max_curriculum)
 
 
+@dataclass
+class Episodes:
+    """What was measured in the first episode of every environment, a row or column per environment.
+
+    Attributes:
+        returns: (N,) sums of rewards.
+        lengths: (N,) control steps.
+        sums: (5, N) linear kernel, yaw kernel, squared linear error, squared yaw error and power, summed over steps.
+        samples: (N,) steps in these sums.
+        fell: (N,) whether the episode ended in a fall.
+        dt: control step [s].
+    """
+
+    returns: torch.Tensor
+    lengths: torch.Tensor
+    sums: torch.Tensor
+    samples: torch.Tensor
+    fell: torch.Tensor
+    dt: float
+
+    def figures(self, rows: torch.Tensor | slice = slice(None)) -> dict[str, float]:
+        """The metrics of `UNITS` over the environments `rows` (mask or slice)."""
+        samples = max(1.0, float(self.samples[rows].sum()))
+        linear_tracking, yaw_tracking, linear, yaw, power = (self.sums[:, rows].sum(-1) / samples).tolist()
+        return {
+            "return": float(self.returns[rows].mean()),
+            "linear_tracking": linear_tracking,
+            "yaw_tracking": yaw_tracking,
+            "linear_rmse": math.sqrt(linear),
+            "yaw_rmse": math.sqrt(yaw),
+            "fall_rate": float(self.fell[rows].float().mean()),
+            "episode_length": float(self.lengths[rows].mean()) * self.dt,
+            "energy": power,
+        }
+
+
 @torch.inference_mode()
-def evaluate_policy(
-    vec_env: Any, policy: Callable[[Any], torch.Tensor], on_step: Callable[[int, int], None] | None = None
-) -> dict[str, float]:
-    """Mean figures of `policy` over the first episode of every environment.
+def run_episodes(
+    vec_env: Any,
+    policy: Any,
+    on_step: Callable[[int, int], None] | None = None,
+    max_steps: int | None = None,
+) -> Episodes:
+    """Let `policy` act for the first episode of every environment.
 
     Args:
         vec_env: a `RslRlVecEnv`; it is reset first.
-        policy: observations -> actions (N, A), deterministic.
+        policy: observations -> actions (N, A), deterministic; its `reset(dones)`, if any, is called after every step.
         on_step: called with the control steps done and to do.
-
-    Returns:
-        The metrics of `UNITS`. An environment whose physics failed counts as fallen.
+        max_steps: cut episodes there; None runs them to their end.
     """
     env = vec_env.env
     widest_commands(env)
     env.episode_length_buf.zero_()
     env.reset()
-    count = env.num_envs
-    alive = torch.ones(count, dtype=torch.bool, device=env.device)
-    fell = torch.zeros_like(alive)
-    returns, lengths = torch.zeros(count, device=env.device), torch.zeros(count, device=env.device)
-    sums = torch.zeros(5, dtype=torch.float64, device=env.device)
+    forget = getattr(policy, "reset", lambda dones: None)
+    alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
+    forget(alive)
+    zeros = torch.zeros(env.num_envs, device=env.device)
+    result = Episodes(zeros, zeros.clone(), zeros.double().repeat(5, 1), zeros.clone(), ~alive, env.dt)
     observations = vec_env.get_observations()
-    for step in range(env.max_episode_length):
+    steps = env.max_episode_length if max_steps is None else min(max_steps, env.max_episode_length)
+    for step in range(steps):
         command = env.commands.clone()
-        observations, rewards, _, _ = vec_env.step(policy(observations).to(env.device))
-        returns += rewards * alive
-        lengths += alive
-        # Robots that were just reset show their new state; their last step is left out of the errors.
-        running = alive & ~env.reset_buf
-        linear = (command[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1)
-        yaw = (command[:, 2] - env.base_ang_vel[:, 2]).square()
-        power = (env.torques * env.dof_vel).abs().sum(-1)
-        figures = torch.stack(
-            (torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA), linear, yaw, power)
-        )
-        sums += figures[:, running].sum(-1).double()
-        fell |= alive & (env.fall_buf | env.fault_buf)
+        observations, rewards, dones, _ = vec_env.step(policy(observations).to(env.device))
+        forget(dones)
+        _add_step(result, env, command, rewards, alive)
         alive &= ~env.reset_buf
         if on_step is not None:
-            on_step(step + 1, env.max_episode_length)
+            on_step(step + 1, steps)
         if not bool(alive.any()):
             break
-    samples = max(1.0, float(lengths.sum()) - count)
-    linear_tracking, yaw_tracking, linear, yaw, power = (float(value) / samples for value in sums)
-    return {
-        "return": float(returns.mean()),
-        "linear_tracking": linear_tracking,
-        "yaw_tracking": yaw_tracking,
-        "linear_rmse": math.sqrt(linear),
-        "yaw_rmse": math.sqrt(yaw),
-        "fall_rate": float(fell.float().mean()),
-        "episode_length": float(lengths.mean()) * env.dt,
-        "energy": power,
-    }
+    return result
+
+
+def _add_step(result: Episodes, env: Any, command: torch.Tensor, rewards: torch.Tensor, alive: torch.Tensor) -> None:
+    """Add one step of the robots that are in their first episode."""
+    result.returns += rewards * alive
+    result.lengths += alive
+    # Robots that were just reset show their new state; their last step is left out of the errors.
+    running = alive & ~env.reset_buf
+    linear = (command[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1)
+    yaw = (command[:, 2] - env.base_ang_vel[:, 2]).square()
+    power = (env.torques * env.dof_vel).abs().sum(-1)
+    figures = torch.stack(
+        (torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA), linear, yaw, power)
+    )
+    result.sums += torch.where(running, figures, torch.zeros_like(figures))
+    result.samples += running
+    # An environment whose physics failed counts as fallen.
+    result.fell |= alive & (env.fall_buf | env.fault_buf)
+
+
+def evaluate_policy(
+    vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None
+) -> dict[str, float]:
+    """Mean figures of `policy` over the first episode of every environment: the metrics of `UNITS`."""
+    return run_episodes(vec_env, policy, on_step).figures()

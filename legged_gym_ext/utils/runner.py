@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from rsl_rl.utils.logger import Logger
 
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
+from legged_gym_ext.utils.comparison import SHOWN, Comparison
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.policies import Policy
 from legged_gym_ext.utils.progress import Progress
 from legged_gym_ext.utils.runs import atomic_write, load_checkpoint
 
@@ -42,6 +46,7 @@ class CompactLogger(Logger):
     """Upstream's logger, writing the same scalars, with `Progress` instead of its 80-column block."""
 
     progress: Progress | None = None
+    compare: Callable[[int], dict[str, dict[str, float]]] | None = None
 
     def log(
         self, it: int, start_it: int, total_it: int, collect_time: float, learn_time: float, *args: Any, **kwargs: Any
@@ -52,6 +57,7 @@ class CompactLogger(Logger):
         figures = self._figures(collect_time, learn_time)
         with contextlib.redirect_stdout(io.StringIO()):
             super().log(it, start_it, total_it, collect_time, learn_time, *args, **kwargs)
+        figures.update(self._comparison(it))
         if self.progress is None:
             self.progress = Progress(Path(self.log_dir or "").name)
         remaining = (total_it - it - 1) * (collect_time + learn_time)
@@ -75,6 +81,16 @@ class CompactLogger(Logger):
             if label != "nan_resets" or value > 0:
                 figures[label] = f"{value:.2f}"
         return figures
+
+    def _comparison(self, it: int) -> dict[str, str]:
+        """Write the figures of teacher and student, where this iteration has them, and show their returns side by side."""
+        found = self.compare(it) if self.compare is not None else {}
+        for name, figures in found.items():
+            for metric in SHOWN:
+                self.writer.add_scalar(f"Comparison/{metric}_{name}", figures[metric], it)
+        if not found:
+            return {}
+        return {f"return {'/'.join(found)}": "/".join(f"{figures['return']:.2f}" for figures in found.values())}
 
     def stop_logging_writer(self) -> None:
         """Close the writer and the live view."""
@@ -109,6 +125,23 @@ class TrainRunner(OnPolicyRunner):
         )
         self.logger.git_status_repos = [str(ROOT_DIR / "setup.py")] if (ROOT_DIR / ".git").exists() else []
         self.task = task
+        self._comparison: Comparison | None = None
+        if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
+            self.logger.compare = self.compare
+
+    def iterations_to_do(self) -> int:
+        """How long to train: `max_iterations` more; with a second stage, what is missing of both together."""
+        stage1, stage2 = self.cfg["max_iterations"], self.cfg.get("stage2_iterations", 0)
+        return max(0, stage1 + stage2 - self.current_learning_iteration) if stage2 else stage1
+
+    def compare(self, it: int) -> dict[str, dict[str, float]]:
+        """Figures of teacher and student every `eval_interval` iterations; nothing in between."""
+        if (it + 1) % self.cfg["eval_interval"]:
+            return {}
+        if self._comparison is None:
+            self._comparison = Comparison(self.env.env, self.env.groups, self.cfg["eval_envs"])
+        policies = {name: Policy(network, self.device) for name, network in self.alg.inference_policies().items()}
+        return self._comparison.run(policies)
 
     def learn(self, num_learning_iterations: int, init_at_random_ep_len: bool = False) -> None:
         """Train; the output stays readable also when it is interrupted."""
@@ -130,6 +163,8 @@ class TrainRunner(OnPolicyRunner):
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "total": (self.logger.tot_timesteps, self.logger.tot_time),
         }
+        if hasattr(self.alg, "rollout_state"):
+            saved["infos"]["rollout"] = self.alg.rollout_state()
         atomic_write(Path(path), lambda target: torch.save(saved, target))
         self.logger.save_model(path, self.current_learning_iteration)
 
@@ -173,6 +208,8 @@ class TrainRunner(OnPolicyRunner):
         if not {"env", "torch_rng", "total"} <= set(infos):
             raise UserError(f"checkpoint {path} was not written by this train.py: it can be evaluated, not resumed")
         note = restore_snapshot(self.env.env, infos["env"])
+        if note is None and "rollout" in infos:
+            self.alg.load_rollout_state(infos["rollout"])
         torch.set_rng_state(infos["torch_rng"].cpu())
         if torch.cuda.is_available() and infos["cuda_rng"]:
             torch.cuda.set_rng_state_all([state.cpu() for state in infos["cuda_rng"]])

@@ -100,8 +100,7 @@ class PPO_TS(PPO):  # noqa: N801
             return obs[self.sets["history"][0]]
         frame = join(obs, self.sets["actor"])
         if self._history is None:
-            with torch.inference_mode(False):
-                self._history = HistoryBuffer(len(frame), self.network.history_length, frame.shape[1], self.device)
+            self._history = HistoryBuffer(len(frame), self.network.history_length, frame.shape[1], self.device)
         self._history.append(frame)
         return self._history.window()
 

@@ -16,7 +16,8 @@ class HistoryBuffer:
         if length < 1:
             raise ValueError(f"history length {length}: expected at least 1")
         self.length = length
-        self._frames = torch.zeros(num_envs, 2 * length, frame_dim, device=device)
+        with torch.inference_mode(False):  # may be made in a rollout and used outside of it
+            self._frames = torch.zeros(num_envs, 2 * length, frame_dim, device=device)
         self._slot = 0  # where the next frame goes, 0 ... T - 1
 
     def append(self, frame: torch.Tensor) -> None:

@@ -1,0 +1,80 @@
+"""Teacher-student training of the Go2: the tasks `go2_ts`, `go2_cts` and `go2_rma`.
+
+All are the environment of `go2` with another training: the algorithm and the network are named by string, the observation set `privileged` is what
+the teacher reads beyond the robot's own sensors. The options stand here once, under TS; CTS and RMA say what is different.
+"""
+
+from __future__ import annotations
+
+from legged_gym_ext.envs.go2.go2_config import Go2CfgPPO
+
+
+class Go2TSCfgPPO(Go2CfgPPO):
+    """One-stage teacher-student: the teacher acts and is trained by PPO, the student's encoder follows its latent."""
+
+    class obs_groups:
+        privileged = ["privileged"]
+        # history = ["history"] would read windows that the environment keeps (env.env.num_history frames)
+
+    class actor:
+        class_name = "ActorCriticTS"
+        latent_dim = 32
+        latent_norm = "none"  # none | l2: latents on the unit sphere
+        privilege_hidden_dims = [128, 64]  # E_priv: privileged -> latent
+        history_encoder = "MLP"  # MLP | TCN | GRU: E_hist
+        history_length = 20  # frames (0.4 s) that the student sees, in training and deployment
+        history_hidden_dims = [256, 128]  # MLP
+        tcn_channels = [32, 32, 32]  # TCN: one entry per convolution
+        tcn_kernel_sizes = [4, 3, 3]
+        tcn_strides = [2, 1, 1]
+        tcn_dilations = [1, 1, 2]
+        gru_hidden_dim = 128  # GRU
+        gru_num_layers = 1
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_TS"
+        num_encoder_epochs = 2  # passes of E_hist over each rollout
+        encoder_learning_rate = 2e-4  # fixed
+        encoder_max_grad_norm = 1.0
+        encoder_seed = 0  # of the generator that shuffles E_hist's minibatches
+        student_loss = "latent"  # latent | action_latent: also the squared action error (Lee et al. 2020)
+        optimizer = "adam"  # adam | adamw | sgd | rmsprop
+        normalize_advantage_per_mini_batch = False
+        use_mixed_precision = False  # bfloat16 autocast
+
+    class runner:
+        experiment_name = "go2_ts"
+        eval_interval = 20  # iterations between comparisons of teacher and student; 0: never
+        eval_envs = 64  # robots of a comparison, half of them driven by each
+
+
+class Go2CTSCfgPPO(Go2TSCfgPPO):
+    """Concurrent teacher-student: both drive robots and train one policy head and one critic."""
+
+    class actor:
+        class_name = "ActorCriticCTS"
+        latent_norm = "l2"
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_CTS"
+        encoder_learning_rate = 1e-3
+        teacher_fraction = 0.75  # share of the robots that the teacher drives, (0, 1]
+        advantage_norm = "joint"  # joint | per_group
+        kl_source = "all"  # all | teacher: whose KL steers the learning rate
+        encoder_samples = "student"  # student | all: what E_hist learns from
+        student_detach = True  # False: the policy gradient reaches E_hist
+
+    class runner:
+        experiment_name = "go2_cts"
+
+
+class Go2RMACfgPPO(Go2TSCfgPPO):
+    """Rapid motor adaptation: PPO of the teacher first, then everything but E_hist is frozen and the student acts."""
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_RMA"
+        encoder_learning_rate = 1e-3
+
+    class runner:
+        experiment_name = "go2_rma"
+        stage2_iterations = 60  # after max_iterations of stage 1, in the same command; 0: stage 1 only
