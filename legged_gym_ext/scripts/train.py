@@ -35,29 +35,38 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
     import torch
 
     from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils import processes
     from legged_gym_ext.utils.cpus import usable_cpus
     from legged_gym_ext.utils.task_registry import set_seed
 
     torch.set_num_threads(usable_cpus())
-    set_seed(train_cfg.seed)
+    # Processes of a torchrun see other robots; their networks start from those of the first.
+    set_seed(train_cfg.seed + processes.rank())
+    env_cfg.seed += processes.rank()
+    if processes.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
+        train_cfg.runner.device = f"cuda:{processes.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root)
-    run_dir = Path(runner.logger.log_dir)
     iterations = runner.iterations_to_do()
-    print(
-        f"training {task}: {env.num_envs} environments on {env.sim.description}, learning on {runner.device}, {iterations} iterations"
+    say = print if processes.rank() == 0 else lambda text: None
+    together = f" in each of {processes.world_size()} processes" if processes.world_size() > 1 else ""
+    say(
+        f"training {task}: {env.num_envs} environments{together} on {env.sim.description}, learning on {runner.device}, {iterations} iterations"
     )
-    print(f"run folder: {run_dir}")
+    say(f"run folder: {runner.logger.log_dir}")
     try:
         runner.learn(iterations, init_at_random_ep_len=not train_cfg.runner.resume)
     except KeyboardInterrupt:
-        path = run_dir / f"model_{runner.current_learning_iteration}.pt"
-        runner.save(str(path))
-        print(f"\ninterrupted; saved {path}")
+        if processes.rank() == 0:
+            path = Path(runner.logger.log_dir) / f"model_{runner.current_learning_iteration}.pt"
+            runner.save(str(path))
+            print(f"\ninterrupted; saved {path}")
         raise
+    if processes.world_size() > 1:
+        torch.distributed.destroy_process_group()
     if env.nan_resets:
-        print(f"{env.nan_resets} environments were reset because their physics became non-finite")
-    print(f"done. Next: python legged_gym_ext/scripts/evaluate.py --task={task}   or   play.py --task={task}")
+        say(f"{env.nan_resets} environments were reset because their physics became non-finite")
+    say(f"done. Next: python legged_gym_ext/scripts/evaluate.py --task={task}   or   play.py --task={task}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from legged_gym_ext.utils.processes import local_world_size
+
 
 def wait_passively() -> None:
     """Let torch's threads sleep instead of spin while they wait for each other; call before torch is imported.
@@ -17,7 +19,7 @@ def wait_passively() -> None:
 
 
 def usable_cpus() -> int:
-    """Processors by affinity mask and, in a container, by the cgroup v2 quota (rounded up); at least 1."""
+    """Processors by affinity mask and, in a container, by the cgroup v2 quota (rounded up), shared among torchrun's processes; at least 1."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -25,4 +27,4 @@ def usable_cpus() -> int:
             count = min(count, math.ceil(int(quota) / int(period)))
     except (OSError, ValueError):
         pass  # no cgroup v2 here: the affinity mask is all there is to know
-    return max(1, count)
+    return max(1, count // local_world_size())

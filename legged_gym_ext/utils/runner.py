@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from rsl_rl.utils.logger import Logger
 
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
+from legged_gym_ext.utils import processes
 from legged_gym_ext.utils.comparison import SHOWN, Comparison
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.policies import Policy
@@ -129,6 +129,15 @@ class TrainRunner(OnPolicyRunner):
         if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
             self.logger.compare = self.compare
 
+    def _configure_multi_gpu(self) -> None:
+        """Upstream's set-up joins GPUs over NCCL; processes that learn on CPUs join over gloo."""
+        if processes.world_size() == 1 or torch.device(self.device).type == "cuda":
+            super()._configure_multi_gpu()
+            return
+        self.cfg["multi_gpu"] = processes.join_on_cpu()
+        self.is_distributed, self.gpu_world_size = True, processes.world_size()
+        self.gpu_global_rank, self.gpu_local_rank = processes.rank(), processes.local_rank()
+
     def iterations_to_do(self) -> int:
         """How long to train: `max_iterations` more; with a second stage, what is missing of both together."""
         stage1, stage2 = self.cfg["max_iterations"], self.cfg.get("stage2_iterations", 0)
@@ -207,6 +216,8 @@ class TrainRunner(OnPolicyRunner):
         infos = self.load(path)
         if not {"env", "torch_rng", "total"} <= set(infos):
             raise UserError(f"checkpoint {path} was not written by this train.py: it can be evaluated, not resumed")
+        if processes.rank() > 0:
+            return None  # the checkpoint holds the robots and random numbers of process 0
         note = restore_snapshot(self.env.env, infos["env"])
         if note is None and "rollout" in infos:
             self.alg.load_rollout_state(infos["rollout"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.utils import processes
 from legged_gym_ext.utils.config import BaseConfig, to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 from legged_gym_ext.utils.runs import find_checkpoint, find_run, new_run_dir, save_run_configs
@@ -110,8 +111,9 @@ class TaskRegistry:
         runner = TrainRunner(RslRlVecEnv(env, groups), rsl_cfg, None, runner_cfg.device, task=name)
         if resume_path is not None:
             note = runner.resume(str(resume_path))
-            print(f"resumed from {resume_path}" + (f"; {note}" if note else ""))
-        if log_root is not None:
+            if processes.rank() == 0:
+                print(f"resumed from {resume_path}" + (f"; {note}" if note else ""))
+        if log_root is not None and processes.rank() == 0:
             # Only now: a run that cannot start leaves no empty folder behind.
             run_dir = new_run_dir(log_root, runner_cfg.experiment_name, runner_cfg.run_name)
             save_run_configs(run_dir, env.cfg, train_cfg)
@@ -130,6 +132,10 @@ def _check_training(train_cfg: Any, num_envs: int) -> None:
         raise UserError(
             f"--train.algorithm.num_mini_batches={batches}: expected 1 to {samples}, the samples of a rollout"
         )
+    if getattr(runner, "eval_interval", 0) > 0 and runner.eval_envs < 2:
+        raise UserError(f"--train.runner.eval_envs={runner.eval_envs}: expected at least 2, one robot per policy")
+    if getattr(runner, "stage2_iterations", 0) < 0:
+        raise UserError(f"--train.runner.stage2_iterations={runner.stage2_iterations}: expected at least 0")
     if getattr(algorithm, "schedule", "fixed") not in ("adaptive", "fixed"):
         raise UserError(f"--train.algorithm.schedule={algorithm.schedule}: expected adaptive or fixed")
 

@@ -23,7 +23,7 @@ class Go2TSCfgPPO(Go2CfgPPO):
         privilege_hidden_dims = [128, 64]  # E_priv: privileged -> latent
         history_encoder = "MLP"  # MLP | TCN | GRU: E_hist
         history_length = 20  # frames (0.4 s) that the student sees, in training and deployment
-        history_hidden_dims = [256, 128]  # MLP
+        history_hidden_dims = [128, 64]  # MLP
         tcn_channels = [32, 32, 32]  # TCN: one entry per convolution
         tcn_kernel_sizes = [4, 3, 3]
         tcn_strides = [2, 1, 1]

@@ -1,0 +1,35 @@
+"""The processes of a `torchrun`: who am I, how many are we, and how we talk."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def rank() -> int:
+    """Number of this process, 0 without torchrun; only process 0 writes files and talks."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """Number of all processes, 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_rank() -> int:
+    """Number of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def local_world_size() -> int:
+    """Number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def join_on_cpu() -> dict[str, Any]:
+    """Join the processes of this torchrun over gloo; returns rsl-rl-lib's `multi_gpu` configuration."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", rank=rank(), world_size=world_size())
+    return {"global_rank": rank(), "local_rank": local_rank(), "world_size": world_size()}
