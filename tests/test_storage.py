@@ -1,0 +1,127 @@
+"""Rollouts, the frames before them, and the windows that histories are cut from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rsl_rl_ult.storage import HistoryBuffer, RolloutStorage
+
+
+class Recorder:
+    """Feeds numbered frames to a storage and a ring, and keeps every episode to compare with."""
+
+    def __init__(self, num_envs: int, steps: int, length: int, seed: int = 0) -> None:
+        self.num_envs, self.length = num_envs, length
+        self.storage = RolloutStorage(steps, num_envs, context={"policy": length - 1})
+        self.ring = HistoryBuffer(num_envs, length, 2)
+        self.rng = torch.Generator().manual_seed(seed)
+        self.episodes: list[list[torch.Tensor]] = [[] for _ in range(num_envs)]
+        self.expected: list[torch.Tensor] = []
+
+    def brute_force(self, env: int) -> torch.Tensor:
+        frames = self.episodes[env][-self.length :]
+        return torch.stack([torch.zeros(2)] * (self.length - len(frames)) + frames)
+
+    def rollout(self, done_rate: float) -> None:
+        self.expected = []
+        for _ in range(self.storage.num_steps):
+            frame = torch.randn(self.num_envs, 2, generator=self.rng)
+            for env in range(self.num_envs):
+                self.episodes[env].append(frame[env])
+            self.expected.append(torch.stack([self.brute_force(env) for env in range(self.num_envs)]))
+            self.ring.append(frame)
+            assert torch.equal(self.ring.window(), self.expected[-1])
+            dones = torch.rand(self.num_envs, generator=self.rng) < done_rate
+            self.storage.add(dones=dones.long(), policy=frame)
+            self.ring.reset(dones)
+            for env in dones.nonzero().flatten().tolist():
+                self.episodes[env] = []
+
+    def windows(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.storage.frames("policy")[self.storage.window_rows("policy", rows, self.length)]
+
+
+@pytest.mark.parametrize(("steps", "length"), [(5, 1), (5, 3), (3, 8), (4, 5), (1, 4)])
+@pytest.mark.parametrize("done_rate", [0.0, 0.3, 0.9])
+def test_windows_from_storage_equal_the_ring_and_the_episodes_themselves(steps, length, done_rate):
+    recorder = Recorder(num_envs=4, steps=steps, length=length, seed=steps + length)
+    for _ in range(6):  # windows reach over several rollouts
+        recorder.rollout(done_rate)
+        rows = torch.randperm(steps * 4, generator=recorder.rng)
+        expected = torch.stack(recorder.expected).flatten(0, 1)[rows]
+        assert torch.equal(recorder.windows(rows), expected)
+        recorder.storage.clear()
+
+
+def test_flat_rows_are_time_major():
+    storage = RolloutStorage(2, 3)
+    for step in range(2):
+        storage.add(dones=torch.zeros(3), value=torch.arange(3) + 10 * step)
+    assert storage.flat("value").tolist() == [0, 1, 2, 10, 11, 12]
+    assert storage["value"].shape == (2, 3)
+
+
+def test_a_frame_is_stored_once_however_long_the_windows_are():
+    storage = RolloutStorage(24, 16, context={"policy": 99})
+    storage.add(dones=torch.zeros(16), policy=torch.zeros(16, 45))
+    # 99 + 24 frames and one zero row, where stored windows would be 24 * 100 frames.
+    assert len(storage.frames("policy")) == (99 + 24) * 16 + 1
+
+
+def test_a_permutation_fills_equal_minibatches_and_repeats_nothing():
+    storage = RolloutStorage(5, 3)
+    rows = storage.permutation(4)  # 15 samples: 4 minibatches of 3
+    assert len(rows) == 12
+    assert len(set(rows.tolist())) == 12
+
+
+def test_a_generator_leaves_the_global_random_numbers_alone():
+    storage = RolloutStorage(5, 3)
+    before = torch.get_rng_state()
+    storage.permutation(1, torch.Generator().manual_seed(3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_rollouts_made_in_inference_mode_can_be_learnt_from():
+    storage, ring = RolloutStorage(1, 2, context={"policy": 1}), None
+    with torch.inference_mode():
+        ring = HistoryBuffer(2, 2, 3)
+        storage.add(dones=torch.zeros(2), policy=torch.ones(2, 3))
+        ring.append(torch.ones(2, 3))
+    weight = torch.ones(3, requires_grad=True)
+    (storage.flat("policy") @ weight).sum().backward()
+    assert weight.grad is not None
+    ring.reset(torch.tensor([True, False]))  # would fail on an inference tensor
+    storage.clear()
+
+
+def test_a_restored_storage_and_ring_continue_exactly():
+    first = Recorder(3, 4, 6)
+    first.rollout(0.2)
+    first.storage.clear()
+    second = Recorder(3, 4, 6)
+    second.storage.load_state_dict(first.storage.state_dict())
+    second.ring.load_state_dict(first.ring.state_dict())
+    second.rng.set_state(first.rng.get_state())
+    second.episodes = [list(frames) for frames in first.episodes]
+    second.rollout(0.2)  # checks the ring against the episodes
+    rows = torch.arange(12)
+    assert torch.equal(second.windows(rows), torch.stack(second.expected).flatten(0, 1))
+
+
+def test_mistakes_are_named():
+    storage = RolloutStorage(1, 2, context={"policy": 3})
+    storage.add(dones=torch.zeros(2), policy=torch.zeros(2, 3))
+    with pytest.raises(OverflowError, match=r"holds 1 steps already: call clear\(\)"):
+        storage.add(dones=torch.zeros(2), policy=torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="a history of 5 frames needs 4 frames of context of 'policy', the storage keeps 3"):
+        storage.window_rows("policy", torch.arange(2), 5)
+    with pytest.raises(ValueError, match="3 minibatches from 2 samples: expected at most 2"):
+        storage.permutation(3)
+    with pytest.raises(ValueError, match="num_steps=0"):
+        RolloutStorage(0, 2)
+    with pytest.raises(ValueError, match="history length 0"):
+        HistoryBuffer(2, 0, 3)
+    with pytest.raises(ValueError, match=r"frame has shape \(2, 4\), expected \(2, 3\)"):
+        HistoryBuffer(2, 5, 3).append(torch.zeros(2, 4))
