@@ -30,11 +30,10 @@ class ToyEnv:
         return TensorDict(groups, batch_size=[self.num_envs])
 
     def step(self, actions: torch.Tensor) -> tuple:
-        self.last = actions.detach().clone()
         rewards = -actions.square().mean(-1) + torch.randn(self.num_envs, generator=self.rng)
         dones = torch.rand(self.num_envs, generator=self.rng) < self.done_rate
         time_outs = dones & (torch.rand(self.num_envs, generator=self.rng) < 0.5)
-        self.last[dones] = 0.0
+        self.last = torch.where(dones[:, None], torch.zeros_like(actions), actions)
         return self.get_observations(), rewards, dones.long(), {"time_outs": time_outs}
 
 

@@ -1,0 +1,186 @@
+"""Concurrent teacher-student: who drives what, and that each sample is learnt from as it was acted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rsl_rl_ult import losses
+from rsl_rl_ult.algorithms.ppo_cts import teacher_rows
+from tests.learning import ToyEnv, build, collect, make_cfg, train
+from tests.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
+from tests.toy_symmetry import SYMMETRY
+
+
+def collected(num_envs: int = 12, rollouts: int = 2, **algorithm):
+    """A CTS algorithm with a full rollout that reaches back into an earlier one, ready to update."""
+    env = ToyEnv(num_envs)
+    alg = build(ts_cfg(CTS, **algorithm), env)
+    obs = env.get_observations()
+    for index in range(rollouts):
+        obs = collect(alg, env, obs, 6)
+        if index < rollouts - 1:
+            alg.update()
+    return alg
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "fraction", "teachers"),
+    [(8, 0.75, 6), (8, 1.0, 8), (8, 0.01, 1), (8, 0.99, 7), (2, 0.75, 1), (1, 1.0, 1), (512, 0.75, 384)],
+)
+def test_the_teacher_drives_its_share_and_each_group_has_a_robot(num_envs, fraction, teachers):
+    assert teacher_rows(num_envs, fraction).sum().item() == teachers
+
+
+def test_the_groups_are_spread_evenly_over_the_index():
+    # Every block of four robots (a column of terrain, say) has its student.
+    assert teacher_rows(16, 0.75).view(4, 4).sum(1).tolist() == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.01])
+def test_a_fraction_outside_its_interval_is_an_error(fraction):
+    with pytest.raises(ValueError, match=rf"teacher_fraction={fraction}: expected a number in \(0, 1\]"):
+        build(ts_cfg(CTS, teacher_fraction=fraction), ToyEnv())
+
+
+def test_two_groups_need_two_environments():
+    with pytest.raises(ValueError, match="needs at least 2 environments, found 1"):
+        teacher_rows(1, 0.5)
+
+
+def test_teacher_fraction_one_is_ts():
+    options = {"encoder_learning_rate": 1e-3, "num_encoder_epochs": 2}
+    ts, expected = train(ts_cfg(TS, {"latent_norm": "l2"}, **options), iterations=4)
+    cts, found = train(ts_cfg(CTS, teacher_fraction=1.0, **options), iterations=4)
+    assert found == expected
+    assert_equal(cts.network.state_dict(), ts.network.state_dict())
+
+
+def test_the_group_mask_is_right_after_shuffling():
+    # The privileged group carries the number of its environment through storage and shuffle.
+    env = ToyEnv(8)
+    alg = build(ts_cfg(CTS, teacher_fraction=0.5, actor={"obs_normalization": False}), env)
+    obs = env.get_observations()
+    for _ in range(6):
+        with torch.inference_mode():
+            obs["privileged"][:, 3] = torch.arange(8.0)
+            alg.act(obs)
+            obs, rewards, dones, extras = env.step(torch.zeros(8, 3))
+            alg.process_env_step(obs, rewards, dones, extras)
+    alg.compute_returns(obs)
+    samples, images = alg._prepare()
+    for batch in alg._mini_batches(samples, images):
+        numbers = batch["privileged"][:, 3].long()
+        assert torch.equal(batch["teacher"], alg.teacher[numbers])
+        assert torch.equal(batch["student_latent"].abs().sum(-1) == 0, batch["teacher"])
+    assert set(numbers.tolist()) == set(range(8))  # the rows really were shuffled over environments
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_before_the_first_step_every_ratio_is_one(detach):
+    alg = collected(student_detach=detach)
+    samples, images = alg._prepare()
+    for batch in alg._mini_batches(samples, images):
+        mean = alg.policy_mean(batch)
+        log_prob = losses.gaussian_log_prob(mean, alg.network.std().expand_as(mean), batch["actions"])
+        assert torch.allclose(log_prob, batch["log_prob"], atol=1e-5)
+
+
+def test_the_policy_loss_is_the_mean_over_the_teacher_plus_the_mean_over_the_student():
+    alg = collected(4)
+    batch = {"teacher": torch.tensor([True, True, True, False])}
+    # (1 + 2 + 6) / 3 + 10
+    assert alg.surrogate(torch.tensor([1.0, 2.0, 6.0, 10.0]), batch).item() == pytest.approx(13.0)
+    only = {"teacher": torch.tensor([True, True, True, True])}
+    assert alg.surrogate(torch.tensor([1.0, 2.0, 6.0, 3.0]), only).item() == pytest.approx(3.0)
+
+
+def test_advantages_are_standardised_together_or_group_by_group():
+    advantages = torch.randn(6, 8, 1) + 5.0 * torch.arange(8.0)[:, None]
+    together = collected(8).normalize_advantages(advantages)
+    assert together.mean().abs() < 1e-5
+    assert together.std().item() == pytest.approx(1.0, abs=1e-5)
+    alg = collected(8, advantage_norm="per_group")
+    apart = alg.normalize_advantages(advantages)
+    for group in (alg.teacher, ~alg.teacher):
+        assert apart[:, group].mean().abs() < 1e-5
+        assert apart[:, group].std().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_learning_rate_follows_the_kl_of_the_chosen_samples():
+    kl, batch = torch.tensor([1.0, 2.0, 3.0]), {"teacher": torch.tensor([True, False, True])}
+    assert collected(4, kl_source="teacher").kl_rows(kl, batch).tolist() == [1.0, 3.0]
+    assert collected(4, kl_source="all").kl_rows(kl, batch).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_student_learns_from_its_own_samples_or_from_all():
+    own, every = collected(8).student_rows(), collected(8, encoder_samples="all").student_rows()
+    alg = collected(8)
+    assert not alg.teacher[own % 8].any()
+    assert len(own) == 6 * 2
+    assert len(every) == 6 * 8
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_the_policy_gradient_reaches_the_history_encoder_only_when_not_detached(detach):
+    alg = collected(student_detach=detach)
+    alg.num_encoder_epochs = 0
+    before = {name: value.clone() for name, value in alg.network.history_encoder.state_dict().items()}
+    alg.update()
+    moved = [not torch.equal(v, before[n]) for n, v in alg.network.history_encoder.state_dict().items()]
+    assert any(moved) is not detach
+
+
+def test_the_privilege_encoder_learns_through_the_policy_gradient_only():
+    alg = collected()
+    weights = [p.clone() for p in alg.network.privilege_encoder.parameters()]
+    alg.train_student()
+    assert all(torch.equal(p, w) for p, w in zip(alg.network.privilege_encoder.parameters(), weights))
+    alg.update()
+    assert not all(torch.equal(p, w) for p, w in zip(alg.network.privilege_encoder.parameters(), weights))
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_mirrored_student_samples_use_the_latent_of_the_mirrored_window(detach):
+    env = ToyEnv(6)
+    cfg = ts_cfg(CTS, teacher_fraction=0.5, student_detach=detach, actor={"obs_normalization": False})
+    cfg["algorithm"]["symmetry_cfg"] = SYMMETRY
+    alg = build(cfg, env)
+    collect(alg, env, env.get_observations(), 6)
+    torch.manual_seed(0)
+    rows = alg.storage.permutation(2)
+    torch.manual_seed(0)
+    batch = next(alg._mini_batches(*alg._prepare()))
+    half = len(batch["log_prob"])
+    assert torch.equal(batch["actions"][half:], -batch["actions"][:half])
+    windows = -alg.windows(alg.rollout_frames(), rows[:half])  # the toy mirror changes all signs
+    expected = alg.network.student_latent(windows)
+    teacher = batch["teacher"][half:]
+    inputs = {"actor": batch["actor"][half:], "privileged": batch["privileged"][half:]}
+    mean = alg.network.mixed_mean(inputs, teacher, expected)
+    assert torch.allclose(alg.policy_mean(batch)[half:], mean, atol=1e-6)
+    assert torch.equal(batch["actor"][half:], -batch["actor"][:half])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"advantage_norm": "both"}, "advantage_norm 'both': expected joint or per_group"),
+        ({"kl_source": "student"}, "kl_source 'student': expected all or teacher"),
+        ({"encoder_samples": "teacher"}, "encoder_samples 'teacher': expected student or all"),
+        (
+            {"advantage_norm": "per_group", "normalize_advantage_per_mini_batch": True},
+            "per_group excludes normalize_advantage_per_mini_batch",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(ts_cfg(CTS, **options), ToyEnv())
+
+
+def test_the_toy_configuration_needs_the_privileged_set():
+    cfg = make_cfg(CTS, actor={"class_name": "ActorCriticCTS"})
+    cfg["obs_groups"]["privileged"] = ["scan"]
+    with pytest.raises(ValueError, match="'privileged' names the group 'scan', which the environment does not provide"):
+        build(cfg, ToyEnv())
