@@ -1,0 +1,93 @@
+"""One part of a joined batch per process of a torchrun, or all of it in a single one; writes the weights after some updates.
+
+python -m torch.distributed.run --standalone --nproc_per_node=2 tests/two_processes.py METHOD OUT.pt
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from tensordict import TensorDict
+
+from rsl_rl_ult import losses
+from tests.learning import ACTIONS, DIMS, ToyEnv, build
+from tests.test_ppo_ts import ts_cfg
+
+PARTS, ENVS, STEPS, UPDATES, BATCHES = 2, 4, 6, 3, 3
+
+
+def joined_rows(rows: torch.Tensor, part: int) -> torch.Tensor:
+    """Rows of a part's rollout -> rows of the joined rollout."""
+    return rows // ENVS * (PARTS * ENVS) + part * ENVS + rows % ENVS
+
+
+def shuffled(part: int, candidates: torch.Tensor, update: int) -> torch.Tensor:
+    """A permutation that both ways of running can make."""
+    generator = torch.Generator().manual_seed(1000 * update + part)
+    return candidates[torch.randperm(len(candidates), generator=generator)]
+
+
+def interleave(parts: list[torch.Tensor]) -> torch.Tensor:
+    """Minibatch i of the joined batch holds minibatch i of every part."""
+    return torch.cat([torch.cat(batches) for batches in zip(*(part.chunk(BATCHES) for part in parts))])
+
+
+def fixed_order(alg, rank: int | None, update: int) -> None:
+    """Replace random shuffles by ones that depend on part and update alone."""
+    parts = range(PARTS) if rank is None else [rank]
+
+    def order(candidates_of) -> torch.Tensor:
+        if rank is not None:
+            return shuffled(rank, candidates_of(rank), update)
+        return interleave([joined_rows(shuffled(p, candidates_of(p), update), p) for p in parts])
+
+    alg.storage.permutation = lambda *_: order(lambda part: torch.arange(STEPS * ENVS))
+    students = alg.teacher[:ENVS].logical_not() if hasattr(alg, "teacher") else torch.ones(ENVS, dtype=torch.bool)
+
+    def batches():
+        rows = torch.arange(STEPS * ENVS)
+        for _ in range(alg.num_encoder_epochs):
+            yield from order(lambda part: rows[students[rows % ENVS]]).chunk(BATCHES)
+
+    alg._student_batches = batches
+
+
+def main(method: str, out: str) -> None:
+    """Train and save weights, statistics and learning rate."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ["RANK"]) if world > 1 else None
+    network = {"actor": {"obs_normalization": True}, "teacher_fraction": 0.5} if method == "PPO_CTS" else {}
+    cfg = ts_cfg(f"rsl_rl_ult.algorithms:{method}", num_mini_batches=BATCHES, desired_kl=1e-4, **network)
+    if rank is not None:
+        torch.distributed.init_process_group("gloo")
+        cfg["multi_gpu"] = {"global_rank": rank, "local_rank": rank, "world_size": world}
+    mine = slice(None) if rank is None else slice(rank * ENVS, (rank + 1) * ENVS)
+    alg = build(cfg, ToyEnv(PARTS * ENVS if rank is None else ENVS), seed=1 if rank in (None, 0) else 99)
+    if rank is not None:
+        alg.broadcast_parameters()
+    rng = torch.Generator().manual_seed(0)
+    for update in range(UPDATES):
+        groups = {n: torch.randn(STEPS + 1, PARTS * ENVS, d, generator=rng) * 2 + 1 for n, d in DIMS.items()}
+        actions = torch.randn(STEPS, PARTS * ENVS, ACTIONS, generator=rng)
+        rewards = torch.randn(STEPS, PARTS * ENVS, generator=rng)
+        dones = torch.rand(STEPS, PARTS * ENVS, generator=rng) < 0.2
+        obs = [TensorDict({n: g[t][mine] for n, g in groups.items()}) for t in range(STEPS + 1)]
+        for step in range(STEPS):
+            alg.act(obs[step])
+            taken, chosen = alg._transition, actions[step][mine]
+            taken.update(actions=chosen, log_prob=losses.gaussian_log_prob(taken["mean"], taken["std"], chosen))
+            alg.process_env_step(obs[step + 1], rewards[step][mine], dones[step][mine], {})
+        alg.compute_returns(obs[-1])
+        fixed_order(alg, rank, update)
+        figures = alg.update()
+    if rank in (None, 0):
+        torch.save({"weights": alg.network.state_dict(), "learning_rate": alg.learning_rate, "figures": figures}, out)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
