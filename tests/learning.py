@@ -92,7 +92,9 @@ def collect(alg: Any, env: ToyEnv, obs: TensorDict, steps: int) -> TensorDict:
     return obs
 
 
-def train(cfg: dict, iterations: int = 3, num_envs: int = 8, seed: int = 1, env_seed: int = 0, on_update: Any = None) -> tuple:
+def train(
+    cfg: dict, iterations: int = 3, num_envs: int = 8, seed: int = 1, env_seed: int = 0, on_update: Any = None
+) -> tuple:
     """Train on the toy task; returns the algorithm and the losses of every update."""
     env = ToyEnv(num_envs, env_seed)
     alg = build(cfg, env, seed)

@@ -23,7 +23,11 @@ def make_ts(cls=ActorCriticTS, **options):
 
 
 def observations(num_envs: int = 6) -> dict[str, torch.Tensor]:
-    return {"policy": torch.randn(num_envs, 5), "critic": torch.randn(num_envs, 7), "privileged": torch.randn(num_envs, 4)}
+    return {
+        "policy": torch.randn(num_envs, 5),
+        "critic": torch.randn(num_envs, 7),
+        "privileged": torch.randn(num_envs, 4),
+    }
 
 
 def test_an_mlp_has_an_activation_between_its_layers_and_none_at_the_end():

@@ -151,11 +151,11 @@ def broken(**changes) -> dict:
         ({"obs_groups__actor": []}, "observation set 'actor' is missing"),
         ({"algorithm__rnd_cfg": {"weight": 1.0}}, "rnd_cfg: random network distillation is not part of these"),
         ({"algorithm__symmetry_cfg": {**SYMMETRY, "use_data_augmentation": False}}, "symmetry_cfg sets neither"),
-        ({"algorithm__clip_parm": 0.2}, "algorithm has no option 'clip_parm' for PPO_TS; did you mean 'clip_param'"),
+        ({"algorithm__clip_parm": 0.2}, "algorithm has no option 'clip_parm' for PPO_TS .did you mean 'clip_param'"),
         ({"algorithm__schedule": "adaptiv"}, "schedule 'adaptiv': expected adaptive or fixed"),
         ({"algorithm__optimizer": "lion"}, "optimizer 'lion': expected one of adam, adamw, sgd, rmsprop"),
         ({"algorithm__num_mini_batches": 0}, "num_mini_batches=0"),
-        ({"actor__latent_dims": 3}, "actor has no option 'latent_dims' for ActorCriticTS; did you mean 'latent_dim'"),
+        ({"actor__latent_dims": 3}, "actor has no option 'latent_dims' for ActorCriticTS .did you mean 'latent_dim'"),
         ({"actor__class_name": "ActorCriticTSS"}, "cannot find 'rsl_rl_ult.modules:ActorCriticTSS'"),
         ({"actor__class_name": "ActorCritic2"}, "cannot find"),
         ({"critic__class_name": "RNNModel"}, "our networks have an MLP critic"),
@@ -175,7 +175,7 @@ def test_torch_compile_is_refused():
 
 
 def test_a_network_without_teacher_is_refused_where_one_is_needed():
-    with pytest.raises(ValueError, match="PPO_TS needs a ActorCriticTS"):
+    with pytest.raises(ValueError, match="PPO_TS needs ActorCriticTS"):
         build(broken(actor__class_name="rsl_rl_ult.modules:ActorCritic"), ToyEnv())
 
 
@@ -206,7 +206,9 @@ def test_a_checkpoint_of_another_method_is_refused_by_name(written, read):
     saved = build(method_cfg(written), ToyEnv()).save()
     reader = build(method_cfg(read), ToyEnv())
     before = copy.deepcopy(reader.network.state_dict())
-    with pytest.raises(ValueError, match=f"written by PPO{'_' + written if written != 'PPO' else ''}, this is PPO_{read}"):
+    with pytest.raises(
+        ValueError, match=f"written by PPO{'_' + written if written != 'PPO' else ''}, this is PPO_{read}"
+    ):
         reader.load(saved)
     assert_equal(reader.network.state_dict(), before)
 
@@ -232,7 +234,9 @@ def test_a_diverged_training_stops_with_an_explanation():
     alg = build(method_cfg("PPO"), env)
     collect(alg, env, env.get_observations(), 6)
     alg.returns = torch.full_like(alg.returns, float("nan"))
-    with pytest.raises(FloatingPointError, match="the loss 'value' became nan in this update: the training has diverged"):
+    with pytest.raises(
+        FloatingPointError, match="the loss 'value' became nan in this update: the training has diverged"
+    ):
         alg.update()
 
 

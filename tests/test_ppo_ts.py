@@ -54,7 +54,13 @@ def test_the_regression_gives_the_privilege_encoder_and_the_head_no_gradient():
 @pytest.mark.parametrize("encoder", ["MLP", "TCN", "GRU"])
 def test_the_student_learns_what_its_history_tells(encoder):
     # Two of four privileged columns are in the frame: the regression must get well below the latent's variance.
-    actor = {"history_encoder": encoder, "tcn_channels": [8], "tcn_kernel_sizes": [2], "tcn_strides": [1], "tcn_dilations": [1]}
+    actor = {
+        "history_encoder": encoder,
+        "tcn_channels": [8],
+        "tcn_kernel_sizes": [2],
+        "tcn_strides": [1],
+        "tcn_dilations": [1],
+    }
     cfg = ts_cfg(actor=actor, encoder_learning_rate=1e-2, num_encoder_epochs=8, schedule="fixed", learning_rate=1e-5)
     _, history = train(cfg, iterations=6, num_envs=64)
     assert history[-1]["student_latent"] < 0.75 * history[0]["student_latent"]
@@ -133,7 +139,10 @@ def test_a_history_of_the_wrong_shape_is_an_error():
     [
         ({"student_loss": "actions"}, "student_loss 'actions': expected one of latent, action_latent"),
         ({"num_encoder_epochs": -1}, "num_encoder_epochs=-1"),
-        ({"encoder_learning_rat": 1e-3}, "no option 'encoder_learning_rat' for PPO_TS; did you mean 'encoder_learning_rate'"),
+        (
+            {"encoder_learning_rat": 1e-3},
+            "no option 'encoder_learning_rat' for PPO_TS .did you mean 'encoder_learning_rate'",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_named(options, message):
@@ -142,7 +151,7 @@ def test_options_that_make_no_sense_are_named(options, message):
 
 
 def test_a_network_that_has_no_student_is_refused():
-    with pytest.raises(ValueError, match="actor.class_name 'ActorCriticTS': PPO_CTS needs a ActorCriticCTS"):
+    with pytest.raises(ValueError, match=r"actor\.class_name 'ActorCriticTS': PPO_CTS needs ActorCriticCTS"):
         build(ts_cfg(CTS, {"class_name": "ActorCriticTS"}), ToyEnv())
 
 

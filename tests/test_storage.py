@@ -115,7 +115,9 @@ def test_mistakes_are_named():
     storage.add(dones=torch.zeros(2), policy=torch.zeros(2, 3))
     with pytest.raises(OverflowError, match=r"holds 1 steps already: call clear\(\)"):
         storage.add(dones=torch.zeros(2), policy=torch.zeros(2, 3))
-    with pytest.raises(ValueError, match="a history of 5 frames needs 4 frames of context of 'policy', the storage keeps 3"):
+    with pytest.raises(
+        ValueError, match="a history of 5 frames needs 4 frames of context of 'policy', the storage keeps 3"
+    ):
         storage.window_rows("policy", torch.arange(2), 5)
     with pytest.raises(ValueError, match="3 minibatches from 2 samples: expected at most 2"):
         storage.permutation(3)

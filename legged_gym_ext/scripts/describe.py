@@ -117,7 +117,9 @@ def _networks(alg: Any) -> dict[str, Any]:
         for name, module in parts.items()
         if isinstance(module, torch.nn.Module)
         and not name.startswith("_")
-        and any(True for layer in module.modules() if isinstance(layer, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.GRU)))
+        and any(
+            True for layer in module.modules() if isinstance(layer, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.GRU))
+        )
     }
     return {
         name: {

@@ -116,17 +116,13 @@ def _add_step(result: Episodes, env: Any, command: torch.Tensor, rewards: torch.
     linear = (command[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1)
     yaw = (command[:, 2] - env.base_ang_vel[:, 2]).square()
     power = (env.torques * env.dof_vel).abs().sum(-1)
-    figures = torch.stack(
-        (torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA), linear, yaw, power)
-    )
+    figures = torch.stack((torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA), linear, yaw, power))
     result.sums += torch.where(running, figures, torch.zeros_like(figures))
     result.samples += running
     # An environment whose physics failed counts as fallen.
     result.fell |= alive & (env.fall_buf | env.fault_buf)
 
 
-def evaluate_policy(
-    vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None
-) -> dict[str, float]:
+def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None) -> dict[str, float]:
     """Mean figures of `policy` over the first episode of every environment: the metrics of `UNITS`."""
     return run_episodes(vec_env, policy, on_step).figures()

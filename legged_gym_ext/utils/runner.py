@@ -85,9 +85,11 @@ class CompactLogger(Logger):
     def _comparison(self, it: int) -> dict[str, str]:
         """Write the figures of teacher and student, where this iteration has them, and show their returns side by side."""
         found = self.compare(it) if self.compare is not None else {}
-        for name, figures in found.items():
-            for metric in SHOWN:
-                self.writer.add_scalar(f"Comparison/{metric}_{name}", figures[metric], it)
+        writer = self.writer
+        if writer is not None:
+            for name, figures in found.items():
+                for metric in SHOWN:
+                    writer.add_scalar(f"Comparison/{metric}_{name}", figures[metric], it)
         if not found:
             return {}
         return {f"return {'/'.join(found)}": "/".join(f"{figures['return']:.2f}" for figures in found.values())}

@@ -9,6 +9,9 @@ from typing import Any, Mapping, Sequence
 
 import torch
 
+from rsl_rl_ult.algorithms.symmetry import Symmetry
+from rsl_rl_ult.storage import RolloutStorage
+
 PLAIN_ACTORS = ("MLPModel", "rsl_rl.models:MLPModel", "ActorCritic")
 """Names under `actor` that leave the choice of the network to the algorithm."""
 
@@ -44,8 +47,8 @@ def check_options(cls: type, options: Mapping[str, Any], section: str) -> None:
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ValueError(f"{section} has no option '{name}' for {cls.__name__}{hint} Known: {sorted(known)}")
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise ValueError(f"{section} has no option '{name}' for {cls.__name__}{hint}; known: {sorted(known)}")
 
 
 def observation_sets(
@@ -112,13 +115,52 @@ def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict
     return options
 
 
+UNSUPPORTED = {
+    "rnd_cfg": "random network distillation is not part of these algorithms; remove it, or train with rsl-rl-lib's PPO",
+    "share_cnn_encoders": "these networks have no CNN; remove it",
+}
+"""Options of rsl-rl-lib's PPO that are an error here, and why; None and False are accepted."""
+
+
 def refuse_unsupported(cfg: Mapping[str, Any]) -> None:
     """Options of rsl-rl-lib that these algorithms do not have are an error, never silently ignored."""
-    if cfg["algorithm"].get("rnd_cfg"):
-        raise ValueError(
-            "algorithm.rnd_cfg: random network distillation is not part of these algorithms; remove it, or train with rsl-rl-lib's PPO"
-        )
-    if cfg["algorithm"].get("share_cnn_encoders"):
-        raise ValueError("algorithm.share_cnn_encoders: these networks have no CNN; remove it")
+    for name, reason in UNSUPPORTED.items():
+        if cfg["algorithm"].get(name):
+            raise ValueError(f"algorithm.{name}: {reason}")
     if cfg.get("torch_compile_mode"):
         raise ValueError("torch_compile_mode: not supported by these algorithms; set it to None")
+
+
+def make_network(cls: Any, obs: Mapping[str, torch.Tensor], num_actions: int, cfg: Mapping[str, Any]) -> tuple:
+    """The network that `actor.class_name` names for algorithm `cls`, and the observation sets it reads."""
+    sets = observation_sets(obs, cfg.get("obs_groups", {}), cls.needed_sets)
+    name, network_class = cfg["actor"].get("class_name", PLAIN_ACTORS[0]), cls.network_class
+    if name not in PLAIN_ACTORS:
+        qualified = not isinstance(name, str) or ":" in name or "." in name
+        network_class = resolve(name if qualified else f"rsl_rl_ult.modules:{name}")
+    if not issubclass(network_class, cls.network_class):
+        raise ValueError(f"actor.class_name '{name}': {cls.__name__} needs {cls.network_class.__name__}")
+    options = network_options(cfg["actor"], cfg["critic"])
+    check_options(network_class, options, "actor")
+    dims = {set_name: sum(obs[group].shape[-1] for group in groups) for set_name, groups in sets.items()}
+    return network_class(**cls.network_sizes(dims), num_actions=num_actions, **options), sets
+
+
+def make_algorithm(obs: Mapping[str, torch.Tensor], env: Any, cfg: Mapping[str, Any], device: str) -> Any:
+    """The algorithm that `algorithm.class_name` names, with network, storage and symmetry."""
+    refuse_unsupported(cfg)
+    options = dict(cfg["algorithm"])
+    cls: Any = resolve(options.pop("class_name"))
+    symmetry_cfg = options.pop("symmetry_cfg", None)
+    for name in UNSUPPORTED:
+        options.pop(name, None)
+    check_options(cls, options, "algorithm")
+    network, sets = cls.make_network(obs, env.num_actions, cfg)
+    storage = RolloutStorage(cfg["num_steps_per_env"], env.num_envs, device, cls.context(network, sets))
+    symmetry = None
+    if symmetry_cfg:
+        symmetry = Symmetry(
+            env, **{**symmetry_cfg, "data_augmentation_func": resolve(symmetry_cfg["data_augmentation_func"])}
+        )
+        symmetry.see(obs)
+    return cls(network, storage, sets, device=device, symmetry=symmetry, multi_gpu_cfg=cfg.get("multi_gpu"), **options)

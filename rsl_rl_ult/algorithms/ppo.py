@@ -101,9 +101,20 @@ class PPO:
         self.network, self.storage, self.device = network.to(device), storage, device
         self.sets = {name: list(groups) for name, groups in sets.items()}
         self.groups = list(dict.fromkeys(group for groups in self.sets.values() for group in groups))
-        taken = set(self.groups) & {"actions", "values", "log_prob", "mean", "std", "rewards", "dones", "student_latent"}
+        taken = set(self.groups) & {
+            "actions",
+            "values",
+            "log_prob",
+            "mean",
+            "std",
+            "rewards",
+            "dones",
+            "student_latent",
+        }
         if taken:
-            raise ValueError(f"observation groups {sorted(taken)}: these names are used by the storage; rename the groups")
+            raise ValueError(
+                f"observation groups {sorted(taken)}: these names are used by the storage; rename the groups"
+            )
         self.num_learning_epochs, self.num_mini_batches = num_learning_epochs, num_mini_batches
         self.clip_param, self.gamma, self.lam = clip_param, gamma, lam
         self.value_loss_coef, self.entropy_coef, self.max_grad_norm = value_loss_coef, entropy_coef, max_grad_norm
@@ -348,7 +359,9 @@ class PPO:
             "optimizer_state_dict": self.optimizer.state_dict(),
         }
 
-    def load(self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True) -> bool:
+    def load(
+        self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True
+    ) -> bool:
         """Take over what `save` returned; `load_cfg` chooses among actor, critic, optimizer and iteration (all by default).
 
         Returns:
@@ -397,45 +410,12 @@ class PPO:
             cfg: sections `algorithm`, `actor`, `critic`, `obs_groups`, and `num_steps_per_env`.
             device: where to learn.
         """
-        construct.refuse_unsupported(cfg)
-        options = dict(cfg["algorithm"])
-        cls = construct.resolve(options.pop("class_name"))
-        for name in ("rnd_cfg", "share_cnn_encoders"):
-            options.pop(name, None)
-        symmetry_cfg = options.pop("symmetry_cfg", None)
-        construct.check_options(cls, options, "algorithm")
-        network, sets = cls.make_network(obs, env.num_actions, cfg)
-        network.to(device)
-        storage = RolloutStorage(cfg["num_steps_per_env"], env.num_envs, device, cls.context(network, sets))
-        symmetry = None
-        if symmetry_cfg:
-            function = construct.resolve(symmetry_cfg["data_augmentation_func"])
-            symmetry = Symmetry(env, **{**symmetry_cfg, "data_augmentation_func": function})
-            symmetry.see(obs)
-        return cls(
-            network,
-            storage,
-            sets,
-            device=device,
-            symmetry=symmetry,
-            multi_gpu_cfg=cfg.get("multi_gpu"),
-            **options,
-        )
+        return construct.make_algorithm(obs, env, cfg, device)
 
     @classmethod
     def make_network(cls, obs: Tensors, num_actions: int, cfg: Mapping[str, Any]) -> tuple:
         """The network that `actor.class_name` names, and the observation sets it reads."""
-        sets = construct.observation_sets(obs, cfg.get("obs_groups", {}), cls.needed_sets)
-        name = cfg["actor"].get("class_name", "MLPModel")
-        network_class = cls.network_class
-        if name not in construct.PLAIN_ACTORS:
-            network_class = construct.resolve(name if ":" in str(name) or "." in str(name) else f"rsl_rl_ult.modules:{name}")
-        if not issubclass(network_class, cls.network_class):
-            raise ValueError(f"actor.class_name '{name}': {cls.__name__} needs a {cls.network_class.__name__}")
-        options = construct.network_options(cfg["actor"], cfg["critic"])
-        construct.check_options(network_class, options, "actor")
-        dims = {set_name: sum(obs[group].shape[-1] for group in groups) for set_name, groups in sets.items()}
-        return network_class(**cls.network_sizes(dims), num_actions=num_actions, **options), sets
+        return construct.make_network(cls, obs, num_actions, cfg)
 
 
 def _means(figures: list) -> dict[str, float]:

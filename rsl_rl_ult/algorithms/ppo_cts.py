@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -64,7 +64,9 @@ class PPO_CTS(PPO_TS):  # noqa: N801
                 raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")
         super().__init__(*args, encoder_learning_rate=encoder_learning_rate, **ts)
         if advantage_norm == "per_group" and self.normalize_advantage_per_mini_batch:
-            raise ValueError("algorithm.advantage_norm=per_group excludes normalize_advantage_per_mini_batch: choose one")
+            raise ValueError(
+                "algorithm.advantage_norm=per_group excludes normalize_advantage_per_mini_batch: choose one"
+            )
         self.advantage_norm, self.kl_source = advantage_norm, kl_source
         self.encoder_samples, self.student_detach = encoder_samples, student_detach
         self.teacher = teacher_rows(self.storage.num_envs, teacher_fraction).to(self.device)
@@ -116,7 +118,7 @@ class PPO_CTS(PPO_TS):  # noqa: N801
 
     def _images_of_frames(self, images: int) -> list[torch.Tensor]:
         """Normalised frames of the rollout and of its images."""
-        if images == 1:
+        if self.symmetry is None:
             return [self.rollout_frames()]
         if "history" in self.sets:
             raw = self.storage.flat(self.sets["history"][0])

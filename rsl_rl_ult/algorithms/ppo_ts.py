@@ -73,7 +73,7 @@ class PPO_TS(PPO):  # noqa: N801
     @classmethod
     def context(cls, network: Any, sets: Mapping[str, list]) -> dict[str, int]:
         """The T - 1 frames before the rollout, unless the environment brings its own windows."""
-        return {} if "history" in sets else {group: network.history_length - 1 for group in sets["actor"]}
+        return {} if "history" in sets else dict.fromkeys(sets["actor"], network.history_length - 1)
 
     @classmethod
     def network_sizes(cls, dims: Mapping[str, int]) -> dict[str, int]:

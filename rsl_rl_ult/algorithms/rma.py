@@ -60,7 +60,9 @@ class PPO_RMA(PPO_TS):  # noqa: N801
         """Also how many updates were made, which decides the stage."""
         return {**super().save(), "updates": self.updates}
 
-    def load(self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True) -> bool:
+    def load(
+        self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True
+    ) -> bool:
         """Also take over the number of updates when the iteration is."""
         iteration = super().load(loaded_dict, load_cfg, strict)
         if iteration:

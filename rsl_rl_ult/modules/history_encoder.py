@@ -17,7 +17,12 @@ class MLPHistoryEncoder(nn.Module):
     """All T frames at once into an MLP."""
 
     def __init__(
-        self, length: int, frame_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (256, 128), activation: str = "elu"
+        self,
+        length: int,
+        frame_dim: int,
+        latent_dim: int,
+        hidden_dims: Sequence[int] = (256, 128),
+        activation: str = "elu",
     ) -> None:
         """Window of `length` frames with `frame_dim` columns -> `latent_dim`."""
         super().__init__()

@@ -66,7 +66,7 @@ class EmpiricalNormalization(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised x, of any shape (..., dim)."""
-        return (x - self.mean) / (self.std + self.eps)
+        return (x - self.mean) / (self.std + self.eps)  # pyright: ignore
 
     @torch.jit.unused
     def update(self, x: torch.Tensor) -> None:
@@ -81,7 +81,7 @@ class EmpiricalNormalization(nn.Module):
         delta = mean - self.mean
         self.mean += rate * delta
         self.var += rate * (var - self.var + delta * (mean - self.mean))
-        self.std.copy_(torch.sqrt(self.var))
+        self.std.copy_(torch.sqrt(self.var))  # pyright: ignore
 
 
 def _over_all_processes(count: torch.Tensor, mean: torch.Tensor, var: torch.Tensor) -> tuple:
@@ -98,7 +98,9 @@ def _over_all_processes(count: torch.Tensor, mean: torch.Tensor, var: torch.Tens
 class GaussianStd(nn.Module):
     """The learnt standard deviation of the action distribution, one per action, independent of the state."""
 
-    def __init__(self, num_actions: int, init_std: float = 1.0, std_type: str = "scalar", learn_std: bool = True) -> None:
+    def __init__(
+        self, num_actions: int, init_std: float = 1.0, std_type: str = "scalar", learn_std: bool = True
+    ) -> None:
         """Start at `init_std`; `std_type` "scalar" learns the deviation itself, "log" its logarithm."""
         super().__init__()
         if std_type not in ("scalar", "log"):

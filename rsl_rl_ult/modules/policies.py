@@ -71,10 +71,7 @@ class StudentPolicy(Policy):
     def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Observation groups (N, ...) of the next step -> mean actions (N, A)."""
         network, frame = self.network, join(observations, self.sets["actor"])
-        if "history" in self.sets:
-            window = observations[self.sets["history"][0]]
-        else:
-            window = self._remember(frame)
+        window = observations[self.sets["history"][0]] if "history" in self.sets else self._remember(frame)
         normalize = network.normalizers["actor"]
         return network.head({"actor": normalize(frame)}, network.student_latent(normalize(window)))
 

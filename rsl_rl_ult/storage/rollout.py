@@ -15,7 +15,11 @@ class RolloutStorage:
     """
 
     def __init__(
-        self, num_steps: int, num_envs: int, device: torch.device | str = "cpu", context: Mapping[str, int] | None = None
+        self,
+        num_steps: int,
+        num_envs: int,
+        device: torch.device | str = "cpu",
+        context: Mapping[str, int] | None = None,
     ) -> None:
         """Buffers are made when a name is first added.
 
@@ -115,7 +119,9 @@ class RolloutStorage:
 
     def state_dict(self) -> dict:
         """The context that the next rollout needs; to be taken between rollouts."""
-        contexts = {n: self._buffers[n][: c * self.num_envs].clone() for n, c in self.context.items() if n in self._buffers}
+        contexts = {
+            n: self._buffers[n][: c * self.num_envs].clone() for n, c in self.context.items() if n in self._buffers
+        }
         return {"context": contexts, "next_age": self._next_age.clone()}
 
     def load_state_dict(self, state: dict) -> None:
