@@ -86,7 +86,7 @@ def make_teacher(run: Path) -> tuple[Any, OneTeacher]:
     saved = load_checkpoint(find_checkpoint(run, -1), "cpu")
     runner.alg.load({**saved, "method": "OneTeacher"})
     longest = max(options["history_length"] for options in STUDENTS.values())
-    runner.alg.storage.context = {group: longest - 1 for group in runner.alg.sets["actor"]}
+    runner.alg.storage.context = dict.fromkeys(runner.alg.sets["actor"], longest - 1)
     runner.alg.add_students({"history_hidden_dims": train_cfg.actor.history_hidden_dims})
     return runner.env, runner.alg
 

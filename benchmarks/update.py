@@ -55,39 +55,49 @@ class MadeUpEnv:
             alg.compute_returns(self.observations[-1])
 
 
-def make_cfg(class_name: str, actor: str, **options: Any) -> dict[str, Any]:
-    """The training configuration of `go2` (legged_gym_ext/envs/go2/go2_config.py) without mirrored samples."""
-    network = {"hidden_dims": [128, 128, 64], "activation": "elu", "obs_normalization": True}
+SIZES = {
+    "legged_gym": {"hidden": [512, 256, 128], "privilege": [256, 128], "history": [256, 128], "epochs": 5},
+    "go2": {"hidden": [128, 128, 64], "privilege": [128, 64], "history": [128, 64], "epochs": 4},
+}
+"""Networks of the field (legged_gym's, with our default encoders), and those of the Go2 tasks (envs/go2/go2_methods.py)."""
+
+
+def make_cfg(sizes: str, class_name: str, actor: str, **options: Any) -> dict[str, Any]:
+    """A training configuration with networks of the given sizes; no mirrored samples."""
+    size = SIZES[sizes]
+    network = {"hidden_dims": size["hidden"], "activation": "elu", "obs_normalization": True}
     cfg = {
         "num_steps_per_env": STEPS,
         "multi_gpu": None,
         "obs_groups": {"actor": ["policy"], "critic": ["critic"]},
         "actor": {**network, "class_name": actor, "distribution_cfg": {"class_name": "GaussianDistribution"}},
         "critic": {**network, "class_name": "MLPModel"},
-        "algorithm": {"class_name": class_name, "num_learning_epochs": 4, "num_mini_batches": 4, "desired_kl": 0.02},
+        "algorithm": {"class_name": class_name, "num_learning_epochs": size["epochs"], "num_mini_batches": 4},
     }
     if actor != "MLPModel":
         cfg["obs_groups"]["privileged"] = ["privileged"]
-        cfg["actor"].update({"privilege_hidden_dims": [128, 64], **options})
+        encoders = {"privilege_hidden_dims": size["privilege"], "history_hidden_dims": size["history"]}
+        cfg["actor"].update({**encoders, **options})
     return cfg
 
 
-SIDES = {
-    "rsl-rl-lib PPO": make_cfg("rsl_rl.algorithms:PPO", "MLPModel"),
-    "PPO": make_cfg("rsl_rl_ult.algorithms:PPO", "MLPModel"),
-    "TS, MLP, T=20": make_cfg("rsl_rl_ult.algorithms:PPO_TS", "ActorCriticTS"),
-    "CTS, MLP, T=20": make_cfg("rsl_rl_ult.algorithms:PPO_CTS", "ActorCriticCTS"),
-    "TS, MLP, T=100": make_cfg("rsl_rl_ult.algorithms:PPO_TS", "ActorCriticTS", history_length=100),
+METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "rsl-rl-lib PPO": ("rsl_rl.algorithms:PPO", "MLPModel", {}),
+    "PPO": ("rsl_rl_ult.algorithms:PPO", "MLPModel", {}),
+    "TS, MLP, T=20": ("rsl_rl_ult.algorithms:PPO_TS", "ActorCriticTS", {}),
+    "CTS, MLP, T=20": ("rsl_rl_ult.algorithms:PPO_CTS", "ActorCriticCTS", {}),
+    "TS, MLP, T=100": ("rsl_rl_ult.algorithms:PPO_TS", "ActorCriticTS", {"history_length": 100}),
 }
 PAIRS = [("PPO", "rsl-rl-lib PPO"), ("TS, MLP, T=20", "PPO"), ("CTS, MLP, T=20", "PPO"), ("TS, MLP, T=100", "PPO")]
 
 
-def build(name: str, env: MadeUpEnv) -> Any:
+def build(name: str, env: MadeUpEnv, sizes: str = "legged_gym") -> Any:
     """The algorithm of a side, quietly."""
     from rsl_rl.utils import resolve_callable
 
     torch.manual_seed(0)
-    cfg = SIDES[name]
+    class_name, actor, options = METHODS[name]
+    cfg = make_cfg(sizes, class_name, actor, **options)
     with contextlib.redirect_stdout(io.StringIO()):
         cls: Any = resolve_callable(cfg["algorithm"]["class_name"])
         alg = cls.construct_algorithm(env.observations[0], env, cfg, env.device)
@@ -107,9 +117,9 @@ def timed_update(alg: Any, env: MadeUpEnv) -> float:
     return time.perf_counter() - start
 
 
-def compare(ours: str, other: str, env: MadeUpEnv, pairs: int) -> dict[str, Any]:
+def compare(ours: str, other: str, env: MadeUpEnv, pairs: int, sizes: str) -> dict[str, Any]:
     """Median seconds of both sides and the median of the paired ratios."""
-    sides = {name: build(name, env) for name in (ours, other)}
+    sides = {name: build(name, env, sizes) for name in (ours, other)}
     for alg in sides.values():
         timed_update(alg, env)  # warm up
     rows = []
@@ -118,6 +128,7 @@ def compare(ours: str, other: str, env: MadeUpEnv, pairs: int) -> dict[str, Any]
         rows.append({name: timed_update(sides[name], env) for name in order})
     ratios = sorted(row[ours] / row[other] for row in rows)
     return {
+        "networks": sizes,
         "side": ours,
         "against": other,
         "ratio": statistics.median(ratios),
@@ -173,7 +184,8 @@ def main() -> None:
         "num_envs": args.num_envs,
         "steps": STEPS,
         "pairs": args.pairs,
-        "comparisons": [compare(ours, other, env, args.pairs) for ours, other in PAIRS],
+        "networks": SIZES,
+        "comparisons": [compare(*pair, env, args.pairs, sizes) for sizes in SIZES for pair in PAIRS],
         "memory": rollout_memory(4096, 100),
     }
     if args.device == "cpu":

@@ -74,7 +74,10 @@ def test_a_mistake_ends_the_program_with_code_2_and_one_line(tmp_path, args, mes
 def test_a_mistake_is_the_same_one_line_when_run_as_a_module(tmp_path, script):
     result = run(script, "--task=go3", f"--log_root={tmp_path / 'logs'}", cwd=ROOT, module=True)
     assert result.returncode == 2 and result.stdout == ""
-    assert result.stderr == "error: unknown task 'go3'; did you mean go2?; tasks are: go2, go2_blind\n"
+    assert (
+        result.stderr
+        == "error: unknown task 'go3'; did you mean go2?; tasks are: go2, go2_blind, go2_cts, go2_rma, go2_ts\n"
+    )
     assert not (tmp_path / "logs").exists()
 
 
@@ -146,7 +149,13 @@ def test_describe_prints_the_layout_as_json(tmp_path):
 
 
 def test_describe_lists_the_tasks(tmp_path):
-    assert run("describe", "--list", cwd=tmp_path).stdout.split() == ["go2", "go2_blind"]
+    assert run("describe", "--list", cwd=tmp_path).stdout.split() == [
+        "go2",
+        "go2_blind",
+        "go2_cts",
+        "go2_rma",
+        "go2_ts",
+    ]
 
 
 @pytest.mark.parametrize("script", ["train", "play", "evaluate", "describe"])
