@@ -11,6 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, f
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.errors import run_main
 
+READS = {"privilege_encoder": "privileged", "history_encoder": "actor"}
+"""Network -> observation set, where it is not the set of the same name."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Print the description and return the exit code."""
@@ -156,9 +159,12 @@ def _show(description: dict[str, Any], fields: bool) -> None:
             f"  {name:<18} {values}  [{row['unit']}]  {row['when']}; --{row['switch']}={str(not row['on']).lower()} changes it"
         )
     print("\nnetworks")
+    sets, frames = description["obs_groups"], description["fields"].get("train.actor.history_length")
     for name, row in description["networks"].items():
-        reads = description["obs_groups"].get(name, [])
-        print(f"  {name}: reads {', '.join(reads) or '-'}; {row['parameters']} parameters; layers {row['layers']}")
+        reads = ", ".join(sets.get(READS.get(name, name), [])) or "-"
+        if name == "history_encoder":
+            reads = f"{frames} frames of {reads}"
+        print(f"  {name}: reads {reads}; {row['parameters']} parameters; layers {row['layers']}")
     if fields:
         print("\nfields")
         for name, value in description["fields"].items():

@@ -23,6 +23,9 @@ from rsl_rl_ult.storage import RolloutStorage
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 1e-2
 """Bounds of the adaptive schedule, those of rsl-rl-lib."""
 
+RESERVED = {"actions", "values", "log_prob", "mean", "std", "rewards", "dones", "student_latent"}
+"""Names in the rollout that no observation group may have."""
+
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}
 
 Tensors = Mapping[str, torch.Tensor]
@@ -101,16 +104,7 @@ class PPO:
         self.network, self.storage, self.device = network.to(device), storage, device
         self.sets = {name: list(groups) for name, groups in sets.items()}
         self.groups = list(dict.fromkeys(group for groups in self.sets.values() for group in groups))
-        taken = set(self.groups) & {
-            "actions",
-            "values",
-            "log_prob",
-            "mean",
-            "std",
-            "rewards",
-            "dones",
-            "student_latent",
-        }
+        taken = RESERVED & set(self.groups)
         if taken:
             raise ValueError(
                 f"observation groups {sorted(taken)}: these names are used by the storage; rename the groups"
@@ -124,15 +118,12 @@ class PPO:
         self.learning_rate = learning_rate
         self.symmetry, self.processes = symmetry, Processes(multi_gpu_cfg)
         self.optimizer = getattr(torch.optim, OPTIMIZERS[optimizer])(self._parameter_groups(), lr=learning_rate)
-        self.policy = self._make_policy()
+        self.policy = Policy(self.network, self.sets)
         self._transition: dict = {}
 
     def _parameter_groups(self) -> list:
         """One group for PPO; its learning rate is the one that the schedule moves."""
         return [{"params": [*self.network.actor_parameters(), *self.network.critic_parameters()]}]
-
-    def _make_policy(self) -> Policy:
-        return Policy(self.network, self.sets)
 
     # -- rollout -----------------------------------------------------------------------------------------------------
 
@@ -210,7 +201,7 @@ class PPO:
         storage, rows = self.storage, self.storage.permutation(self.num_mini_batches)
         samples = {name: storage.flat(name)[rows] for name in ("values", "log_prob", "mean", "std")}
         samples["returns"], samples["advantages"] = (x.flatten(0, 1)[rows] for x in (self.returns, self.advantages))
-        groups = {group: storage.flat(group)[rows] for group in self.groups if storage[group].dim() == 3}
+        groups = {group: values[rows] for group, values in self.stored_frames().items()}
         actions = storage.flat("actions")[rows]
         if self.symmetry is not None:
             groups = {name: self._by_mini_batch(x) for name, x in self.symmetry.observations(groups).items()}
@@ -219,6 +210,10 @@ class PPO:
         images["actions"] = actions
         images.update(self.extra_samples(rows, len(actions) // len(rows)))
         return samples, images
+
+    def stored_frames(self) -> dict[str, torch.Tensor]:
+        """Observation groups (S N, d) of the rollout, without the windows (N, T, d) that an environment may show."""
+        return {group: self.storage.flat(group) for group in self.groups if self.storage[group].dim() == 3}
 
     def _by_mini_batch(self, images: torch.Tensor) -> torch.Tensor:
         """(K M, ...) image after image -> (K M, ...) minibatch after minibatch."""
@@ -326,8 +321,7 @@ class PPO:
         return {}
 
     def _update_normalizers(self) -> None:
-        groups = {group: self.storage.flat(group) for group in self.groups if self.storage[group].dim() == 3}
-        self.network.update_normalization(self.raw_sets(groups))
+        self.network.update_normalization(self.raw_sets(self.stored_frames()))
 
     # -- the rest of the runner protocol -----------------------------------------------------------------------------
 

@@ -162,8 +162,7 @@ class PPO_TS(PPO):  # noqa: N801
     @torch.no_grad()
     def _targets(self) -> dict[str, torch.Tensor]:
         """What the teacher, as it is now, makes of every sample: normalised frame, latent and action, (S N, ...)."""
-        groups = {group: self.storage.flat(group) for group in self.groups if self.storage[group].dim() == 3}
-        inputs = self.network.inputs(self.raw_sets(groups))
+        inputs = self.network.inputs(self.raw_sets(self.stored_frames()))
         latent = self.network.teacher_latent(inputs)
         return {"actor": inputs["actor"], "latent": latent, "action": self.network.head(inputs, latent)}
 

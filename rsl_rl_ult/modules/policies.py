@@ -76,7 +76,8 @@ class StudentPolicy(Policy):
         return network.head({"actor": normalize(frame)}, network.student_latent(normalize(window)))
 
     def _remember(self, frame: torch.Tensor) -> torch.Tensor:
-        if self._history is None or len(self._history.window()) != len(frame):
+        window = None if self._history is None else self._history.window()
+        if window is None or len(window) != len(frame) or window.device != frame.device:
             self._history = HistoryBuffer(len(frame), self.network.history_length, frame.shape[1], frame.device)
         self._history.append(frame)
         return self._history.window()
