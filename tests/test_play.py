@@ -190,6 +190,34 @@ def test_policy_of_a_run_with_other_network_sizes_acts_as_it_did(tmp_path):
     assert torch.equal(policies["policy"](observations), expected)
 
 
+def test_student_or_teacher_of_a_run_plays_alone(tmp_path):
+    pytest.importorskip("rsl_rl")
+    env = play_env()
+    _, train_cfg = task_registry.get_cfgs("go2_cts")
+    train_cfg.runner.logger = "none"
+    runner, _ = task_registry.make_alg_runner(env, "go2_cts", train_cfg, tmp_path)
+    run = Path(runner.logger.log_dir)
+    runner.save(str(run / "model_0.pt"))
+    student = play.Agent("policy", env, "go2_cts", train_cfg, run)
+    teacher = play.Agent("teacher", env, "go2_cts", train_cfg, run)
+    first, same = student.act(), teacher.act()
+    env.privileged_obs_buf = env.privileged_obs_buf + 1.0
+    student.reset(torch.ones(1))
+    assert torch.equal(student.act(), first)  # reads the robot's own sensors only
+    assert not torch.equal(teacher.act(), same)
+
+
+def test_a_task_without_teacher_says_so(tmp_path):
+    pytest.importorskip("rsl_rl")
+    env = play_env()
+    _, train_cfg = task_registry.get_cfgs("go2")
+    train_cfg.runner.logger = "none"
+    runner, _ = task_registry.make_alg_runner(env, "go2", train_cfg, tmp_path)
+    runner.save(str(Path(runner.logger.log_dir) / "model_0.pt"))
+    with pytest.raises(UserError, match="--agent=teacher: task 'go2' has no teacher; it has policy"):
+        play.Agent("teacher", env, "go2", train_cfg, Path(runner.logger.log_dir))
+
+
 def test_held_command_survives_resets_and_resampling():
     env = play_env(num_envs=3)
     hold_command(env, (0.5, -0.25, 0.0))

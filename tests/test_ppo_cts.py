@@ -26,7 +26,7 @@ def collected(num_envs: int = 12, rollouts: int = 2, **algorithm):
 
 @pytest.mark.parametrize(
     ("num_envs", "fraction", "teachers"),
-    [(8, 0.75, 6), (8, 1.0, 8), (8, 0.01, 1), (8, 0.99, 7), (2, 0.75, 1), (1, 1.0, 1), (512, 0.75, 384)],
+    [(8, 0.75, 6), (8, 1.0, 8), (8, 0.01, 1), (8, 0.99, 7), (2, 0.75, 1), (1, 1.0, 1), (1, 0.75, 1), (512, 0.75, 384)],
 )
 def test_the_teacher_drives_its_share_and_each_group_has_a_robot(num_envs, fraction, teachers):
     assert teacher_rows(num_envs, fraction).sum().item() == teachers
@@ -43,9 +43,12 @@ def test_a_fraction_outside_its_interval_is_an_error(fraction):
         build(ts_cfg(CTS, teacher_fraction=fraction), ToyEnv())
 
 
-def test_two_groups_need_two_environments():
-    with pytest.raises(ValueError, match="needs at least 2 environments, found 1"):
-        teacher_rows(1, 0.5)
+def test_two_groups_need_two_environments_to_train_but_not_to_be_watched():
+    env = ToyEnv(1)
+    alg = build(ts_cfg(CTS), env)
+    assert alg.student(env.get_observations()).shape == (1, 3)
+    with pytest.raises(ValueError, match="needs at least 2 environments to train, found 1"):
+        alg.act(env.get_observations())
 
 
 def test_teacher_fraction_one_is_ts():

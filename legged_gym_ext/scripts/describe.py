@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(task_registry.names))
         return 0
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
-    args.num_envs = 2  # a method may need one for each of its two policies
+    args.num_envs = 1
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     description = describe(args.task, env_cfg, train_cfg)
     if args.json:
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
-    """Everything that is decided when a task is built, as plain data; builds two robots and the networks."""
+    """Everything that is decided when a task is built, as plain data; builds one robot and the networks."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.utils.config import flatten
 

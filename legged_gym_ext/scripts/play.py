@@ -16,7 +16,8 @@ from legged_gym_ext.utils.errors import UserError, run_main
 
 Command = tuple[float, float, float]  # vx, vy [m/s], yaw rate [rad/s]
 
-AGENTS = ("policy", "zero", "random")
+AGENTS = ("policy", "teacher", "zero", "random")
+TRAINED = ("policy", "teacher")
 FPS = 25  # of videos, at most
 PANELS = 6  # of strips
 SCRIPT = ((0.30, (0.8, 0.0, 0.0)), (0.20, (0.0, 0.8, 0.0)), (0.30, (0.4, 0.0, 0.8)), (0.20, (0.0, 0.0, 0.0)))
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     from legged_gym_ext.utils.policies import run_cfgs
 
-    env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, nominal, trained=args.agent == "policy")
+    env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, nominal, trained=args.agent in TRAINED)
     window = not (args.video or args.strip)
 
     from legged_gym_ext.simulators import prepare_view
@@ -68,7 +69,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
     parser = make_parser("Watch a trained policy in a window or write a video of it.\n" + KEYS_HELP)
     add = parser.add_argument
-    add("--agent", choices=AGENTS, default="policy", help="who acts; zero and random need no checkpoint")
+    add(
+        "--agent",
+        choices=AGENTS,
+        default="policy",
+        help="who acts: the policy to deploy (a student, where there is one), its teacher, or nobody trained",
+    )
     add("--command", type=float, nargs=3, metavar=("VX", "VY", "YAW"), help="fixed command [m/s, m/s, rad/s]")
     add("--video", type=Path, metavar="FILE", help="write a video (.mp4) instead of opening a window")
     add(
@@ -107,16 +113,20 @@ class Agent:
     """Chooses actions: a trained policy, zeros (hold the default pose) or random ones."""
 
     def __init__(self, kind: str, env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> None:
-        """Act in `env` (a `LeggedRobot`); a `kind` of "policy" is loaded from `run_dir`."""
+        """Act in `env` (a `LeggedRobot`); a `kind` among `TRAINED` is loaded from `run_dir`."""
         import torch
 
         self.kind, self.env, self.policy = kind, env, None
         self._actions = torch.zeros(env.num_envs, env.num_actions, device=env.device)
-        if kind == "policy":
+        if kind in TRAINED:
             from legged_gym_ext.utils.policies import load_policies
 
             self._groups, policies, path = load_policies(env, task, train_cfg, run_dir)
             name = "student" if "student" in policies else next(iter(policies))  # what a real robot could run
+            if kind == "teacher":
+                name = kind
+            if name not in policies:
+                raise UserError(f"--agent=teacher: task '{task}' has no teacher; it has {', '.join(policies)}")
             self.policy = policies[name]
             print(f"{name}: {path}")
 

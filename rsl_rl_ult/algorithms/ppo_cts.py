@@ -16,13 +16,12 @@ from rsl_rl_ult.modules.policies import join
 def teacher_rows(num_envs: int, fraction: float) -> torch.Tensor:
     """(N,) mask of the environments that the teacher drives.
 
-    Fixed by index and spread evenly, so that both groups see every terrain; below fraction 1 each group has at least one environment.
+    Fixed by index and spread evenly, so that both groups see every terrain; below fraction 1 each group has at least one environment, and
+    a single environment is the teacher's.
     """
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"algorithm.teacher_fraction={fraction}: expected a number in (0, 1]")
-    if fraction < 1.0 and num_envs < 2:
-        raise ValueError(f"algorithm.teacher_fraction={fraction} needs at least 2 environments, found {num_envs}")
-    count = num_envs if fraction == 1.0 else min(max(round(num_envs * fraction), 1), num_envs - 1)
+    count = num_envs if fraction == 1.0 else max(min(round(num_envs * fraction), num_envs - 1), 1)
     index = torch.arange(num_envs)
     return (index + 1) * count // num_envs > index * count // num_envs
 
@@ -68,7 +67,11 @@ class PPO_CTS(PPO_TS):  # noqa: N801
                 "algorithm.advantage_norm=per_group excludes normalize_advantage_per_mini_batch: choose one"
             )
         self.advantage_norm, self.kl_source = advantage_norm, kl_source
-        self.encoder_samples, self.student_detach = encoder_samples, student_detach
+        self.encoder_samples, self.student_detach, self.teacher_fraction = (
+            encoder_samples,
+            student_detach,
+            teacher_fraction,
+        )
         self.teacher = teacher_rows(self.storage.num_envs, teacher_fraction).to(self.device)
         self.student_ids = (~self.teacher).nonzero().flatten()
 
@@ -82,6 +85,10 @@ class PPO_CTS(PPO_TS):  # noqa: N801
     def acting_mean(self, obs: Tensors, inputs: Tensors) -> torch.Tensor:
         """Mean actions (N, A) of teacher and student rows; keeps the student's latents, which stay valid until E_hist learns."""
         if not self.has_students:
+            if self.teacher_fraction < 1.0:
+                raise ValueError(
+                    f"algorithm.teacher_fraction={self.teacher_fraction} needs at least 2 environments to train, found {len(self.teacher)}"
+                )
             return super().acting_mean(obs, inputs)
         window = self.remember(obs)[self.student_ids]
         latent = torch.zeros(len(self.teacher), self.network.latent_dim, device=self.device)
