@@ -219,6 +219,23 @@ def test_a_checkpoint_of_rsl_rl_libs_ppo_is_refused():
         build(method_cfg("PPO"), ToyEnv()).load(upstream.save())
 
 
+@pytest.mark.parametrize(
+    ("actor", "message"),
+    [
+        ({"history_encoder": "GRU"}, "tensors differ: history_encoder"),
+        ({"history_length": 5}, r"history_encoder\.mlp\.0\.weight \(8, 20\) instead of \(8, 25\)"),
+        ({"obs_normalization": False}, r"normalizers\.actor\.mean \(1, 5\) instead of nothing"),
+    ],
+)
+def test_weights_of_another_network_are_refused_before_anything_changes(actor, message):
+    saved = build(ts_cfg(), ToyEnv(), seed=5).save()
+    reader = build(ts_cfg(actor=actor), ToyEnv())
+    before = copy.deepcopy(reader.network.state_dict())
+    with pytest.raises(ValueError, match=message):
+        reader.load(saved)
+    assert_equal(reader.network.state_dict(), before)
+
+
 def test_weights_alone_can_be_loaded():
     trained, _ = train(method_cfg("TS"), iterations=2)
     alg = build(method_cfg("TS"), ToyEnv(), seed=9)

@@ -131,6 +131,20 @@ def refuse_unsupported(cfg: Mapping[str, Any]) -> None:
         raise ValueError("torch_compile_mode: not supported by these algorithms; set it to None")
 
 
+def check_shapes(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights of other shapes before any of them is taken over."""
+    shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (found, expected)]
+    wrong = [name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)]
+    if wrong:
+        rows = [
+            f"{name} {shapes[0].get(name, 'missing')} instead of {shapes[1].get(name, 'nothing')}" for name in wrong[:3]
+        ]
+        raise ValueError(
+            f"the checkpoint holds another network, {len(wrong)} tensors differ: {'; '.join(rows)}; build it with the same options "
+            "(layer sizes, encoders, history_length, normalisation, observation groups)"
+        )
+
+
 def make_network(cls: Any, obs: Mapping[str, torch.Tensor], num_actions: int, cfg: Mapping[str, Any]) -> tuple:
     """The network that `actor.class_name` names for algorithm `cls`, and the observation sets it reads."""
     sets = observation_sets(obs, cfg.get("obs_groups", {}), cls.needed_sets)

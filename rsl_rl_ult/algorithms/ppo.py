@@ -368,6 +368,8 @@ class PPO:
                 f"the checkpoint was written by {method}, this is {type(self).__name__}: name a checkpoint of the same method"
             )
         if wanted.get("actor") or wanted.get("critic"):
+            if strict:
+                construct.check_shapes(loaded_dict["model_state_dict"], self.network.state_dict())
             self.network.load_state_dict(loaded_dict["model_state_dict"], strict=strict)
         if wanted.get("optimizer"):
             self.optimizer.load_state_dict(loaded_dict["optimizer_state_dict"])

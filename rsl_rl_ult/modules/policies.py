@@ -76,11 +76,12 @@ class StudentPolicy(Policy):
         return network.head({"actor": normalize(frame)}, network.student_latent(normalize(window)))
 
     def _remember(self, frame: torch.Tensor) -> torch.Tensor:
-        window = None if self._history is None else self._history.window()
-        if window is None or len(window) != len(frame) or window.device != frame.device:
-            self._history = HistoryBuffer(len(frame), self.network.history_length, frame.shape[1], frame.device)
-        self._history.append(frame)
-        return self._history.window()
+        history = self._history
+        if history is None or not history.fits(frame):
+            history = HistoryBuffer(len(frame), self.network.history_length, frame.shape[1], frame.device)
+            self._history = history
+        history.append(frame)
+        return history.window()
 
     def reset(self, dones: torch.Tensor | None = None) -> None:
         """Forget the frames of environments with `dones` (N,), of all without it."""

@@ -20,6 +20,10 @@ class HistoryBuffer:
             self._frames = torch.zeros(num_envs, 2 * length, frame_dim, device=device)
         self._slot = 0  # where the next frame goes, 0 ... T - 1
 
+    def fits(self, frame: torch.Tensor) -> bool:
+        """Whether `frame` has the shape and the device of the frames kept here."""
+        return frame.shape == self._frames[:, 0].shape and frame.device == self._frames.device
+
     def append(self, frame: torch.Tensor) -> None:
         """Add the current frame (N, D)."""
         if frame.shape != self._frames[:, 0].shape:
