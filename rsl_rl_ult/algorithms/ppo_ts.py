@@ -161,15 +161,17 @@ class PPO_TS(PPO):  # noqa: N801
 
     @torch.no_grad()
     def _targets(self) -> dict[str, torch.Tensor]:
-        """What the teacher, as it is now, makes of every sample: normalised frame, latent and action, (S N, ...)."""
-        inputs = self.network.inputs(self.raw_sets(self.stored_frames()))
-        latent = self.network.teacher_latent(inputs)
-        return {"actor": inputs["actor"], "latent": latent, "action": self.network.head(inputs, latent)}
+        """Normalised frames and the latents of the teacher as it is now, (S N, ...)."""
+        raw, normalizers = self.stored_frames(), self.network.normalizers
+        inputs = {name: normalizers[name](join(raw, self.sets[name])) for name in ("actor", "privileged")}
+        return {"actor": inputs["actor"], "latent": self.network.teacher_latent(inputs)}
 
     def _action_loss(self, latent: torch.Tensor, targets: Tensors, rows: torch.Tensor) -> torch.Tensor:
         """Squared difference between the student's and the teacher's mean actions at `rows`."""
-        mean = self.network.head({"actor": targets["actor"][rows]}, latent)
-        return losses.regression_loss(mean, targets["action"][rows])
+        inputs = {"actor": targets["actor"][rows]}
+        with torch.no_grad():
+            teacher = self.network.head(inputs, targets["latent"][rows])
+        return losses.regression_loss(self.network.head(inputs, latent), teacher)
 
     def _student_step(self, loss: torch.Tensor) -> None:
         """One gradient step of E_hist alone."""
