@@ -108,6 +108,7 @@ def test_a_tcn_that_does_not_fit_its_window_says_so():
         ({"activation": "relo"}, "unknown activation 'relo'"),
         ({"init_noise_std": 0.0}, "init_std=0.0"),
         ({"noise_std_type": "square"}, "std_type 'square'"),
+        ({"noise_std_range": [1.0, 0.5]}, r"std_range=\[1\.0, 0\.5\]"),
         ({"actor_hidden_dims": [16, 0]}, "layer sizes must be positive integers"),
     ],
 )

@@ -14,6 +14,12 @@ CONFIGS = {
     "advantages per minibatch": {"algorithm": {"normalize_advantage_per_mini_batch": True}},
     "raw observations": {"actor": {"obs_normalization": False}, "critic": {"obs_normalization": False}},
     "other activations": {"actor": {"activation": "tanh"}, "critic": {"activation": "relu"}},
+    "narrow std": {
+        "actor": {
+            "distribution_cfg": {"class_name": "GaussianDistribution", "init_std": 0.5, "std_range": [0.499, 0.501]}
+        },
+        "algorithm": {"learning_rate": 5e-3, "schedule": "fixed"},
+    },
     "log std, adamw": {
         "actor": {"distribution_cfg": {"class_name": "GaussianDistribution", "init_std": 0.5, "std_type": "log"}},
         "algorithm": {"optimizer": "adamw"},

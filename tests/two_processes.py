@@ -62,7 +62,13 @@ def main(method: str, out: str) -> None:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ["RANK"]) if world > 1 else None
     network = {"actor": {"obs_normalization": True}, "teacher_fraction": 0.5} if method == "PPO_CTS" else {}
-    cfg = ts_cfg(f"rsl_rl_ult.algorithms:{method}", num_mini_batches=BATCHES, desired_kl=1e-4, **network)
+    cfg = ts_cfg(
+        f"rsl_rl_ult.algorithms:{method}",
+        num_mini_batches=BATCHES,
+        desired_kl=1e-4,
+        grad_reduce_bucket_mb=1e-4,
+        **network,
+    )
     if rank is not None:
         torch.distributed.init_process_group("gloo")
         cfg["multi_gpu"] = {"global_rank": rank, "local_rank": rank, "world_size": world}

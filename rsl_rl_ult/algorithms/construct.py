@@ -102,7 +102,12 @@ def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict
     kind = distribution.pop("class_name", "GaussianDistribution")
     if str(kind).split(":")[-1].split(".")[-1] != "GaussianDistribution":
         raise ValueError(f"actor.distribution_cfg.class_name={kind}: expected GaussianDistribution")
-    names = {"init_std": "init_noise_std", "std_type": "noise_std_type", "learn_std": "learn_std"}
+    names = {
+        "init_std": "init_noise_std",
+        "std_type": "noise_std_type",
+        "learn_std": "learn_std",
+        "std_range": "noise_std_range",
+    }
     for name, value in distribution.items():
         if name not in names:
             raise ValueError(f"actor.distribution_cfg has no option '{name}' here; known: {sorted(names)}")

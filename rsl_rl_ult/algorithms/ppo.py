@@ -67,6 +67,7 @@ class PPO:
         device: str = "cpu",
         symmetry: Symmetry | None = None,
         multi_gpu_cfg: Mapping[str, int] | None = None,
+        grad_reduce_bucket_mb: float = 25,
     ) -> None:
         """Hold network, storage and settings; option names and defaults are those of rsl-rl-lib 5.5.
 
@@ -92,6 +93,7 @@ class PPO:
             device: where networks and storage live.
             symmetry: mirror images to learn from.
             multi_gpu_cfg: `global_rank` and `world_size` of a distributed training.
+            grad_reduce_bucket_mb: size of the messages that average gradients over processes [MiB].
         """
         if schedule not in ("adaptive", "fixed"):
             raise ValueError(f"algorithm.schedule '{schedule}': expected adaptive or fixed")
@@ -116,7 +118,7 @@ class PPO:
         self.adaptive, self.desired_kl = schedule == "adaptive" and desired_kl is not None, desired_kl or 0.0
         self.normalize_advantage_per_mini_batch = normalize_advantage_per_mini_batch
         self.learning_rate = learning_rate
-        self.symmetry, self.processes = symmetry, Processes(multi_gpu_cfg)
+        self.symmetry, self.processes = symmetry, Processes(multi_gpu_cfg, grad_reduce_bucket_mb)
         self.optimizer = getattr(torch.optim, OPTIMIZERS[optimizer])(self._parameter_groups(), lr=learning_rate)
         self.policy = Policy(self.network, self.sets)
         self._transition: dict = {}

@@ -10,8 +10,14 @@ import torch
 class Processes:
     """Sums and means over all processes, which all call the same methods in the same order."""
 
-    def __init__(self, multi_gpu_cfg: Mapping[str, int] | None = None) -> None:
-        """`multi_gpu_cfg` has `global_rank` and `world_size`, as rsl-rl-lib's runner writes it; None for one process."""
+    def __init__(self, multi_gpu_cfg: Mapping[str, int] | None = None, bucket_mb: float = 25.0) -> None:
+        """Join the training that `multi_gpu_cfg` describes.
+
+        Args:
+            multi_gpu_cfg: `global_rank` and `world_size`, as rsl-rl-lib's runner writes them; None for one process.
+            bucket_mb: size of the messages that average gradients [MiB].
+        """
+        self.bucket_mb = bucket_mb
         cfg = multi_gpu_cfg or {"global_rank": 0, "world_size": 1}
         self.rank, self.count = cfg["global_rank"], cfg["world_size"]
 
@@ -33,10 +39,19 @@ class Processes:
         return (x - mean) / (variance.sqrt() + eps)
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace all gradients by their mean over the processes, in one message."""
+        """Replace all gradients by their mean over the processes, several to a message."""
         if self.count == 1:
             return
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        bucket: list = []
+        for gradient in [p.grad for p in parameters if p.grad is not None]:
+            bucket.append(gradient)
+            if sum(g.numel() * g.element_size() for g in bucket) >= self.bucket_mb * 2**20:
+                self._average(bucket)
+                bucket = []
+        if bucket:
+            self._average(bucket)
+
+    def _average(self, gradients: list) -> None:
         packed = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(packed)
         packed /= self.count

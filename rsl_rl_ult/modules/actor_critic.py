@@ -36,6 +36,7 @@ class ActorCritic(nn.Module):
         init_noise_std: float = 1.0,
         noise_std_type: str = "scalar",
         learn_std: bool = True,
+        noise_std_range: Sequence[float] = (1e-6, 1e6),
     ) -> None:
         """Build the networks.
 
@@ -52,12 +53,13 @@ class ActorCritic(nn.Module):
             init_noise_std: standard deviation of the actions at the start.
             noise_std_type: "scalar" learns the deviation, "log" its logarithm.
             learn_std: False keeps it.
+            noise_std_range: bounds of the deviation.
         """
         super().__init__()
         self.dims = {"actor": num_actor_obs, "critic": num_critic_obs}
         self.num_actions = num_actions
         self.actor = MLP(self._head_inputs(num_actor_obs), num_actions, actor_hidden_dims, activation)
-        self.std = GaussianStd(num_actions, init_noise_std, noise_std_type, learn_std)
+        self.std = GaussianStd(num_actions, init_noise_std, noise_std_type, learn_std, noise_std_range)
         self.critic = MLP(num_critic_obs, 1, critic_hidden_dims, critic_activation or activation)
         self.normalizers = nn.ModuleDict()
         self._add_normalizer("actor", actor_obs_normalization)

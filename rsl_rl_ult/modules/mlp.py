@@ -24,7 +24,8 @@ ACTIVATIONS = {
 }
 """Activation names, those of rsl-rl-lib."""
 
-MIN_STD, MAX_STD = 1e-6, 1e6
+MIN_STD = 1e-6
+"""Below it log-probabilities are no longer numbers."""
 
 
 def make_activation(name: str) -> nn.Module:
@@ -99,20 +100,27 @@ class GaussianStd(nn.Module):
     """The learnt standard deviation of the action distribution, one per action, independent of the state."""
 
     def __init__(
-        self, num_actions: int, init_std: float = 1.0, std_type: str = "scalar", learn_std: bool = True
+        self,
+        num_actions: int,
+        init_std: float = 1.0,
+        std_type: str = "scalar",
+        learn_std: bool = True,
+        std_range: Sequence[float] = (MIN_STD, 1e6),
     ) -> None:
-        """Start at `init_std`; `std_type` "scalar" learns the deviation itself, "log" its logarithm."""
+        """Start at `init_std` and stay in `std_range`; `std_type` "scalar" learns the deviation itself, "log" its logarithm."""
         super().__init__()
         if std_type not in ("scalar", "log"):
             raise ValueError(f"std_type '{std_type}': expected scalar or log")
         if not init_std > 0.0:
             raise ValueError(f"init_std={init_std}: expected a positive number")
-        self.std_type = std_type
+        if len(std_range) != 2 or not max(std_range[0], MIN_STD) < std_range[1]:
+            raise ValueError(f"std_range={list(std_range)}: expected a lower and a larger upper bound")
+        self.std_type, self.low, self.high = std_type, max(std_range[0], MIN_STD), std_range[1]
         start = torch.full((num_actions,), float(init_std))
         self.param = nn.Parameter(start if std_type == "scalar" else start.log(), requires_grad=learn_std)
 
     def forward(self) -> torch.Tensor:
-        """(A,) standard deviations, clamped to 1e-6 ... 1e6."""
+        """(A,) standard deviations."""
         if self.std_type == "scalar":
-            return self.param.clamp(MIN_STD, MAX_STD)
-        return torch.exp(self.param.clamp(math.log(MIN_STD), math.log(MAX_STD)))
+            return self.param.clamp(self.low, self.high)
+        return torch.exp(self.param.clamp(math.log(self.low), math.log(self.high)))
