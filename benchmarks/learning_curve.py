@@ -47,7 +47,8 @@ def curve(task: str, run: Path, num_envs: int) -> list[dict[str, Any]]:
         update_from_dict(train_cfg, saved_train)
         steps = (iteration + 1) * env_cfg.env.num_envs * train_cfg.runner.num_steps_per_env
         env_cfg.env.num_envs, env_cfg.seed, train_cfg.runner.checkpoint = num_envs, SEED, iteration
-        figures = evaluate(task, env_cfg, train_cfg, run)["policies"]["policy"]
+        policies = evaluate(task, env_cfg, train_cfg, run)["policies"]
+        figures = policies["student" if "student" in policies else "policy"]
         rows.append({"iteration": iteration, "env_steps": steps, **figures})
         print(run.name, rows[-1], flush=True)
     return rows
