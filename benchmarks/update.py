@@ -130,6 +130,7 @@ def compare(ours: str, other: str, env: MadeUpEnv, pairs: int, sizes: str) -> di
     return {
         "networks": sizes,
         "side": ours,
+        "pairs": pairs,
         "against": other,
         "ratio": statistics.median(ratios),
         "ratio_range": [ratios[0], ratios[-1]],
@@ -183,7 +184,6 @@ def main() -> None:
         "torch": torch.__version__,
         "num_envs": args.num_envs,
         "steps": STEPS,
-        "pairs": args.pairs,
         "networks": SIZES,
         "comparisons": [compare(*pair, env, args.pairs, sizes) for sizes in SIZES for pair in PAIRS],
         "memory": rollout_memory(4096, 100),
