@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_environment import calm, make, place, stand, turned
 
 from legged_gym_ext.envs.base.observations import Observations, ObsTerm
 from legged_gym_ext.envs.go2.symmetry import mirror
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+from tests.test_environment import calm, make, place, stand, turned
 
 torch.set_num_threads(1)
 
