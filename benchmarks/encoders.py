@@ -32,7 +32,6 @@ from rsl_rl_ult.algorithms import PPO_TS
 from rsl_rl_ult.modules import ActorCriticTS
 
 TASK = "go2_ts"
-# TCN strides grow with the window, so that the linear layer behind it stays small (methods of Lee et al. 2020: 100 frames).
 STUDENTS: dict[str, dict[str, Any]] = {
     "MLP, T=20": {"history_encoder": "MLP", "history_length": 20},
     "TCN, T=20": {"history_encoder": "TCN", "history_length": 20},

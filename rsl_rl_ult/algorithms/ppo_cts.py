@@ -111,7 +111,8 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         """Who drove each sample, and the student's latent where it did, for the samples and their images."""
         if not self.has_students:
             return {}
-        self._frames = self._images_of_frames(images)
+        if images > 1 or not self.student_detach:  # otherwise the latents kept while acting are all there is to know
+            self._frames = self._images_of_frames(images)
         teacher = self.teacher[rows % self.storage.num_envs]
         extra = {"teacher": self._by_mini_batch(teacher.repeat(images))}
         if self.student_detach:
