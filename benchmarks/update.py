@@ -1,4 +1,4 @@
-"""What an update costs: our PPO against rsl-rl-lib's on the same rollout, TS, CTS and RMA against our PPO.
+"""What an update costs: our PPO against rsl-rl-lib's on the same rollout, TS and CTS against our PPO.
 
 Each pair collects one rollout per side from the same made-up observations with the sizes of the Go2 tasks (45, 94 and 172 columns, 12 actions), then
 times `update()` of both, in alternating order. Prints medians of the paired ratios. Also the memory of a rollout with long histories.
