@@ -23,7 +23,10 @@ from rsl_rl_ult.storage import RolloutStorage
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 1e-2
 """Bounds of the adaptive schedule, those of rsl-rl-lib."""
 
-RESERVED = {"actions", "values", "log_prob", "mean", "std", "rewards", "dones", "student_latent"}
+RESERVED = {
+    *("actions", "values", "log_prob", "mean", "std", "rewards", "dones"),
+    *("student_latent", "last_actions", "teacher", "frames", "age", "reader"),
+}
 """Names in the rollout that no observation group may have."""
 
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}
@@ -34,8 +37,8 @@ Tensors = Mapping[str, torch.Tensor]
 class PPO:
     """Proximal policy optimisation (Schulman et al. 2017) with an adaptive learning rate.
 
-    Hooks of the methods: `acting_mean` (who acts), `policy_mean`, `surrogate`, `normalize_advantages`, `kl_rows`, `extra_samples`, and
-    `after_update`.
+    Hooks of the methods: `acting_mean` (who acts), `sample_rows`, `extra_samples`, `policy_mean`, `surrogate`, `auxiliary_losses`,
+    `normalize_advantages`, `kl_rows`, `last_values`, and `after_update`.
     """
 
     network_class: type = ActorCritic
@@ -166,7 +169,7 @@ class PPO:
     @torch.no_grad()
     def compute_returns(self, obs: Tensors) -> None:
         """Returns and advantages of the rollout; `obs` are the groups after its last step."""
-        last_values = self.network.value(self.network.inputs(self.raw_sets(obs)))
+        last_values = self.last_values(obs)
         storage = self.storage
         values = storage["values"]
         returns = losses.generalized_advantages(
@@ -176,6 +179,10 @@ class PPO:
         if not self.normalize_advantage_per_mini_batch:
             advantages = self.normalize_advantages(advantages)
         self.returns, self.advantages = returns, advantages
+
+    def last_values(self, obs: Tensors) -> torch.Tensor:
+        """Values (N, 1) of the state after the rollout."""
+        return self.network.value(self.network.inputs(self.raw_sets(obs)))
 
     def normalize_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
         """Advantages (S, N, 1) of the rollout, standardised."""
@@ -200,27 +207,32 @@ class PPO:
             Values (M, ...) that mirroring does not change, and values (K M, ...) of the samples and their K - 1 images, where every minibatch
             holds its originals first.
         """
-        storage, rows = self.storage, self.storage.permutation(self.num_mini_batches)
+        storage, rows = self.storage, self.sample_rows()
         samples = {name: storage.flat(name)[rows] for name in ("values", "log_prob", "mean", "std")}
         samples["returns"], samples["advantages"] = (x.flatten(0, 1)[rows] for x in (self.returns, self.advantages))
         groups = {group: values[rows] for group, values in self.stored_frames().items()}
         actions = storage.flat("actions")[rows]
         if self.symmetry is not None:
-            groups = {name: self._by_mini_batch(x) for name, x in self.symmetry.observations(groups).items()}
-            actions = self._by_mini_batch(self.symmetry.actions(actions))
+            actions = self.symmetry.actions(actions)
+            count = len(actions) // len(rows)
+            groups = {name: self._by_mini_batch(x, count) for name, x in self.symmetry.observations(groups).items()}
+            actions = self._by_mini_batch(actions, count)
         images = self.network.inputs(self.raw_sets(groups))
         images["actions"] = actions
         images.update(self.extra_samples(rows, len(actions) // len(rows)))
         return samples, images
 
+    def sample_rows(self) -> torch.Tensor:
+        """Rows (M,) of the rollout, shuffled: what is learnt from in this update, minibatch after minibatch."""
+        return self.storage.permutation(self.num_mini_batches)
+
     def stored_frames(self) -> dict[str, torch.Tensor]:
         """Observation groups (S N, d) of the rollout, without the windows (N, T, d) that an environment may show."""
         return {group: self.storage.flat(group) for group in self.groups if self.storage[group].dim() == 3}
 
-    def _by_mini_batch(self, images: torch.Tensor) -> torch.Tensor:
-        """(K M, ...) image after image -> (K M, ...) minibatch after minibatch."""
-        size = self.storage.num_steps * self.storage.num_envs // self.num_mini_batches
-        parts = images.unflatten(0, (-1, self.num_mini_batches, size))
+    def _by_mini_batch(self, values: torch.Tensor, images: int) -> torch.Tensor:
+        """(K M, ...) image after image -> (K M, ...) minibatch after minibatch; `images` is K."""
+        parts = values.unflatten(0, (images, self.num_mini_batches, -1))
         return parts.transpose(0, 1).flatten(0, 2)
 
     def extra_samples(self, rows: torch.Tensor, images: int) -> dict[str, torch.Tensor]:
@@ -245,6 +257,10 @@ class PPO:
         """The policy loss from the clipped surrogate of each sample (B,)."""
         return per_sample.mean()
 
+    def auxiliary_losses(self, batch: Tensors, policy_loss: torch.Tensor) -> dict[str, tuple[float, torch.Tensor]]:
+        """Further losses of a minibatch: name -> weight and value; `policy_loss` is what they are added to."""
+        return {}
+
     def kl_rows(self, kl: torch.Tensor, batch: Tensors) -> torch.Tensor:
         """The samples (B,) whose KL steers the learning rate."""
         return kl
@@ -252,9 +268,8 @@ class PPO:
     def _gradient_step(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """One minibatch: losses, gradients, step. Returns figures to log."""
         originals = len(batch["log_prob"])
-        advantages = batch["advantages"][:, 0]
         if self.normalize_advantage_per_mini_batch:
-            advantages = self.processes.standardize(advantages)
+            batch["advantages"] = self.processes.standardize(batch["advantages"])
         with self._autocast():
             mean = self.policy_mean(batch)
             std = self.network.std().expand_as(mean)
@@ -264,9 +279,13 @@ class PPO:
             entropy = losses.gaussian_entropy(std)[:originals].mean()
             if self.adaptive:
                 self._adapt_learning_rate(batch, mean[:originals], std[:originals])
-            policy_loss, value_loss = self._ppo_losses(batch, advantages, log_prob, values)
+            policy_loss, value_loss = self._ppo_losses(batch, log_prob, values)
             loss = policy_loss + self.value_loss_coef * value_loss - self.entropy_coef * entropy
             figures = {"value": value_loss, "surrogate": policy_loss, "entropy": entropy}
+            for name, (weight, auxiliary) in self.auxiliary_losses(batch, policy_loss).items():
+                figures[name] = auxiliary
+                if weight > 0.0:
+                    loss = loss + weight * auxiliary
             if self.symmetry is not None:
                 figures["symmetry"] = self.symmetry.loss(mean, originals)
                 if self.symmetry.use_mirror_loss:
@@ -276,17 +295,13 @@ class PPO:
         self.step()
         return {name: value.detach() for name, value in figures.items()}
 
-    def _ppo_losses(
-        self, batch: Tensors, advantages: torch.Tensor, log_prob: torch.Tensor, values: torch.Tensor
-    ) -> tuple:
+    def _ppo_losses(self, batch: Tensors, log_prob: torch.Tensor, values: torch.Tensor) -> tuple:
         """Policy and value loss over the samples and, with augmentation, their images, which share the old figures."""
         originals = len(batch["log_prob"])
         augment = self.symmetry is not None and self.symmetry.use_data_augmentation
         used = len(log_prob) if augment else originals
         times = used // originals
-        per_sample = losses.surrogate_losses(
-            log_prob[:used], batch["log_prob"].repeat(times), advantages.repeat(times), self.clip_param
-        )
+        per_sample = self.clipped_surrogate(log_prob[:used], batch)
         value_loss = losses.value_loss(
             values[:used],
             batch["values"].repeat(times, 1),
@@ -294,6 +309,14 @@ class PPO:
             self.clip_param if self.use_clipped_value_loss else None,
         )
         return self.surrogate(per_sample, batch), value_loss
+
+    def clipped_surrogate(self, log_prob: torch.Tensor, batch: Tensors) -> torch.Tensor:
+        """PPO's loss per sample (K B,), against the policy that acted, for log-probabilities of the samples and K - 1 images."""
+        advantages = batch["advantages"][:, 0]
+        times = len(log_prob) // len(advantages)
+        return losses.surrogate_losses(
+            log_prob, batch["log_prob"].repeat(times), advantages.repeat(times), self.clip_param
+        )
 
     def _autocast(self) -> Any:
         device = torch.device(self.device).type
@@ -305,10 +328,14 @@ class PPO:
         kl = losses.gaussian_kl(batch["mean"], batch["std"], mean, std)
         kl = float(self.processes.mean(self.kl_rows(kl, batch).mean()))
         if kl > self.desired_kl * 2.0:
-            self.learning_rate = max(MIN_LEARNING_RATE, self.learning_rate / 1.5)
+            self.set_learning_rate(max(MIN_LEARNING_RATE, self.learning_rate / 1.5))
         elif 0.0 < kl < self.desired_kl / 2.0:
-            self.learning_rate = min(MAX_LEARNING_RATE, self.learning_rate * 1.5)
-        self.optimizer.param_groups[0]["lr"] = self.learning_rate
+            self.set_learning_rate(min(MAX_LEARNING_RATE, self.learning_rate * 1.5))
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """What the schedule decided, for actor and critic."""
+        self.learning_rate = learning_rate
+        self.optimizer.param_groups[0]["lr"] = learning_rate
 
     def step(self) -> None:
         """Average the gradients over processes, clip actor and critic, and let the optimizer step."""

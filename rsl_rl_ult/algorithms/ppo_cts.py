@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rsl_rl_ult.algorithms.mixing import spread
 from rsl_rl_ult.algorithms.ppo import Tensors
 from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
 from rsl_rl_ult.modules.actor_critic_cts import ActorCriticCTS
@@ -22,8 +23,7 @@ def teacher_rows(num_envs: int, fraction: float) -> torch.Tensor:
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"algorithm.teacher_fraction={fraction}: expected a number in (0, 1]")
     count = num_envs if fraction == 1.0 else max(min(round(num_envs * fraction), num_envs - 1), 1)
-    index = torch.arange(num_envs)
-    return (index + 1) * count // num_envs > index * count // num_envs
+    return spread(num_envs, count)
 
 
 class PPO_CTS(PPO_TS):  # noqa: N801
@@ -114,12 +114,12 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         if images > 1 or not self.student_detach:  # otherwise the latents kept while acting are all there is to know
             self._frames = self._images_of_frames(images)
         teacher = self.teacher[rows % self.storage.num_envs]
-        extra = {"teacher": self._by_mini_batch(teacher.repeat(images))}
+        extra = {"teacher": self._by_mini_batch(teacher.repeat(images), images)}
         if self.student_detach:
             latents = [self.storage.flat("student_latent")[rows]]
             with torch.no_grad():
                 latents += [self._latents(rows, teacher, image) for image in range(1, images)]
-            extra["student_latent"] = self._by_mini_batch(torch.cat(latents))
+            extra["student_latent"] = self._by_mini_batch(torch.cat(latents), images)
         else:
             extra["rows"] = rows
         return extra

@@ -3,6 +3,7 @@
 from rsl_rl_ult.modules.actor_critic import ActorCritic
 from rsl_rl_ult.modules.actor_critic_cts import ActorCriticCTS
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
+from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
 from rsl_rl_ult.modules.history_encoder import make_history_encoder
 from rsl_rl_ult.modules.mlp import MLP, EmpiricalNormalization, GaussianStd
 
@@ -11,6 +12,7 @@ __all__ = [
     "ActorCritic",
     "ActorCriticCTS",
     "ActorCriticTS",
+    "ActorCriticULT",
     "EmpiricalNormalization",
     "GaussianStd",
     "make_history_encoder",

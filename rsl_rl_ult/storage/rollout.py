@@ -115,6 +115,20 @@ class RolloutStorage:
         """((C + S) N + 1, ...) frames with their context, in order of time, and the zero row."""
         return self._buffers[name]
 
+    def segments(self, name: str, context: int, steps: int) -> torch.Tensor:
+        """(N, C + S, ...) values of the first `steps` (S) steps and of the `context` (C) frames before the rollout, oldest first."""
+        kept = self.context.get(name, 0)
+        if context > kept:
+            raise ValueError(f"{context} frames of context of '{name}' are wanted, the storage keeps {kept}")
+        rows = self._buffers[name][(kept - context) * self.num_envs : (kept + steps) * self.num_envs]
+        return rows.unflatten(0, (context + steps, self.num_envs)).transpose(0, 1)
+
+    def ages(self, context: int, steps: int) -> torch.Tensor:
+        """(N, C + S) ages of the frames of `segments`; below 1 where a context frame is not of the episode that the rollout began in."""
+        first = self.age[0] if steps else self._next_age
+        before = first[:, None] - torch.arange(context, 0, -1, device=first.device)
+        return torch.cat((before, self.age[:steps].transpose(0, 1)), dim=1)
+
     # -- exact resume ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict:

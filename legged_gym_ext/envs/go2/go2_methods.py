@@ -78,3 +78,50 @@ class Go2RMACfgPPO(Go2TSCfgPPO):
     class runner:
         experiment_name = "go2_rma"
         stage2_iterations = 60  # after max_iterations of stage 1, in the same command; 0: stage 1 only
+
+
+class Go2ULTCfgPPO(Go2CfgPPO):
+    """Unified Locomotion Transformer: one network is teacher and student, and learns both at once."""
+
+    class obs_groups:
+        privileged = ["privileged"]
+
+    class actor:
+        class_name = "ActorCriticULT"
+        width = 64  # of all tokens
+        num_layers = 2
+        num_heads = 4
+        history_length = 16  # frames that a token sees; with 2 layers its reach is 2 x 15 frames
+        feedforward_ratio = 2.0  # hidden width of the feed-forward networks / width
+        token_hidden_dims = [128]  # of both tokenisers
+        hidden_dims = [64]  # of the action heads
+        shared_action_head = False  # one head for teacher and student
+        head_reads_frame = False  # the heads also read the current frame itself
+        head_gain = 1.0  # scale of the heads' last layers at the start
+        zero_init = True  # the transformer starts as the identity
+        attention_kernel = "auto"  # auto | sdpa | softmax
+        critic_input = "critic"  # critic | privilege_token: read the output of the privilege token
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_ULT"
+        mix_ratio = 0.5  # probability that the teacher acts
+        mix_mode = "per_step"  # per_step | per_episode | per_env
+        mix_schedule = "constant"  # constant | linear | cosine
+        mix_ratio_end = 0.0  # where a schedule ends
+        mix_iterations = None  # updates until then; None: the whole training
+        mix_seed = 0
+        prediction_coef = 0.1
+        imitation_coef = 0.5
+        imitation_loss = "mse"  # mse | kl
+        policy_samples = "acted"  # acted | all: which samples' policy gradient each read-out gets
+        attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
+        max_learning_rate = 1e-2  # bound of the adaptive schedule
+        cosine_interval = 10  # updates between measurements of the gradients' cosines; 0: never
+        optimizer = "adam"  # adam | adamw | sgd | rmsprop
+        normalize_advantage_per_mini_batch = False
+        use_mixed_precision = False  # bfloat16 autocast
+
+    class runner:
+        experiment_name = "go2_ult"
+        eval_interval = 20  # iterations between comparisons of teacher and student; 0: never
+        eval_envs = 64  # robots of a comparison, half of them driven by each

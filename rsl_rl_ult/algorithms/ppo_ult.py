@@ -1,0 +1,364 @@
+"""PPO of the Unified Locomotion Transformer (arXiv 2503.08997): one network acts as teacher and student and learns both at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Mapping
+
+import torch
+from torch import nn
+
+from rsl_rl_ult import losses
+from rsl_rl_ult.algorithms.mixing import Mixing
+from rsl_rl_ult.algorithms.ppo import MAX_LEARNING_RATE, PPO, Tensors
+from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT, Readouts
+from rsl_rl_ult.modules.policies import Policy, join
+from rsl_rl_ult.modules.policies_ult import CachedPolicy
+from rsl_rl_ult.modules.transformer import KeyValueCache
+
+IMITATION_LOSSES = ("mse", "kl")
+POLICY_SAMPLES = ("acted", "all")
+
+
+class PPO_ULT(PPO):  # noqa: N801
+    """PPO on whole trajectories, with next state-action prediction and action imitation in the same minibatch.
+
+    L = L_surrogate + c_v L_value - c_e H + c_pred (mse(o^_{k+1}, o_{k+1}) + mse(a^_k, a_k)) + c_imit d(mu_S, sg(mu_T)). The rollout keeps keys and
+    values of the past (two tokens per step), the update runs each environment's segment once; both see the same frames, so that all ratios are 1
+    before the first gradient step.
+    """
+
+    network_class = ActorCriticULT
+    needed_sets = ("actor", "critic", "privileged")
+
+    def __init__(
+        self,
+        *args: Any,
+        mix_ratio: float = 0.5,
+        mix_mode: str = "per_step",
+        mix_schedule: str = "constant",
+        mix_ratio_end: float = 0.0,
+        mix_iterations: int | None = None,
+        mix_seed: int = 0,
+        prediction_coef: float = 0.1,
+        imitation_coef: float = 0.5,
+        imitation_loss: str = "mse",
+        policy_samples: str = "acted",
+        attention_lr_scale: float = 1.0,
+        max_learning_rate: float = MAX_LEARNING_RATE,
+        cosine_interval: int = 10,
+        **ppo: Any,
+    ) -> None:
+        """Settings of the method; everything else is PPO's.
+
+        Args:
+            args: network, storage and sets of `PPO`.
+            mix_ratio: probability that the teacher acts, in [0, 1]; where the schedule starts.
+            mix_mode: "per_step" draws who acts anew in every step, "per_episode" when an episode starts, "per_env" fixes it by index.
+            mix_schedule: "constant", "linear" or "cosine".
+            mix_ratio_end: where the schedule ends.
+            mix_iterations: updates until it ends; None for the whole training, where the host says how long that is.
+            mix_seed: of the generator that draws.
+            prediction_coef: c_pred.
+            imitation_coef: c_imit.
+            imitation_loss: d, "mse" of the means or "kl" of the Gaussians.
+            policy_samples: "acted" gives each read-out the samples that it acted, "all" gives both read-outs every sample, with their ratio to the
+                policy that acted.
+            attention_lr_scale: learning rate of the transformer's blocks as a multiple of the others'.
+            max_learning_rate: upper bound of the adaptive schedule.
+            cosine_interval: updates between measurements of the cosines between the policy gradient and the auxiliary ones; 0 for never.
+            ppo: options of `PPO`.
+        """
+        for name, value, known in (
+            ("imitation_loss", imitation_loss, IMITATION_LOSSES),
+            ("policy_samples", policy_samples, POLICY_SAMPLES),
+        ):
+            if value not in known:
+                raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")
+        for name, value in (("prediction_coef", prediction_coef), ("imitation_coef", imitation_coef)):
+            if not (value >= 0.0 and math.isfinite(value)):
+                raise ValueError(f"algorithm.{name}={value}: expected a number of at least 0")
+        if not attention_lr_scale > 0.0:
+            raise ValueError(f"algorithm.attention_lr_scale={attention_lr_scale}: expected a positive number")
+        self.attention_lr_scale = attention_lr_scale
+        super().__init__(*args, **ppo)
+        self.max_learning_rate = max_learning_rate
+        self.mixing = Mixing(
+            self.storage.num_envs,
+            mix_ratio,
+            mix_mode,
+            mix_schedule,
+            mix_ratio_end,
+            mix_iterations,
+            mix_seed + self.processes.rank,
+            self.device,
+        )
+        if self.storage.num_envs < self.num_mini_batches:
+            raise ValueError(
+                f"algorithm.num_mini_batches={self.num_mini_batches}: minibatches hold whole environments, expected at most their number, "
+                f"{self.storage.num_envs}"
+            )
+        self.prediction_coef, self.imitation_coef, self.imitation_loss = prediction_coef, imitation_coef, imitation_loss
+        self.policy_samples, self.cosine_interval = policy_samples, cosine_interval
+        self.updates = 0
+        self.teacher, self.student = (CachedPolicy(self.network, self.sets, name) for name in ("teacher", "student"))
+        self._last_actions = torch.zeros(self.storage.num_envs, self.network.num_actions, device=self.device)
+        self._cache: KeyValueCache | None = None  # of the rollout; None after an update, whose parameters it does not know
+        self._names: list = []
+        self._sums: Any = None  # (2, figures + 1) of this rollout: teacher and student, the last column counts steps
+        self._measures_cosines = False
+        self._cosines: dict = {}
+
+    def _parameter_groups(self) -> list:
+        """The transformer's blocks have a learning rate of their own."""
+        blocks = {id(p) for p in self.network.attention_parameters()}
+        actor, critic = self.network.actor_parameters(), self.network.critic_parameters()
+        return [
+            {"params": [*(p for p in actor if id(p) not in blocks), *critic]},
+            {"params": self.network.attention_parameters()},
+        ]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Of all groups, each by its scale."""
+        super().set_learning_rate(min(learning_rate, self.max_learning_rate))
+        self.optimizer.param_groups[1]["lr"] = self.learning_rate * self.attention_lr_scale
+
+    def get_policy(self) -> Policy:
+        """The student: it reads what a robot can measure."""
+        return self.student
+
+    def inference_policies(self) -> dict[str, Policy]:
+        """Teacher and student."""
+        return {"teacher": self.teacher, "student": self.student}
+
+    @classmethod
+    def context(cls, network: Any, sets: Mapping[str, list]) -> dict[str, int]:
+        """The C = L (T - 1) frames before the rollout, and the actions before them."""
+        return dict.fromkeys([*sets["actor"], "last_actions"], network.transformer.context)
+
+    @classmethod
+    def network_sizes(cls, dims: Mapping[str, int]) -> dict[str, int]:
+        """Also the columns of `privileged`."""
+        return {**super().network_sizes(dims), "num_privileged_obs": dims["privileged"]}
+
+    # -- rollout -----------------------------------------------------------------------------------------------------
+
+    def acting_mean(self, obs: Tensors, inputs: dict) -> torch.Tensor:
+        """Mean actions (N, A) of whoever acts in each environment."""
+        if self._cache is None:
+            self._cache = self._primed_cache()
+        readouts = self.network.step(inputs["actor"], self._last_actions, inputs["privileged"], self._cache)
+        teacher = self.mixing.draw()
+        inputs["reader"] = readouts.reader
+        self._transition.update(last_actions=self._last_actions, teacher=teacher)
+        return torch.where(teacher[:, None], readouts.teacher, readouts.student)
+
+    def _primed_cache(self) -> KeyValueCache:
+        """What a cache would hold had the present networks seen the stored context."""
+        transformer, storage = self.network.transformer, self.storage
+        if "last_actions" not in storage:  # nothing was ever stored
+            return transformer.make_cache(storage.num_envs, self.device)
+        frames, last_actions = self._segments(0)
+        tokens = self.network.frame_tokens(self.network.normalizers["actor"](frames), last_actions)
+        return transformer.prime(tokens, storage.ages(transformer.context, 0))
+
+    def _segments(self, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raw frames (N, C + S, d) and the actions before them (N, C + S, A), for the first `steps` (S) of the rollout."""
+        groups = (*self.sets["actor"], "last_actions")
+        found = {group: self.storage.segments(group, self.network.transformer.context, steps) for group in groups}
+        return join(found, self.sets["actor"]), found["last_actions"]
+
+    @torch.no_grad()
+    def process_env_step(self, obs: Tensors, rewards: torch.Tensor, dones: torch.Tensor, extras: Mapping) -> None:
+        """Also forgets finished episodes, and notes how teacher and student do."""
+        alive = 1.0 - dones.to(self._last_actions)[:, None]
+        self._last_actions = self._transition["actions"] * alive
+        self._note(self._transition["teacher"], {"reward": rewards, **extras.get("step_metrics", {})})
+        self.mixing.see(dones)
+        assert self._cache is not None
+        self._cache.reset(dones)
+        super().process_env_step(obs, rewards, dones, extras)
+
+    def _note(self, teacher: torch.Tensor, metrics: Tensors) -> None:
+        """Add up figures (N,) of this step by who acted."""
+        rows = torch.stack([*metrics.values(), torch.ones_like(metrics["reward"])])
+        sums = torch.stack((rows[:, teacher].sum(-1), rows[:, ~teacher].sum(-1)))
+        self._names = list(metrics)
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def compute_returns(self, obs: Tensors) -> None:
+        """Also keeps the frames after the rollout, which its last predictions are compared with."""
+        super().compute_returns(obs)
+        self._next_frames = join(obs, self.sets["actor"]).clone()
+
+    def last_values(self, obs: Tensors) -> torch.Tensor:
+        """Values (N, 1) of the state after the rollout."""
+        if self.network.critic_input == "critic":
+            return super().last_values(obs)
+        inputs = self.network.inputs(self.raw_sets(obs))
+        assert self._cache is not None
+        # This step will be taken again when the next rollout begins, with a cache primed anew.
+        readouts = self.network.step(inputs["actor"], self._last_actions, inputs["privileged"], self._cache)
+        return self.network.value({"reader": readouts.reader})
+
+    # -- update ------------------------------------------------------------------------------------------------------
+
+    def sample_rows(self) -> torch.Tensor:
+        """Rows of whole trajectories: minibatches of environments in random order, S steps after one another."""
+        storage = self.storage
+        used = storage.num_envs // self.num_mini_batches * self.num_mini_batches
+        self._envs = torch.randperm(storage.num_envs, device=storage.device)[:used]
+        steps = torch.arange(storage.num_steps, device=storage.device)
+        return (steps * storage.num_envs + self._envs[:, None]).flatten()
+
+    def extra_samples(self, rows: torch.Tensor, images: int) -> dict[str, torch.Tensor]:
+        """What a pass over the segments reads, for the environments of each minibatch and their images."""
+        envs, steps = self._envs, self.storage.num_steps
+        frames, last_actions = self._segments(steps)
+        frames = torch.cat((frames, self._next_frames[:, None]), dim=1)[envs]
+        frames, last_actions = self._images(frames, last_actions[envs], images)
+        age = self.storage.ages(self.network.transformer.context, steps)[envs]
+        ongoing = (self.storage["dones"][:, envs] == 0).transpose(0, 1)
+        teacher = self.storage.flat("teacher")[rows]
+        extra = {
+            "frames": self.network.normalizers["actor"](frames),
+            "last_actions": last_actions,
+            **{name: value.repeat(images, *[1] * (value.dim() - 1)) for name, value in
+               {"age": age, "ongoing": ongoing, "teacher": teacher}.items()},
+        }
+        return {name: self._by_mini_batch(value, images) for name, value in extra.items()}
+
+    def _images(self, frames: torch.Tensor, last_actions: torch.Tensor, images: int) -> tuple:
+        """Frames (N, F, d) and actions (N, F', A) -> the same of all images, one after the other."""
+        if images == 1:
+            return frames, last_actions
+        assert self.symmetry is not None
+        parts = frames.flatten(0, 1).split([self.storage[group].shape[-1] for group in self.sets["actor"]], dim=-1)
+        mirrored = self.symmetry.observations(dict(zip(self.sets["actor"], parts)))
+        actions = self.symmetry.actions(last_actions.flatten(0, 1))
+        return (
+            join(mirrored, self.sets["actor"]).unflatten(0, (-1, frames.shape[1])),
+            actions.unflatten(0, (-1, last_actions.shape[1])),
+        )
+
+    def policy_mean(self, batch: dict) -> torch.Tensor:
+        """Mean actions (B, A) of whoever acted each sample; one pass over the segments."""
+        steps = self.storage.num_steps
+        privileged = batch["privileged"].unflatten(0, (-1, steps))
+        readouts = self.network.read(batch["frames"][:, :-1], batch["last_actions"], privileged, batch["age"])
+        batch["readouts"], batch["reader"] = readouts, readouts.reader
+        return torch.where(batch["teacher"][:, None], readouts.teacher, readouts.student)
+
+    def surrogate(self, per_sample: torch.Tensor, batch: Tensors) -> torch.Tensor:
+        """Mean over the acted samples; with `policy_samples` "all", also over what the other read-out makes of them."""
+        if self.policy_samples == "acted":
+            return per_sample.mean()
+        used, readouts = len(per_sample), batch["readouts"]
+        other = torch.where(batch["teacher"][:, None], readouts.student, readouts.teacher)[:used]
+        std = self.network.std().expand_as(other)
+        log_prob = losses.gaussian_log_prob(other, std, batch["actions"][:used])
+        return 0.5 * (per_sample.mean() + self.clipped_surrogate(log_prob, batch).mean())
+
+    def auxiliary_losses(self, batch: Tensors, policy_loss: torch.Tensor) -> dict[str, tuple[float, torch.Tensor]]:
+        """Prediction of the next frame and of the action, imitation of the teacher's mean action."""
+        readouts: Readouts = batch["readouts"]  # pyright: ignore
+        found = {
+            "prediction": (self.prediction_coef, self._prediction_loss(readouts, batch)),
+            "imitation": (self.imitation_coef, self._imitation_loss(readouts)),
+        }
+        if self._measures_cosines:
+            self._measures_cosines = False  # once per update is enough
+            self._cosines = self._gradient_cosines(policy_loss, {name: loss for name, (_, loss) in found.items()})
+        return found
+
+    def _prediction_loss(self, readouts: Readouts, batch: Tensors) -> torch.Tensor:
+        """mse of the next normalised frame, where the episode goes on, plus mse of the action taken."""
+        frames, actions = self.network.predict(readouts.frame)
+        targets = batch["frames"][:, -self.storage.num_steps :].flatten(0, 1)
+        ongoing = batch["ongoing"].flatten().to(frames.dtype)
+        errors = (frames - targets).square().mean(-1)
+        return (errors * ongoing).sum() / ongoing.sum().clamp(min=1.0) + losses.regression_loss(actions, batch["actions"])
+
+    def _imitation_loss(self, readouts: Readouts) -> torch.Tensor:
+        """Distance of the student's mean action from the teacher's, which gets no gradient."""
+        if self.imitation_loss == "mse":
+            return losses.regression_loss(readouts.student, readouts.teacher)
+        std = self.network.std().detach().expand_as(readouts.student)
+        return losses.gaussian_kl(readouts.teacher.detach(), std, readouts.student, std).mean()
+
+    def _gradient_cosines(self, policy_loss: torch.Tensor, auxiliary: Tensors) -> dict[str, float]:
+        """Cosine between the gradient of the policy loss and that of each auxiliary loss on what they share."""
+        trunk = self.network.trunk_parameters()
+
+        def gradient(loss: torch.Tensor) -> torch.Tensor:
+            parts = torch.autograd.grad(loss, trunk, retain_graph=True, allow_unused=True)
+            return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(trunk, parts)])
+
+        policy = gradient(policy_loss)
+        return {
+            f"cosine_{name}": float(nn.functional.cosine_similarity(policy, gradient(loss), dim=0))
+            for name, loss in auxiliary.items()
+        }
+
+    def update(self) -> dict[str, float]:
+        """As PPO's; the next rollout starts with a cache that the new networks have filled."""
+        self._measures_cosines = self.cosine_interval > 0 and self.updates % self.cosine_interval == 0
+        figures = super().update()
+        self._cache = None
+        self.updates += 1
+        self.mixing.updates = self.updates
+        return figures
+
+    def after_update(self) -> dict[str, float]:
+        """Share of the teacher's actions, figures by who acted, and the latest cosines."""
+        teacher, student = self._sums.tolist()
+        result = {"teacher_share": teacher[-1] / (teacher[-1] + student[-1])}
+        for role, sums in (("teacher", teacher), ("student", student)):
+            if sums[-1] > 0:
+                result.update({f"{role}_{name}": value / sums[-1] for name, value in zip(self._names, sums)})
+        self._sums = None
+        return {**result, **self._cosines}
+
+    # -- checkpoints and exact resume --------------------------------------------------------------------------------
+
+    def save(self) -> dict[str, Any]:
+        """Also how many updates were made, which the schedule goes by."""
+        return {**super().save(), "updates": self.updates}
+
+    def load(
+        self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True
+    ) -> bool:
+        """Also take over the number of updates when the iteration is."""
+        iteration = super().load(loaded_dict, load_cfg, strict)
+        self._cache = None
+        if iteration:
+            self.updates = self.mixing.updates = loaded_dict["updates"]
+        return iteration
+
+    def rollout_state(self) -> dict[str, Any]:
+        """Also the last actions, and who drives."""
+        state = {"last_actions": self._last_actions.clone(), "mixing": self.mixing.state_dict()}
+        return {**super().rollout_state(), **state}
+
+    def load_rollout_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `rollout_state` returned, for the same number of environments."""
+        super().load_rollout_state(state)
+        self._last_actions.copy_(state["last_actions"])
+        self.mixing.load_state_dict(state["mixing"])
+        self._cache = None
+
+    # -- construction ------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def construct_algorithm(obs: Tensors, env: Any, cfg: Mapping[str, Any], device: str) -> PPO:
+        """As PPO's; a schedule without `mix_iterations` takes the whole training."""
+        algorithm = dict(cfg["algorithm"])
+        total, wanted = cfg.get("max_iterations"), algorithm.get("mix_iterations")
+        if algorithm.get("mix_schedule", "constant") != "constant" and total is not None:
+            if wanted is None:
+                algorithm["mix_iterations"] = total
+            elif wanted > total and not cfg.get("resume"):
+                raise ValueError(
+                    f"algorithm.mix_iterations={wanted}: the schedule never ends, the training has {total} iterations; expected at most as many"
+                )
+        return PPO.construct_algorithm(obs, env, {**cfg, "algorithm": algorithm}, device)

@@ -1,0 +1,205 @@
+"""The Unified Locomotion Transformer (arXiv 2503.08997): one causal transformer is teacher and student at once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Sequence
+
+import torch
+from torch import nn
+
+from rsl_rl_ult.modules.actor_critic import ActorCritic, Tensors
+from rsl_rl_ult.modules.mlp import MLP
+from rsl_rl_ult.modules.transformer import KeyValueCache, Transformer
+
+CRITIC_INPUTS = ("critic", "privilege_token")
+
+
+class Readouts(NamedTuple):
+    """What one pass says about B steps."""
+
+    student: torch.Tensor
+    """(B, A) mean actions from the outputs of H."""
+    teacher: torch.Tensor
+    """(B, A) mean actions from the outputs of E."""
+    frame: torch.Tensor
+    """(B, D) outputs of H."""
+    reader: torch.Tensor
+    """(B, D) outputs of E."""
+
+
+class ActorCriticULT(ActorCritic):
+    """Tokens H_k = MLP([o_k, a_{k-1}]) and E_t = MLP(p_t), a banded causal transformer over [H ..., E], and a head for each read-out.
+
+    The student acts from the output of the last H, the teacher from that of E; a prediction head tells o_{k+1} and a_k from every H. No H ever
+    sees an E, so the student is what remains when E is dropped. Reads the observation sets `actor` (o), `privileged` (p) and `critic`. The sizes
+    are ours: those of the paper were not available to us.
+    """
+
+    student_acts_on_history = True
+
+    def __init__(
+        self,
+        num_actor_obs: int,
+        num_critic_obs: int,
+        num_actions: int,
+        num_privileged_obs: int,
+        width: int = 128,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        history_length: int = 16,
+        feedforward_ratio: float = 4.0,
+        token_hidden_dims: Sequence[int] = (128,),
+        actor_hidden_dims: Sequence[int] = (64,),
+        shared_action_head: bool = False,
+        head_reads_frame: bool = False,
+        head_gain: float = 1.0,
+        zero_init: bool = True,
+        attention_kernel: str = "auto",
+        critic_input: str = "critic",
+        critic_hidden_dims: Sequence[int] = (256, 256, 256),
+        privileged_obs_normalization: bool | None = None,
+        **actor_critic: Any,
+    ) -> None:
+        """Build the networks.
+
+        Args:
+            num_actor_obs: columns of o, one frame.
+            num_critic_obs: columns of the observation set `critic`.
+            num_actions: A.
+            num_privileged_obs: columns of p.
+            width: D of all tokens.
+            num_layers: L.
+            num_heads: h, a divisor of D.
+            history_length: T, frames that a token sees.
+            feedforward_ratio: hidden width of the feed-forward networks as a multiple of D.
+            token_hidden_dims: hidden layers of both tokenisers.
+            actor_hidden_dims: hidden layers of the action heads.
+            shared_action_head: one head for teacher and student instead of one for each.
+            head_reads_frame: the action heads also read o_t itself, past the transformer.
+            head_gain: scales the initial weights of the action heads' last layers.
+            zero_init: attention and feed-forward branches start at zero.
+            attention_kernel: "auto", "sdpa" or "softmax".
+            critic_input: "critic" for an MLP on that observation set, "privilege_token" for one on the output of E.
+            critic_hidden_dims: hidden layers of the critic.
+            privileged_obs_normalization: as for the actor by default.
+            actor_critic: options of `ActorCritic`.
+        """
+        if critic_input not in CRITIC_INPUTS:
+            raise ValueError(f"critic_input '{critic_input}': expected one of {', '.join(CRITIC_INPUTS)}")
+        if not head_gain > 0.0:
+            raise ValueError(f"head_gain={head_gain}: expected a positive number")
+        self._width, self._skip = width, num_actor_obs if head_reads_frame else 0
+        super().__init__(
+            num_actor_obs,
+            num_critic_obs,
+            num_actions,
+            actor_hidden_dims=actor_hidden_dims,
+            critic_hidden_dims=critic_hidden_dims,
+            **actor_critic,
+        )
+        self.dims["privileged"] = num_privileged_obs
+        normalize_actor = actor_critic.get("actor_obs_normalization", False)
+        self._add_normalizer(
+            "privileged", normalize_actor if privileged_obs_normalization is None else privileged_obs_normalization
+        )
+        activation = actor_critic.get("activation", "elu")
+        self.history_length, self.head_reads_frame = history_length, head_reads_frame
+        self.critic_input = critic_input
+        self.transformer = Transformer(
+            width, num_layers, num_heads, history_length, feedforward_ratio, zero_init, attention_kernel
+        )
+        self.frame_tokenizer = MLP(num_actor_obs + num_actions, width, token_hidden_dims, activation)
+        self.privilege_tokenizer = MLP(num_privileged_obs, width, token_hidden_dims, activation)
+        self.teacher_head = (
+            None if shared_action_head else MLP(width + self._skip, num_actions, actor_hidden_dims, activation)
+        )
+        self.prediction_head = nn.Linear(width, num_actor_obs + num_actions)
+        for head in (self.actor, self.teacher_head):
+            if head is not None:
+                with torch.no_grad():
+                    head[-1].weight.mul_(head_gain)  # pyright: ignore
+        if critic_input == "privilege_token":
+            self.critic = MLP(width, 1, critic_hidden_dims, actor_critic.get("critic_activation") or activation)
+
+    def _head_inputs(self, num_actor_obs: int) -> int:
+        return self._width + self._skip
+
+    # -- tokens and read-outs ----------------------------------------------------------------------------------------
+
+    def frame_tokens(self, frames: torch.Tensor, last_actions: torch.Tensor) -> torch.Tensor:
+        """H (..., D) from normalised frames o_k (..., d) and the actions before them a_{k-1} (..., A), zero at the start of an episode."""
+        return self.frame_tokenizer(torch.cat((frames, last_actions), dim=-1))
+
+    def act_student(self, output: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+        """Mean actions (..., A) from outputs of H (..., D) and normalised frames (..., d)."""
+        return self.actor(self._with_frame(output, frame))
+
+    def act_teacher(self, output: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+        """Mean actions (..., A) from outputs of E (..., D) and normalised frames (..., d)."""
+        head = self.actor if self.teacher_head is None else self.teacher_head
+        return head(self._with_frame(output, frame))
+
+    def _with_frame(self, output: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+        return torch.cat((output, frame), dim=-1) if self.head_reads_frame else output
+
+    def read(
+        self, frames: torch.Tensor, last_actions: torch.Tensor, privileged: torch.Tensor, age: torch.Tensor
+    ) -> Readouts:
+        """Teacher and student for whole segments in one pass.
+
+        Args:
+            frames: (B, C + S, d) normalised frames, C = L (T - 1) of them from before the segment.
+            last_actions: (B, C + S, A), the action before each frame.
+            privileged: (B, S, dP) normalised.
+            age: (B, C + S), frames of its episode up to and including each.
+
+        Returns:
+            Read-outs of the B S steps, row b S + s.
+        """
+        steps = privileged.shape[1]
+        readers = self.privilege_tokenizer(privileged)
+        outputs, read = self.transformer(self.frame_tokens(frames, last_actions), readers, age, steps)
+        assert read is not None
+        return self._readouts(outputs.flatten(0, 1), read.flatten(0, 1), frames[:, -steps:].flatten(0, 1))
+
+    def step(
+        self, frame: torch.Tensor, last_action: torch.Tensor, privileged: torch.Tensor, cache: KeyValueCache
+    ) -> Readouts:
+        """The same for the next step of B environments, from what `cache` remembers: frame (B, d), last_action (B, A), privileged (B, dP)."""
+        token, reader = self.frame_tokens(frame, last_action), self.privilege_tokenizer(privileged)
+        output, read = self.transformer.step(token, reader, cache)
+        assert read is not None
+        return self._readouts(output, read, frame)
+
+    def _readouts(self, output: torch.Tensor, read: torch.Tensor, frame: torch.Tensor) -> Readouts:
+        return Readouts(self.act_student(output, frame), self.act_teacher(read, frame), output, read)
+
+    def predict(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised next frames (B, d) and actions (B, A) from outputs of H (B, D)."""
+        dims = self.dims["actor"], self.num_actions
+        frame, action = self.prediction_head(output).split(dims, dim=-1)
+        return frame, action
+
+    # -- what the algorithms ask for ---------------------------------------------------------------------------------
+
+    def policy_mean(self, inputs: Tensors) -> torch.Tensor:
+        """Not a function of one observation: see `read` and `step`."""
+        raise TypeError("ActorCriticULT acts on a history: use read() for segments, step() with a cache, or the policies of PPO_ULT")
+
+    def value(self, inputs: Tensors) -> torch.Tensor:
+        """State values (B, 1) from the set `critic`, or from `reader`, the outputs of E."""
+        return self.critic(inputs["reader" if self.critic_input == "privilege_token" else "critic"])
+
+    def attention_parameters(self) -> list[nn.Parameter]:
+        """The blocks of the transformer."""
+        return list(self.transformer.blocks.parameters())
+
+    def trunk_parameters(self) -> list[nn.Parameter]:
+        """What teacher, student and prediction share: frame tokeniser and transformer."""
+        return [*self.frame_tokenizer.parameters(), *self.transformer.parameters()]
+
+    def actor_parameters(self) -> list[nn.Parameter]:
+        """Everything but the critic."""
+        parts = (self.privilege_tokenizer, self.teacher_head, self.prediction_head)
+        rest = [p for part in parts if part is not None for p in part.parameters()]
+        return [*super().actor_parameters(), *self.trunk_parameters(), *rest]

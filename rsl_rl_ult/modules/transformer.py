@@ -1,0 +1,324 @@
+"""The only attention code: a transformer whose frames look back over a band of T frames, with readers that nobody looks at.
+
+A sequence holds *frames* H (what happened, step by step) and *readers* E (one per step, optional). Frame H_k attends to H_{k-T+1} ... H_k of its
+episode; reader E_t attends to H_{t-T+1} ... H_t and to itself. Frames never touch a reader, not even through a masked score.
+
+Letters: B rows, F frames, S steps, D width, h heads, d = D / h, T window, L layers. A frame's output depends on the last L (T - 1) frames, which is
+why a pass over S steps wants that many frames of context.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+KERNELS = ("auto", "sdpa", "softmax")
+HAS_SDPA = hasattr(nn.functional, "scaled_dot_product_attention")  # torch 2.0 and newer
+CHUNK = 32  # queries that share one block of keys: a long band is cut into such blocks, or its cost would grow with S^2
+
+
+def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor, kernel: str) -> torch.Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v.
+
+    Args:
+        query: (B, h, n, d).
+        keys: (B, h, m, d).
+        values: (B, h, m, d).
+        bias: broadcastable to (B, h, n, m); -inf where a query must not look.
+        kernel: "sdpa" uses torch's fused kernel, "softmax" spells it out; the results are equal. "auto" takes the first on GPUs, the second on
+            CPUs, where it is as fast.
+
+    Returns:
+        (B, h, n, d).
+    """
+    if kernel == "sdpa" or (kernel == "auto" and HAS_SDPA and query.is_cuda):
+        return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias.to(query.dtype))
+    scores = torch.matmul(query * query.shape[-1] ** -0.5, keys.transpose(-1, -2)) + bias
+    return torch.matmul(scores.softmax(dim=-1).to(values.dtype), values)
+
+
+def band_mask(age: torch.Tensor, window: int) -> torch.Tensor:
+    """Additive mask (B, 1, F, F): 0 where frame i (rows) sees frame j (columns), -inf elsewhere.
+
+    Args:
+        age: (B, F), how many frames of its episode there are up to and including each frame; what is below 1 counts as 1.
+        window: T, frames that a frame sees at most, itself included.
+    """
+    index = torch.arange(age.shape[1], device=age.device)
+    distance = index[:, None] - index
+    reach = age.clamp(1, window)
+    seen = (distance >= 0) & (distance < reach[:, :, None])
+    return torch.zeros(seen.shape, device=age.device).masked_fill_(~seen, -math.inf)[:, None]
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward network, each added to what comes in."""
+
+    def __init__(
+        self, width: int, num_heads: int, window: int, feedforward_ratio: float, zero_init: bool, kernel: str
+    ) -> None:
+        """Sizes as in `Transformer`."""
+        super().__init__()
+        self.heads, self.window, self.kernel = num_heads, window, kernel
+        hidden = max(1, round(width * feedforward_ratio))
+        self.attention_norm, self.feedforward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+        self.feedforward = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        # Head i prefers the near past: -2^(-8 (i + 1) / h) per frame of distance (ALiBi, Press et al. 2022), learnt from there on.
+        slopes = 2.0 ** (-8.0 * torch.arange(1, num_heads + 1) / num_heads)
+        near = -slopes[:, None] * torch.arange(window)
+        # One entry per distance; the last one is a reader's for itself.
+        self.distance_bias = nn.Parameter(torch.cat((near, torch.zeros(num_heads, 1)), dim=1))
+        if zero_init:
+            for layer in (self.output, self.feedforward[2]):
+                nn.init.zeros_(layer.weight)  # pyright: ignore
+                nn.init.zeros_(layer.bias)  # pyright: ignore
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, n, D) -> (B, h, n, d)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def queries(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, n, D) -> (B, h, n, d)."""
+        return self.split(self.query(self.attention_norm(x)))
+
+    def keys_values(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, n, D) -> keys and values, both (B, h, n, d)."""
+        keys, values = self.key_value(self.attention_norm(x)).chunk(2, dim=-1)
+        return self.split(keys), self.split(values)
+
+    def finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """Add what was attended (B, h, n, d) and the feed-forward network to x (B, n, D)."""
+        x = x + self.output(attended.transpose(1, 2).flatten(2))
+        return x + self.feedforward(self.feedforward_norm(x))
+
+    def forward(
+        self, frames: torch.Tensor, readers: torch.Tensor | None, mask: torch.Tensor, kept: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[torch.Tensor, torch.Tensor]]:
+        """One layer over a segment.
+
+        Args:
+            frames: (B, F, D).
+            readers: (B, S, D), those of the last S frames; None without.
+            mask: (B, 1, F, F) of `band_mask`.
+            kept: frames at the end whose outputs are wanted, at least S.
+
+        Returns:
+            Frames (B, kept, D), readers (B, S, D) or None, and keys and values (B, h, F, d) of the frames.
+        """
+        keys, values = self.keys_values(frames)
+        last = frames[:, frames.shape[1] - kept :]
+        outputs = self.finish(last, self._band(self.queries(last), keys, values, mask, None)) if kept else last
+        if readers is not None:
+            own = self.keys_values(readers)
+            readers = self.finish(readers, self._band(self.queries(readers), keys, values, mask, own))
+        return outputs, readers, (keys, values)
+
+    def _band(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor,
+        own: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> torch.Tensor:
+        """Queries (B, h, n, d) of the last n of F frames look back over the band; with `own` keys and values also at themselves."""
+        count, frames = query.shape[2], keys.shape[2]
+        parts = -(-count // CHUNK)
+        found = []
+        for part in range(parts):
+            start, stop = part * count // parts, (part + 1) * count // parts
+            last = frames - count + stop  # behind the newest frame that this part sees
+            first = max(0, frames - count + start - self.window + 1)
+            rows = slice(frames - count + start, last)
+            seen, columns = [keys[:, :, first:last], values[:, :, first:last]], slice(first, last)
+            bias = self._distances(stop - start, last - first) + mask[:, :, rows, columns]
+            if own is not None:
+                bias = torch.cat((bias, self._own_bias(stop - start).expand(*bias.shape[:3], -1)), dim=-1)
+                seen = [torch.cat((x, y[:, :, start:stop]), dim=2) for x, y in zip(seen, own)]
+            found.append(attend(query[:, :, start:stop], seen[0], seen[1], bias, self.kernel))
+        return found[0] if len(found) == 1 else torch.cat(found, dim=2)
+
+    def _distances(self, queries: int, keys: int) -> torch.Tensor:
+        """(h, n, m) bias of the last n of m frames by their distance to all m."""
+        index = torch.arange(keys, device=self.distance_bias.device)
+        distance = (index[keys - queries :, None] - index).clamp(0, self.window - 1)
+        return self.distance_bias[:, distance]
+
+    def _own_bias(self, count: int) -> torch.Tensor:
+        """(h, n, n): a reader sees itself and no other reader."""
+        others = torch.full((count, count), -math.inf, device=self.distance_bias.device).fill_diagonal_(0.0)
+        return self.distance_bias[:, -1, None, None] + others
+
+
+class KeyValueCache:
+    """Keys and values of the last T frames of N environments, layer by layer: what acting needs of the past.
+
+    A ring: frames keep their slot and are never moved, because what depends on time is their distance, not their place.
+    """
+
+    def __init__(
+        self, layers: int, num_envs: int, heads: int, window: int, head_dim: int, device: torch.device | str
+    ) -> None:
+        """Empty; one more slot than T frames, for the reader of the current step."""
+        self.window, self.slot = window, window - 1
+        self.keys = torch.zeros(layers, num_envs, heads, window + 1, head_dim, device=device)
+        self.values = torch.zeros_like(self.keys)
+        # Frames of the current episode so far.
+        self.age = torch.zeros(num_envs, dtype=torch.long, device=device)
+
+    def reset(self, dones: torch.Tensor) -> None:
+        """Forget the episodes of environments with `dones` (N,)."""
+        self.age.masked_fill_(dones.bool(), 0)
+
+    def advance(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make room for the next frame; returns the distance of each slot (T,) and the additive mask (N, 1, 1, T)."""
+        self.slot = (self.slot + 1) % self.window
+        self.age += 1
+        distance = (self.slot - torch.arange(self.window, device=self.age.device)) % self.window
+        hidden = distance >= self.age[:, None]
+        return distance, torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, -math.inf)[:, None, None]
+
+    def put(self, layer: int, slot: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Write keys and values (N, h, n, d) of one layer from `slot` on."""
+        self.keys[layer, :, :, slot : slot + keys.shape[2]] = keys
+        self.values[layer, :, :, slot : slot + keys.shape[2]] = values
+
+
+class Transformer(nn.Module):
+    """L blocks over frames and readers, and a last normalisation."""
+
+    def __init__(
+        self,
+        width: int = 128,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        window: int = 16,
+        feedforward_ratio: float = 4.0,
+        zero_init: bool = True,
+        kernel: str = "auto",
+    ) -> None:
+        """Build the blocks.
+
+        Args:
+            width: D, a multiple of `num_heads`.
+            num_layers: L.
+            num_heads: h.
+            window: T, frames that a frame sees, itself included.
+            feedforward_ratio: hidden width of the feed-forward networks as a multiple of D.
+            zero_init: blocks start as the identity, so that learning starts from the plain token networks.
+            kernel: "sdpa", "softmax" or "auto", see `attend`.
+        """
+        super().__init__()
+        if kernel not in KERNELS:
+            raise ValueError(f"attention_kernel '{kernel}': expected one of {', '.join(KERNELS)}")
+        if kernel == "sdpa" and not HAS_SDPA:
+            raise ValueError(f"attention_kernel 'sdpa' needs torch 2.0 or newer, found {torch.__version__}: use softmax")
+        if min(width, num_layers, num_heads, window) < 1 or width % num_heads:
+            raise ValueError(
+                f"width={width}, num_layers={num_layers}, num_heads={num_heads}, history_length={window}: expected at least 1 of each, and a "
+                "width that the number of heads divides"
+            )
+        if not feedforward_ratio > 0.0:
+            raise ValueError(f"feedforward_ratio={feedforward_ratio}: expected a positive number")
+        self.width, self.heads, self.window = width, num_heads, window
+        self.blocks = nn.ModuleList(
+            Block(width, num_heads, window, feedforward_ratio, zero_init, kernel) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    @property
+    def context(self) -> int:
+        """C = L (T - 1): frames before the first step that its output depends on."""
+        return len(self.blocks) * (self.window - 1)
+
+    def forward(
+        self, frames: torch.Tensor, readers: torch.Tensor | None, age: torch.Tensor, steps: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Outputs of the last `steps` (S) frames and of their readers, in one pass.
+
+        Args:
+            frames: (B, F, D); all that the outputs depend on where F is at least `context` + S, or where the episode starts in it.
+            readers: (B, S, D), or None.
+            age: (B, F), as in `band_mask`.
+            steps: S.
+
+        Returns:
+            (B, S, D) and (B, S, D), or None without readers.
+        """
+        mask = band_mask(age, self.window)
+        for index, block in enumerate(self.blocks):
+            kept = self._kept(frames, index, steps)
+            frames, readers, _ = block(frames, readers, mask, kept)
+            mask = mask[:, :, -kept:, -kept:]
+        return self.norm(frames), None if readers is None else self.norm(readers)
+
+    def _kept(self, frames: torch.Tensor, layer: int, steps: int) -> int:
+        """Frames at the end of the segment that the layers above `layer` still look at."""
+        return min(frames.shape[1], steps + (len(self.blocks) - 1 - layer) * (self.window - 1))
+
+    # -- one step at a time ------------------------------------------------------------------------------------------
+
+    def make_cache(self, num_envs: int, device: torch.device | str) -> KeyValueCache:
+        """An empty cache."""
+        return KeyValueCache(len(self.blocks), num_envs, self.heads, self.window, self.width // self.heads, device)
+
+    def prime(self, frames: torch.Tensor, age: torch.Tensor) -> KeyValueCache:
+        """The cache after `frames` (N, C, D) with `age` (N, C): as if they had been given to `step` one by one."""
+        cache = self.make_cache(len(frames), frames.device)
+        if frames.shape[1] == 0:
+            return cache
+        past = min(self.window - 1, frames.shape[1])
+        cache.slot, cache.age = past - 1, age[:, -1].clamp(min=0)
+        mask = band_mask(age, self.window)
+        for index, block in enumerate(self.blocks):
+            kept = self._kept(frames, index, 0)
+            frames, _, (keys, values) = block(frames, None, mask, kept)
+            cache.put(index, 0, keys[:, :, keys.shape[2] - past :], values[:, :, keys.shape[2] - past :])
+            mask = mask[:, :, -kept:, -kept:]
+        return cache
+
+    def step(
+        self, frame: torch.Tensor, reader: torch.Tensor | None, cache: KeyValueCache
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Outputs of the next frame (N, D) and of its reader (N, D) or None; the frame is added to `cache`."""
+        distance, mask = cache.advance()
+        x, y = frame[:, None], None if reader is None else reader[:, None]
+        for index, block in enumerate(self.blocks):
+            cache.put(index, cache.slot, *block.keys_values(x))
+            keys, values = cache.keys[index], cache.values[index]
+            bias = block.distance_bias[:, distance][:, None] + mask
+            seen = keys[:, :, : self.window], values[:, :, : self.window]
+            attended = attend(block.queries(x), *seen, bias, block.kernel)
+            if y is not None:
+                cache.put(index, self.window, *block.keys_values(y))
+                own = block.distance_bias[:, -1:, None].expand(*bias.shape[:3], 1)
+                y = block.finish(y, attend(block.queries(y), keys, values, torch.cat((bias, own), -1), block.kernel))
+            x = block.finish(x, attended)
+        return self.norm(x[:, 0]), None if y is None else self.norm(y[:, 0])
+
+    def step_with(self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`step` without a reader as a pure function, for deployment.
+
+        Args:
+            frame: (B, D).
+            past: (B, L, 2, h, T - 1, d), keys and values of the frames before, oldest first.
+            seen: (B, T - 1), 1 for frames of the current episode, 0 for others.
+
+        Returns:
+            The frame's output (B, D) and the `past` of the next step.
+        """
+        x = frame[:, None]
+        mask = torch.zeros_like(seen).masked_fill(seen < 0.5, -math.inf)[:, None, None]
+        mask = nn.functional.pad(mask, (0, 1))  # the frame sees itself
+        following = []
+        for index, block in enumerate(self.blocks):
+            new = torch.stack(block.keys_values(x), dim=1)  # (B, 2, h, 1, d)
+            both = torch.cat((past[:, index], new), dim=3)
+            following.append(both[:, :, :, 1:])
+            bias = block.distance_bias[:, : self.window].flip(-1)[:, None] + mask
+            x = block.finish(x, attend(block.queries(x), both[:, 0], both[:, 1], bias, block.kernel))
+        return self.norm(x[:, 0]), torch.stack(following, dim=1)
