@@ -86,6 +86,4 @@ class Mixing:
     def load_state_dict(self, state: dict) -> None:
         """Take over the state of as many environments."""
         self.generator.set_state(state["generator"].cpu())
-        self._starts, self._drivers = (
-            state[name].clone().to(self._starts.device) for name in ("starts", "drivers")
-        )
+        self._starts, self._drivers = (state[name].clone().to(self._starts.device) for name in ("starts", "drivers"))

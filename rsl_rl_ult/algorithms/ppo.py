@@ -25,7 +25,7 @@ MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 1e-2
 
 RESERVED = {
     *("actions", "values", "log_prob", "mean", "std", "rewards", "dones"),
-    *("student_latent", "last_actions", "teacher", "frames", "age", "reader"),
+    *("student_latent", "last_actions", "teacher"),
 }
 """Names in the rollout that no observation group may have."""
 

@@ -103,7 +103,9 @@ class PPO_ULT(PPO):  # noqa: N801
         self.updates = 0
         self.teacher, self.student = (CachedPolicy(self.network, self.sets, name) for name in ("teacher", "student"))
         self._last_actions = torch.zeros(self.storage.num_envs, self.network.num_actions, device=self.device)
-        self._cache: KeyValueCache | None = None  # of the rollout; None after an update, whose parameters it does not know
+        self._cache: KeyValueCache | None = (
+            None  # of the rollout; None after an update, whose parameters it does not know
+        )
         self._names: list = []
         self._sums: Any = None  # (2, figures + 1) of this rollout: teacher and student, the last column counts steps
         self._measures_cosines = False
@@ -147,19 +149,22 @@ class PPO_ULT(PPO):  # noqa: N801
         """Mean actions (N, A) of whoever acts in each environment."""
         if self._cache is None:
             self._cache = self._primed_cache()
-        readouts = self.network.step(inputs["actor"], self._last_actions, inputs["privileged"], self._cache)
+        readouts = self._step(obs, inputs, self._cache)
         teacher = self.mixing.draw()
         inputs["reader"] = readouts.reader
         self._transition.update(last_actions=self._last_actions, teacher=teacher)
         return torch.where(teacher[:, None], readouts.teacher, readouts.student)
+
+    def _step(self, obs: Tensors, inputs: Tensors, cache: KeyValueCache) -> Readouts:
+        pairs = self.network.pairs(join(obs, self.sets["actor"]), self._last_actions)
+        return self.network.step(pairs, inputs["privileged"], cache)
 
     def _primed_cache(self) -> KeyValueCache:
         """What a cache would hold had the present networks seen the stored context."""
         transformer, storage = self.network.transformer, self.storage
         if "last_actions" not in storage:  # nothing was ever stored
             return transformer.make_cache(storage.num_envs, self.device)
-        frames, last_actions = self._segments(0)
-        tokens = self.network.frame_tokens(self.network.normalizers["actor"](frames), last_actions)
+        tokens = self.network.frame_tokenizer(self.network.pairs(*self._segments(0)))
         return transformer.prime(tokens, storage.ages(transformer.context, 0))
 
     def _segments(self, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -198,8 +203,7 @@ class PPO_ULT(PPO):  # noqa: N801
         inputs = self.network.inputs(self.raw_sets(obs))
         assert self._cache is not None
         # This step will be taken again when the next rollout begins, with a cache primed anew.
-        readouts = self.network.step(inputs["actor"], self._last_actions, inputs["privileged"], self._cache)
-        return self.network.value({"reader": readouts.reader})
+        return self.network.value({"reader": self._step(obs, inputs, self._cache).reader})
 
     # -- update ------------------------------------------------------------------------------------------------------
 
@@ -214,38 +218,47 @@ class PPO_ULT(PPO):  # noqa: N801
     def extra_samples(self, rows: torch.Tensor, images: int) -> dict[str, torch.Tensor]:
         """What a pass over the segments reads, for the environments of each minibatch and their images."""
         envs, steps = self._envs, self.storage.num_steps
-        frames, last_actions = self._segments(steps)
-        frames = torch.cat((frames, self._next_frames[:, None]), dim=1)[envs]
-        frames, last_actions = self._images(frames, last_actions[envs], images)
+        frames, last_actions = (x[envs] for x in self._segments(steps))
+        next_frames = self._next_frames[envs]
+        if images > 1:
+            frames, last_actions = self._images_of_frames(frames), self._images_of_actions(last_actions)
+            next_frames = self._images_of_frames(next_frames[:, None])[:, 0]
+        pairs = self.network.pairs(frames, last_actions)
+        following = torch.cat(
+            (
+                pairs[:, pairs.shape[1] - steps + 1 :, : frames.shape[-1]],
+                self.network.normalizers["actor"](next_frames)[:, None],
+            ),
+            dim=1,
+        )
         age = self.storage.ages(self.network.transformer.context, steps)[envs]
         ongoing = (self.storage["dones"][:, envs] == 0).transpose(0, 1)
-        teacher = self.storage.flat("teacher")[rows]
-        extra = {
-            "frames": self.network.normalizers["actor"](frames),
-            "last_actions": last_actions,
-            **{name: value.repeat(images, *[1] * (value.dim() - 1)) for name, value in
-               {"age": age, "ongoing": ongoing, "teacher": teacher}.items()},
+        found = {
+            "pairs": pairs,
+            "next_frames": following,
+            "age": age.repeat(images, 1),
+            "ongoing": ongoing.repeat(images, 1),
+            "teacher": self.storage.flat("teacher")[rows].repeat(images),
         }
-        return {name: self._by_mini_batch(value, images) for name, value in extra.items()}
+        return {name: self._by_mini_batch(value, images) for name, value in found.items()}
 
-    def _images(self, frames: torch.Tensor, last_actions: torch.Tensor, images: int) -> tuple:
-        """Frames (N, F, d) and actions (N, F', A) -> the same of all images, one after the other."""
-        if images == 1:
-            return frames, last_actions
+    def _images_of_frames(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, F, d) -> (K B, F, d): the originals, then their images."""
         assert self.symmetry is not None
         parts = frames.flatten(0, 1).split([self.storage[group].shape[-1] for group in self.sets["actor"]], dim=-1)
         mirrored = self.symmetry.observations(dict(zip(self.sets["actor"], parts)))
-        actions = self.symmetry.actions(last_actions.flatten(0, 1))
-        return (
-            join(mirrored, self.sets["actor"]).unflatten(0, (-1, frames.shape[1])),
-            actions.unflatten(0, (-1, last_actions.shape[1])),
-        )
+        return join(mirrored, self.sets["actor"]).unflatten(0, (-1, frames.shape[1]))
+
+    def _images_of_actions(self, actions: torch.Tensor) -> torch.Tensor:
+        """(B, F, A) -> (K B, F, A)."""
+        assert self.symmetry is not None
+        return self.symmetry.actions(actions.flatten(0, 1)).unflatten(0, (-1, actions.shape[1]))
 
     def policy_mean(self, batch: dict) -> torch.Tensor:
         """Mean actions (B, A) of whoever acted each sample; one pass over the segments."""
         steps = self.storage.num_steps
         privileged = batch["privileged"].unflatten(0, (-1, steps))
-        readouts = self.network.read(batch["frames"][:, :-1], batch["last_actions"], privileged, batch["age"])
+        readouts = self.network.read(batch["pairs"], privileged, batch["age"])
         batch["readouts"], batch["reader"] = readouts, readouts.reader
         return torch.where(batch["teacher"][:, None], readouts.teacher, readouts.student)
 
@@ -274,10 +287,11 @@ class PPO_ULT(PPO):  # noqa: N801
     def _prediction_loss(self, readouts: Readouts, batch: Tensors) -> torch.Tensor:
         """mse of the next normalised frame, where the episode goes on, plus mse of the action taken."""
         frames, actions = self.network.predict(readouts.frame)
-        targets = batch["frames"][:, -self.storage.num_steps :].flatten(0, 1)
         ongoing = batch["ongoing"].flatten().to(frames.dtype)
-        errors = (frames - targets).square().mean(-1)
-        return (errors * ongoing).sum() / ongoing.sum().clamp(min=1.0) + losses.regression_loss(actions, batch["actions"])
+        errors = (frames - batch["next_frames"].flatten(0, 1)).square().mean(-1)
+        return (errors * ongoing).sum() / ongoing.sum().clamp(min=1.0) + losses.regression_loss(
+            actions, batch["actions"]
+        )
 
     def _imitation_loss(self, readouts: Readouts) -> torch.Tensor:
         """Distance of the student's mean action from the teacher's, which gets no gradient."""
@@ -292,7 +306,9 @@ class PPO_ULT(PPO):  # noqa: N801
 
         def gradient(loss: torch.Tensor) -> torch.Tensor:
             parts = torch.autograd.grad(loss, trunk, retain_graph=True, allow_unused=True)
-            return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(trunk, parts)])
+            return torch.cat(
+                [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(trunk, parts)]
+            )
 
         policy = gradient(policy_loss)
         return {

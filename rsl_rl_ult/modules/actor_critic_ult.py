@@ -126,30 +126,27 @@ class ActorCriticULT(ActorCritic):
 
     # -- tokens and read-outs ----------------------------------------------------------------------------------------
 
-    def frame_tokens(self, frames: torch.Tensor, last_actions: torch.Tensor) -> torch.Tensor:
-        """H (..., D) from normalised frames o_k (..., d) and the actions before them a_{k-1} (..., A), zero at the start of an episode."""
-        return self.frame_tokenizer(torch.cat((frames, last_actions), dim=-1))
+    def pairs(self, frames: torch.Tensor, last_actions: torch.Tensor) -> torch.Tensor:
+        """What H is made of, (..., d + A): raw frames o_k (..., d), normalised here, beside the actions before them a_{k-1} (..., A)."""
+        return torch.cat((self.normalizers["actor"](frames), last_actions), dim=-1)
 
-    def act_student(self, output: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
-        """Mean actions (..., A) from outputs of H (..., D) and normalised frames (..., d)."""
-        return self.actor(self._with_frame(output, frame))
+    def act_student(self, output: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        """Mean actions (..., A) from outputs of H (..., D) and their pairs (..., d + A)."""
+        return self.actor(self._with_frame(output, pairs))
 
-    def act_teacher(self, output: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
-        """Mean actions (..., A) from outputs of E (..., D) and normalised frames (..., d)."""
+    def act_teacher(self, output: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        """Mean actions (..., A) from outputs of E (..., D) and the pairs (..., d + A) of their steps."""
         head = self.actor if self.teacher_head is None else self.teacher_head
-        return head(self._with_frame(output, frame))
+        return head(self._with_frame(output, pairs))
 
-    def _with_frame(self, output: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
-        return torch.cat((output, frame), dim=-1) if self.head_reads_frame else output
+    def _with_frame(self, output: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        return torch.cat((output, pairs[..., : self._skip]), dim=-1) if self._skip else output
 
-    def read(
-        self, frames: torch.Tensor, last_actions: torch.Tensor, privileged: torch.Tensor, age: torch.Tensor
-    ) -> Readouts:
+    def read(self, pairs: torch.Tensor, privileged: torch.Tensor, age: torch.Tensor) -> Readouts:
         """Teacher and student for whole segments in one pass.
 
         Args:
-            frames: (B, C + S, d) normalised frames, C = L (T - 1) of them from before the segment.
-            last_actions: (B, C + S, A), the action before each frame.
+            pairs: (B, C + S, d + A), C = L (T - 1) of them from before the segment.
             privileged: (B, S, dP) normalised.
             age: (B, C + S), frames of its episode up to and including each.
 
@@ -158,21 +155,18 @@ class ActorCriticULT(ActorCritic):
         """
         steps = privileged.shape[1]
         readers = self.privilege_tokenizer(privileged)
-        outputs, read = self.transformer(self.frame_tokens(frames, last_actions), readers, age, steps)
+        outputs, read = self.transformer(self.frame_tokenizer(pairs), readers, age, steps)
         assert read is not None
-        return self._readouts(outputs.flatten(0, 1), read.flatten(0, 1), frames[:, -steps:].flatten(0, 1))
+        return self._readouts(outputs.flatten(0, 1), read.flatten(0, 1), pairs[:, -steps:].flatten(0, 1))
 
-    def step(
-        self, frame: torch.Tensor, last_action: torch.Tensor, privileged: torch.Tensor, cache: KeyValueCache
-    ) -> Readouts:
-        """The same for the next step of B environments, from what `cache` remembers: frame (B, d), last_action (B, A), privileged (B, dP)."""
-        token, reader = self.frame_tokens(frame, last_action), self.privilege_tokenizer(privileged)
-        output, read = self.transformer.step(token, reader, cache)
+    def step(self, pairs: torch.Tensor, privileged: torch.Tensor, cache: KeyValueCache) -> Readouts:
+        """The same for the next step of B environments, from what `cache` remembers: pairs (B, d + A), privileged (B, dP)."""
+        output, read = self.transformer.step(self.frame_tokenizer(pairs), self.privilege_tokenizer(privileged), cache)
         assert read is not None
-        return self._readouts(output, read, frame)
+        return self._readouts(output, read, pairs)
 
-    def _readouts(self, output: torch.Tensor, read: torch.Tensor, frame: torch.Tensor) -> Readouts:
-        return Readouts(self.act_student(output, frame), self.act_teacher(read, frame), output, read)
+    def _readouts(self, output: torch.Tensor, read: torch.Tensor, pairs: torch.Tensor) -> Readouts:
+        return Readouts(self.act_student(output, pairs), self.act_teacher(read, pairs), output, read)
 
     def predict(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised next frames (B, d) and actions (B, A) from outputs of H (B, D)."""
@@ -184,7 +178,9 @@ class ActorCriticULT(ActorCritic):
 
     def policy_mean(self, inputs: Tensors) -> torch.Tensor:
         """Not a function of one observation: see `read` and `step`."""
-        raise TypeError("ActorCriticULT acts on a history: use read() for segments, step() with a cache, or the policies of PPO_ULT")
+        raise TypeError(
+            "ActorCriticULT acts on a history: use read() for segments, step() with a cache, or the policies of PPO_ULT"
+        )
 
     def value(self, inputs: Tensors) -> torch.Tensor:
         """State values (B, 1) from the set `critic`, or from `reader`, the outputs of E."""

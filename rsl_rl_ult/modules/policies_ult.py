@@ -31,13 +31,12 @@ class CachedPolicy(Policy):
         if self._cache is None or len(self._cache.age) != len(raw) or self._cache.age.device != raw.device:
             self._cache = network.transformer.make_cache(len(raw), raw.device)
             self._last_actions = torch.zeros(len(raw), network.num_actions, device=raw.device)
-        frame, reader = network.normalizers["actor"](raw), None
+        pairs, reader = network.pairs(raw, self._last_actions), None
         if self.role == "teacher":
             privileged = join(observations, self.sets["privileged"])
             reader = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
-        token = network.frame_tokens(frame, self._last_actions)
-        output, read = network.transformer.step(token, reader, self._cache)
-        self._last_actions = network.act_student(output, frame) if read is None else network.act_teacher(read, frame)
+        output, read = network.transformer.step(network.frame_tokenizer(pairs), reader, self._cache)
+        self._last_actions = network.act_student(output, pairs) if read is None else network.act_teacher(read, pairs)
         return self._last_actions
 
     def reset(self, dones: torch.Tensor | None = None) -> None:

@@ -19,7 +19,9 @@ HAS_SDPA = hasattr(nn.functional, "scaled_dot_product_attention")  # torch 2.0 a
 CHUNK = 32  # queries that share one block of keys: a long band is cut into such blocks, or its cost would grow with S^2
 
 
-def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor, kernel: str) -> torch.Tensor:
+def attend(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor, kernel: str
+) -> torch.Tensor:
     """softmax(q k^T / sqrt(d) + bias) v.
 
     Args:
@@ -33,10 +35,50 @@ def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: 
     Returns:
         (B, h, n, d).
     """
-    if kernel == "sdpa" or (kernel == "auto" and HAS_SDPA and query.is_cuda):
+    if _fused(kernel, query):
         return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias.to(query.dtype))
-    scores = torch.matmul(query * query.shape[-1] ** -0.5, keys.transpose(-1, -2)) + bias
+    scores = torch.matmul(query * query.shape[-1] ** -0.5, keys.transpose(-1, -2)).add_(bias)
     return torch.matmul(scores.softmax(dim=-1).to(values.dtype), values)
+
+
+def attend_and_self(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    bias: torch.Tensor,
+    own: tuple[torch.Tensor, torch.Tensor],
+    own_bias: torch.Tensor,
+    kernel: str,
+) -> torch.Tensor:
+    """`attend` for queries that also see themselves, and not each other.
+
+    Args:
+        query: (B, h, n, d).
+        keys: (B, h, m, d).
+        values: (B, h, m, d).
+        bias: broadcastable to (B, h, n, m).
+        own: keys and values (B, h, n, d) of the queries themselves.
+        own_bias: (h,).
+        kernel: as for `attend`.
+
+    Returns:
+        (B, h, n, d).
+    """
+    count = query.shape[2]
+    if _fused(kernel, query):
+        others = torch.full((count, count), -math.inf, device=query.device).fill_diagonal_(0.0)
+        self_bias = (own_bias[:, None, None] + others).expand(*bias.shape[:3], -1)
+        seen = [torch.cat(pair, dim=2) for pair in zip((keys, values), own)]
+        return attend(query, seen[0], seen[1], torch.cat((bias, self_bias), dim=-1), kernel)
+    query = query * query.shape[-1] ** -0.5
+    scores = torch.matmul(query, keys.transpose(-1, -2)).add_(bias)
+    self_scores = (query * own[0]).sum(-1, keepdim=True) + own_bias[:, None, None]
+    weights = torch.cat((scores, self_scores), dim=-1).softmax(dim=-1).to(values.dtype)
+    return torch.matmul(weights[..., :-1], values) + weights[..., -1:] * own[1]
+
+
+def _fused(kernel: str, query: torch.Tensor) -> bool:
+    return kernel == "sdpa" or (kernel == "auto" and HAS_SDPA and query.is_cuda)
 
 
 def band_mask(age: torch.Tensor, window: int) -> torch.Tensor:
@@ -81,14 +123,12 @@ class Block(nn.Module):
         """(B, n, D) -> (B, h, n, d)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def queries(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, n, D) -> (B, h, n, d)."""
-        return self.split(self.query(self.attention_norm(x)))
-
-    def keys_values(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, n, D) -> keys and values, both (B, h, n, d)."""
-        keys, values = self.key_value(self.attention_norm(x)).chunk(2, dim=-1)
-        return self.split(keys), self.split(values)
+    def project(self, x: torch.Tensor, queries: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries of the last `queries` (n) of x (B, m, D), keys and values of all: (B, h, n, d) and twice (B, h, m, d)."""
+        x = self.attention_norm(x)
+        keys, values = self.key_value(x).chunk(2, dim=-1)
+        last = x if queries == x.shape[1] else x[:, x.shape[1] - queries :]
+        return self.split(self.query(last)), self.split(keys), self.split(values)
 
     def finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add what was attended (B, h, n, d) and the feed-forward network to x (B, n, D)."""
@@ -109,21 +149,17 @@ class Block(nn.Module):
         Returns:
             Frames (B, kept, D), readers (B, S, D) or None, and keys and values (B, h, F, d) of the frames.
         """
-        keys, values = self.keys_values(frames)
-        last = frames[:, frames.shape[1] - kept :]
-        outputs = self.finish(last, self._band(self.queries(last), keys, values, mask, None)) if kept else last
+        queries, keys, values = self.project(frames, kept)
+        outputs = frames[:, frames.shape[1] - kept :]
+        if kept:
+            outputs = self.finish(outputs, self._band(queries, keys, values, mask, None))
         if readers is not None:
-            own = self.keys_values(readers)
-            readers = self.finish(readers, self._band(self.queries(readers), keys, values, mask, own))
+            queries, *own = self.project(readers, readers.shape[1])
+            readers = self.finish(readers, self._band(queries, keys, values, mask, own))
         return outputs, readers, (keys, values)
 
     def _band(
-        self,
-        query: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        mask: torch.Tensor,
-        own: tuple[torch.Tensor, torch.Tensor] | None,
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, own: list | None
     ) -> torch.Tensor:
         """Queries (B, h, n, d) of the last n of F frames look back over the band; with `own` keys and values also at themselves."""
         count, frames = query.shape[2], keys.shape[2]
@@ -131,27 +167,22 @@ class Block(nn.Module):
         found = []
         for part in range(parts):
             start, stop = part * count // parts, (part + 1) * count // parts
-            last = frames - count + stop  # behind the newest frame that this part sees
-            first = max(0, frames - count + start - self.window + 1)
-            rows = slice(frames - count + start, last)
-            seen, columns = [keys[:, :, first:last], values[:, :, first:last]], slice(first, last)
-            bias = self._distances(stop - start, last - first) + mask[:, :, rows, columns]
-            if own is not None:
-                bias = torch.cat((bias, self._own_bias(stop - start).expand(*bias.shape[:3], -1)), dim=-1)
-                seen = [torch.cat((x, y[:, :, start:stop]), dim=2) for x, y in zip(seen, own)]
-            found.append(attend(query[:, :, start:stop], seen[0], seen[1], bias, self.kernel))
-        return found[0] if len(found) == 1 else torch.cat(found, dim=2)
+            rows = slice(frames - count + start, frames - count + stop)
+            columns = slice(max(0, rows.start - self.window + 1), rows.stop)
+            asked, seen, looked_at = query[:, :, start:stop], keys[:, :, columns], values[:, :, columns]
+            bias = self._distances(stop - start, seen.shape[2]) + mask[:, :, rows, columns]
+            if own is None:
+                found.append(attend(asked, seen, looked_at, bias, self.kernel))
+            else:
+                self_bias, itself = self.distance_bias[:, -1], (own[0][:, :, start:stop], own[1][:, :, start:stop])
+                found.append(attend_and_self(asked, seen, looked_at, bias, itself, self_bias, self.kernel))
+        return found[0] if parts == 1 else torch.cat(found, dim=2)
 
     def _distances(self, queries: int, keys: int) -> torch.Tensor:
         """(h, n, m) bias of the last n of m frames by their distance to all m."""
         index = torch.arange(keys, device=self.distance_bias.device)
         distance = (index[keys - queries :, None] - index).clamp(0, self.window - 1)
         return self.distance_bias[:, distance]
-
-    def _own_bias(self, count: int) -> torch.Tensor:
-        """(h, n, n): a reader sees itself and no other reader."""
-        others = torch.full((count, count), -math.inf, device=self.distance_bias.device).fill_diagonal_(0.0)
-        return self.distance_bias[:, -1, None, None] + others
 
 
 class KeyValueCache:
@@ -163,9 +194,9 @@ class KeyValueCache:
     def __init__(
         self, layers: int, num_envs: int, heads: int, window: int, head_dim: int, device: torch.device | str
     ) -> None:
-        """Empty; one more slot than T frames, for the reader of the current step."""
+        """Empty, with room for T frames."""
         self.window, self.slot = window, window - 1
-        self.keys = torch.zeros(layers, num_envs, heads, window + 1, head_dim, device=device)
+        self.keys = torch.zeros(layers, num_envs, heads, window, head_dim, device=device)
         self.values = torch.zeros_like(self.keys)
         # Frames of the current episode so far.
         self.age = torch.zeros(num_envs, dtype=torch.long, device=device)
@@ -216,7 +247,9 @@ class Transformer(nn.Module):
         if kernel not in KERNELS:
             raise ValueError(f"attention_kernel '{kernel}': expected one of {', '.join(KERNELS)}")
         if kernel == "sdpa" and not HAS_SDPA:
-            raise ValueError(f"attention_kernel 'sdpa' needs torch 2.0 or newer, found {torch.__version__}: use softmax")
+            raise ValueError(
+                f"attention_kernel 'sdpa' needs torch 2.0 or newer, found {torch.__version__}: use softmax"
+            )
         if min(width, num_layers, num_heads, window) < 1 or width % num_heads:
             raise ValueError(
                 f"width={width}, num_layers={num_layers}, num_heads={num_heads}, history_length={window}: expected at least 1 of each, and a "
@@ -288,19 +321,20 @@ class Transformer(nn.Module):
         distance, mask = cache.advance()
         x, y = frame[:, None], None if reader is None else reader[:, None]
         for index, block in enumerate(self.blocks):
-            cache.put(index, cache.slot, *block.keys_values(x))
-            keys, values = cache.keys[index], cache.values[index]
+            queries, *new = block.project(x, 1)
+            cache.put(index, cache.slot, *new)
+            past = cache.keys[index], cache.values[index]
             bias = block.distance_bias[:, distance][:, None] + mask
-            seen = keys[:, :, : self.window], values[:, :, : self.window]
-            attended = attend(block.queries(x), *seen, bias, block.kernel)
+            x = block.finish(x, attend(queries, *past, bias, block.kernel))
             if y is not None:
-                cache.put(index, self.window, *block.keys_values(y))
-                own = block.distance_bias[:, -1:, None].expand(*bias.shape[:3], 1)
-                y = block.finish(y, attend(block.queries(y), keys, values, torch.cat((bias, own), -1), block.kernel))
-            x = block.finish(x, attended)
+                queries, *own = block.project(y, 1)
+                attended = attend_and_self(queries, *past, bias, own, block.distance_bias[:, -1], block.kernel)
+                y = block.finish(y, attended)
         return self.norm(x[:, 0]), None if y is None else self.norm(y[:, 0])
 
-    def step_with(self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def step_with(
+        self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """`step` without a reader as a pure function, for deployment.
 
         Args:
@@ -316,9 +350,10 @@ class Transformer(nn.Module):
         mask = nn.functional.pad(mask, (0, 1))  # the frame sees itself
         following = []
         for index, block in enumerate(self.blocks):
-            new = torch.stack(block.keys_values(x), dim=1)  # (B, 2, h, 1, d)
+            queries, *new = block.project(x, 1)
+            new = torch.stack(new, dim=1)  # (B, 2, h, 1, d)
             both = torch.cat((past[:, index], new), dim=3)
             following.append(both[:, :, :, 1:])
             bias = block.distance_bias[:, : self.window].flip(-1)[:, None] + mask
-            x = block.finish(x, attend(block.queries(x), both[:, 0], both[:, 1], bias, block.kernel))
+            x = block.finish(x, attend(queries, both[:, 0], both[:, 1], bias, block.kernel))
         return self.norm(x[:, 0]), torch.stack(following, dim=1)
