@@ -163,7 +163,7 @@ class PPO_ULT(PPO):  # noqa: N801
         """What a cache would hold had the present networks seen the stored context."""
         transformer, storage = self.network.transformer, self.storage
         if "last_actions" not in storage:  # nothing was ever stored
-            return transformer.make_cache(storage.num_envs, self.device)
+            return transformer.make_cache(storage.num_envs)
         tokens = self.network.frame_tokenizer(self.network.pairs(*self._segments(0)))
         return transformer.prime(tokens, storage.ages(transformer.context, 0))
 
@@ -285,7 +285,7 @@ class PPO_ULT(PPO):  # noqa: N801
         return found
 
     def _prediction_loss(self, readouts: Readouts, batch: Tensors) -> torch.Tensor:
-        """mse of the next normalised frame, where the episode goes on, plus mse of the action taken."""
+        """Squared error of the next normalised frame, where the episode goes on, plus that of the action taken."""
         frames, actions = self.network.predict(readouts.frame)
         ongoing = batch["ongoing"].flatten().to(frames.dtype)
         errors = (frames - batch["next_frames"].flatten(0, 1)).square().mean(-1)

@@ -29,7 +29,7 @@ class CachedPolicy(Policy):
         """Observation groups (N, ...) of the next step -> mean actions (N, A)."""
         network, raw = self.network, join(observations, self.sets["actor"])
         if self._cache is None or len(self._cache.age) != len(raw) or self._cache.age.device != raw.device:
-            self._cache = network.transformer.make_cache(len(raw), raw.device)
+            self._cache = network.transformer.make_cache(len(raw))
             self._last_actions = torch.zeros(len(raw), network.num_actions, device=raw.device)
         pairs, reader = network.pairs(raw, self._last_actions), None
         if self.role == "teacher":

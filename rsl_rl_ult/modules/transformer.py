@@ -191,15 +191,13 @@ class KeyValueCache:
     A ring: frames keep their slot and are never moved, because what depends on time is their distance, not their place.
     """
 
-    def __init__(
-        self, layers: int, num_envs: int, heads: int, window: int, head_dim: int, device: torch.device | str
-    ) -> None:
-        """Empty, with room for T frames."""
+    def __init__(self, layers: int, num_envs: int, heads: int, window: int, head_dim: int, like: torch.Tensor) -> None:
+        """Empty, with room for T frames, of the type and on the device of `like`."""
         self.window, self.slot = window, window - 1
-        self.keys = torch.zeros(layers, num_envs, heads, window, head_dim, device=device)
+        self.keys = like.new_zeros(layers, num_envs, heads, window, head_dim)
         self.values = torch.zeros_like(self.keys)
         # Frames of the current episode so far.
-        self.age = torch.zeros(num_envs, dtype=torch.long, device=device)
+        self.age = torch.zeros(num_envs, dtype=torch.long, device=like.device)
 
     def reset(self, dones: torch.Tensor) -> None:
         """Forget the episodes of environments with `dones` (N,)."""
@@ -295,13 +293,14 @@ class Transformer(nn.Module):
 
     # -- one step at a time ------------------------------------------------------------------------------------------
 
-    def make_cache(self, num_envs: int, device: torch.device | str) -> KeyValueCache:
+    def make_cache(self, num_envs: int) -> KeyValueCache:
         """An empty cache."""
-        return KeyValueCache(len(self.blocks), num_envs, self.heads, self.window, self.width // self.heads, device)
+        sizes = len(self.blocks), num_envs, self.heads, self.window, self.width // self.heads
+        return KeyValueCache(*sizes, self.norm.weight)
 
     def prime(self, frames: torch.Tensor, age: torch.Tensor) -> KeyValueCache:
         """The cache after `frames` (N, C, D) with `age` (N, C): as if they had been given to `step` one by one."""
-        cache = self.make_cache(len(frames), frames.device)
+        cache = self.make_cache(len(frames))
         if frames.shape[1] == 0:
             return cache
         past = min(self.window - 1, frames.shape[1])

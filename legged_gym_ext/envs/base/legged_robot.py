@@ -36,7 +36,8 @@ class LeggedRobot:
         obs_history: (N, env.num_history, 45), oldest first, zeros before the start; None when not asked for.
         rew_buf, reset_buf, time_out_buf, episode_length_buf: (N,).
         commands: (N, 4) vx, vy [m/s], yaw rate [rad/s], heading [rad].
-        extras: "time_outs" (N,) and, when robots were reset, "episode" with one value per finished episode.
+        extras: "time_outs" (N,), "step_metrics" with the tracking kernels (N,) of this step and, when robots were reset, "episode" with one
+            value per finished episode.
     """
 
     def __init__(self, cfg: Any) -> None:
@@ -66,6 +67,9 @@ class LeggedRobot:
         self._read_state()
         self.command_sampler = Commands(self)
         self.rewards = RewardSum(self, to_dict(cfg.rewards.scales))
+        # Reward terms that are also reported as they are, and what they are called there.
+        kernels = (("tracking_lin_vel", "linear"), ("tracking_ang_vel", "yaw"))
+        self._kernels = [(name, label) for name, label in kernels if name in self.rewards.names]
         self.observations = Observations(self)
         self.group_dims = {g: self.observations.dim(g) for g in ("policy", "privileged", "critic")}
         self._critic_frames = torch.zeros(
@@ -154,7 +158,9 @@ class LeggedRobot:
         check_terminations(self)
         self.rew_buf.copy_(self.rewards.compute(self.fault_buf))
         self.feet_air_time *= self._swinging  # after touch-down was paid for
-        self.extras = {}
+        self.extras = {
+            "step_metrics": {f"{label}_tracking": self.rewards.latest(name) for name, label in self._kernels}
+        }
         ids = self.reset_buf.nonzero().flatten()
         if len(ids):
             self.command_sampler.widen(ids)
@@ -236,11 +242,10 @@ class LeggedRobot:
         sums = self.rewards.episode_sums[:, ids] / seconds
         summary = {f"rew_{name}": sums[row] for row, name in enumerate(self.rewards.names)}
         steps = self.episode_length_buf[ids].clamp(min=1)
-        for name, label in (("tracking_lin_vel", "linear"), ("tracking_ang_vel", "yaw")):
-            if name in self.rewards.names:
-                row = self.rewards.names.index(name)
-                mean_kernel = self.rewards.episode_sums[row, ids] / (self.rewards.weights[row] * steps)
-                summary[f"Metrics/{label}_tracking"] = mean_kernel
+        for name, label in self._kernels:
+            row = self.rewards.names.index(name)
+            mean_kernel = self.rewards.episode_sums[row, ids] / (self.rewards.weights[row] * steps)
+            summary[f"Metrics/{label}_tracking"] = mean_kernel
         faults = self.fault_buf[ids].float()
         self.nan_resets += int(faults.sum())
         summary["Metrics/fall_rate"] = self.fall_buf[ids].float()

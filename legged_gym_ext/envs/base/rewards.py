@@ -192,6 +192,11 @@ class RewardSum:
         late = terms[self._after_clip].sum(0)
         return (total - late).clamp(min=0.0) + late
 
+    def latest(self, name: str) -> torch.Tensor:
+        """(N,) what the term `name` was in the last step, without its weight."""
+        row = self.names.index(name)
+        return self._terms[row] / self.weights[row]
+
 
 def _resolve(env: LeggedRobot, name: str) -> Callable[[], torch.Tensor]:
     method = getattr(env, f"_reward_{name}", None)
