@@ -161,7 +161,7 @@ def test_steps_from_a_cache_equal_the_full_pass(layers, window, steps, kernel):
     context = network.context
     cache = network.prime(frames[:, :context], (age[:, :1] if not context else age[:, :context]))
     if not context:
-        cache.age = age[:, 0] - 1
+        cache.age.copy_(age[:, 0] - 1)
     for step in range(steps):
         now = context + step
         cache.reset(age[:, now] == 1)
@@ -220,6 +220,6 @@ def test_sizes_that_make_no_sense_are_named(options, message):
 
 def test_a_torch_without_the_fused_kernel_says_so(monkeypatch):
     monkeypatch.setattr(module, "HAS_SDPA", False)
-    with pytest.raises(ValueError, match="attention_kernel 'sdpa' needs torch 2.0 or newer"):
+    with pytest.raises(ValueError, match=r"attention_kernel 'sdpa' needs torch 2\.0 or newer"):
         Transformer(kernel="sdpa")
     assert Transformer(kernel="auto").blocks[0].kernel == "auto"

@@ -11,8 +11,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, f
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.errors import run_main
 
-READS = {"privilege_encoder": "privileged", "history_encoder": "actor"}
+READS = {
+    "privilege_encoder": "privileged",
+    "history_encoder": "actor",
+    "frame_tokenizer": "actor",
+    "privilege_tokenizer": "privileged",
+}
 """Network -> observation set, where it is not the set of the same name."""
+
+READS_TOKENS = {
+    "transformer": "tokens H and E",
+    "actor": "output of H_t",
+    "teacher_head": "output of E_t",
+    "prediction_head": "outputs of H",
+}
+"""Network -> what it reads, in tasks with a transformer."""
+
+DRAWN_WINDOW, DRAWN_STEPS, DRAWN_END = 4, 5, 2
+"""The segment that shows who attends to whom: frames of the window at most, steps, and after how many of them an episode ends."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +45,6 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(task_registry.names))
         return 0
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
-    args.num_envs = 1
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     description = describe(args.task, env_cfg, train_cfg)
     if args.json:
@@ -46,7 +61,13 @@ def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.utils.config import flatten
 
-    train_cfg.runner.logger = "none"
+    fields = {
+        **{f"env.{name}": value for name, value in flatten(env_cfg)},
+        **{f"train.{name}": value for name, value in flatten(train_cfg)},
+    }
+    # Enough to look at; `fields` says what a training gets.
+    env_cfg.env.num_envs, train_cfg.runner.logger = 1, "none"
+    train_cfg.algorithm.num_mini_batches = min(1, train_cfg.algorithm.num_mini_batches)
     env, _ = task_registry.make_env(task, env_cfg)
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
     return {
@@ -66,11 +87,9 @@ def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
         "rewards": dict(flatten(env_cfg.rewards.scales)),
         "randomization": _randomization(env_cfg.domain_rand),
         "networks": _networks(runner.alg),
+        "attention": describe_attention(getattr(runner.alg, "network", None), env.dt),
         "obs_groups": {name: list(groups) for name, groups in flatten(train_cfg.obs_groups)},
-        "fields": {
-            **{f"env.{name}": value for name, value in flatten(env_cfg)},
-            **{f"train.{name}": value for name, value in flatten(train_cfg)},
-        },
+        "fields": fields,
     }
 
 
@@ -133,6 +152,75 @@ def _networks(alg: Any) -> dict[str, Any]:
     }
 
 
+def describe_attention(network: Any, dt: float) -> dict[str, Any] | None:
+    """Sizes of the transformer of `network`, and `lines` that show who attends to whom; None without a transformer.
+
+    Args:
+        network: of the algorithm, None where it has none.
+        dt: seconds between frames.
+    """
+    transformer = getattr(network, "transformer", None)
+    if transformer is None:
+        return None
+    from legged_gym_ext.utils.attention_picture import draw_mask, token_lines
+
+    layers, window = len(transformer.blocks), transformer.window
+    numbers = {
+        "window": window,
+        "layers": layers,
+        "heads": transformer.heads,
+        "width": transformer.width,
+        "context_frames": transformer.context,
+        "reach_s": round(transformer.context * dt, 6),
+        "cache_floats": (window - 1) * layers * 2 * transformer.width,
+        "frame_dim": network.dims["actor"],
+        "action_dim": network.num_actions,
+        "privileged_dim": network.dims["privileged"],
+        "shared_action_head": network.teacher_head is None,
+        "head_reads_frame": network.head_reads_frame,
+        "critic_input": network.critic_input,
+    }
+    drawn = min(window, DRAWN_WINDOW)
+    context = drawn - 1
+    head = [f"drawn with T = {drawn}; this task has T = {window}"]
+    if context:
+        head.append(f"H_{-context} to H_-1 are frames from before the rollout; older ones are left out")
+    picture = draw_mask(_segment_mask(drawn, context), DRAWN_STEPS, (context + DRAWN_END,))
+    return {**numbers, "lines": [*head, *picture, "", *token_lines(numbers)]}
+
+
+def _segment_mask(window: int, context: int) -> list[list[bool]]:
+    """Which frame (rows) sees which (columns) by the transformer's own mask, in a segment with the end of an episode."""
+    import torch
+
+    from rsl_rl_ult.modules.transformer import band_mask
+
+    before = range(window, window + context + DRAWN_END)  # long enough for the first frame to have a whole window
+    age = torch.tensor([[*before, *range(1, DRAWN_STEPS - DRAWN_END + 1)]])
+    return (band_mask(age, window)[0, 0] == 0.0).tolist()
+
+
+def _reads(name: str, description: dict[str, Any]) -> str:
+    """What a network reads, in words."""
+    sets, attention = description["obs_groups"], description["attention"]
+    found = ", ".join(sets.get(READS.get(name, name), [])) or "-"
+    if name == "history_encoder":
+        return f"{description['fields'].get('train.actor.history_length')} frames of {found}"
+    if attention is None:
+        return found
+    if name == "frame_tokenizer":
+        return f"{found}, last action"
+    if name == "critic" and attention["critic_input"] == "privilege_token":
+        return READS_TOKENS["teacher_head"]
+    if name == "actor" and attention["shared_action_head"]:
+        tokens = "outputs of H_t and E_t"
+    else:
+        tokens = READS_TOKENS.get(name, found)
+    if attention["head_reads_frame"] and name in ("actor", "teacher_head"):
+        tokens += f", {', '.join(sets['actor'])}"
+    return tokens
+
+
 def _show(description: dict[str, Any], fields: bool) -> None:
     control = description["control"]
     print(f"task {description['task']} on {description['engine']}")
@@ -158,17 +246,25 @@ def _show(description: dict[str, Any], fields: bool) -> None:
         print(
             f"  {name:<18} {values}  [{row['unit']}]  {row['when']}; --{row['switch']}={str(not row['on']).lower()} changes it"
         )
-    print("\nnetworks")
-    sets, frames = description["obs_groups"], description["fields"].get("train.actor.history_length")
-    for name, row in description["networks"].items():
-        reads = ", ".join(sets.get(READS.get(name, name), [])) or "-"
-        if name == "history_encoder":
-            reads = f"{frames} frames of {reads}"
-        print(f"  {name}: reads {reads}; {row['parameters']} parameters; layers {row['layers']}")
+    _show_networks(description)
     if fields:
         print("\nfields")
         for name, value in description["fields"].items():
             print(f"  --{name}={value}")
+
+
+def _show_networks(description: dict[str, Any]) -> None:
+    print("\nnetworks")
+    attention = description["attention"]
+    for name, row in description["networks"].items():
+        layers = row["layers"]
+        if name == "transformer" and attention is not None:  # of one block; all are alike
+            layers = f"{attention['layers']} x {layers[: len(layers) // attention['layers']]}"
+        print(f"  {name}: reads {_reads(name, description)}; {row['parameters']} parameters; layers {layers}")
+    if attention is not None:
+        print("\nattention")
+        for line in attention["lines"]:
+            print(f"  {line}".rstrip())
 
 
 if __name__ == "__main__":

@@ -80,9 +80,13 @@ class PPO_ULT(PPO):  # noqa: N801
                 raise ValueError(f"algorithm.{name}={value}: expected a number of at least 0")
         if not attention_lr_scale > 0.0:
             raise ValueError(f"algorithm.attention_lr_scale={attention_lr_scale}: expected a positive number")
-        self.attention_lr_scale = attention_lr_scale
+        if not 0.0 < max_learning_rate <= MAX_LEARNING_RATE:
+            raise ValueError(
+                f"algorithm.max_learning_rate={max_learning_rate}: expected a positive number of at most {MAX_LEARNING_RATE}"
+            )
         super().__init__(*args, **ppo)
-        self.max_learning_rate = max_learning_rate
+        self.attention_lr_scale, self.max_learning_rate = attention_lr_scale, max_learning_rate
+        self.set_learning_rate(self.learning_rate)
         self.mixing = Mixing(
             self.storage.num_envs,
             mix_ratio,
@@ -93,11 +97,6 @@ class PPO_ULT(PPO):  # noqa: N801
             mix_seed + self.processes.rank,
             self.device,
         )
-        if self.storage.num_envs < self.num_mini_batches:
-            raise ValueError(
-                f"algorithm.num_mini_batches={self.num_mini_batches}: minibatches hold whole environments, expected at most their number, "
-                f"{self.storage.num_envs}"
-            )
         self.prediction_coef, self.imitation_coef, self.imitation_loss = prediction_coef, imitation_coef, imitation_loss
         self.policy_samples, self.cosine_interval = policy_samples, cosine_interval
         self.updates = 0
@@ -176,18 +175,18 @@ class PPO_ULT(PPO):  # noqa: N801
     @torch.no_grad()
     def process_env_step(self, obs: Tensors, rewards: torch.Tensor, dones: torch.Tensor, extras: Mapping) -> None:
         """Also forgets finished episodes, and notes how teacher and student do."""
-        alive = 1.0 - dones.to(self._last_actions)[:, None]
-        self._last_actions = self._transition["actions"] * alive
+        ended, actions = dones.to(self.device).bool(), self._transition["actions"]
+        self._last_actions = torch.where(ended[:, None], torch.zeros_like(actions), actions)
         self._note(self._transition["teacher"], {"reward": rewards, **extras.get("step_metrics", {})})
-        self.mixing.see(dones)
+        self.mixing.see(ended)
         assert self._cache is not None
-        self._cache.reset(dones)
+        self._cache.reset(ended)
         super().process_env_step(obs, rewards, dones, extras)
 
     def _note(self, teacher: torch.Tensor, metrics: Tensors) -> None:
         """Add up figures (N,) of this step by who acted."""
-        rows = torch.stack([*metrics.values(), torch.ones_like(metrics["reward"])])
-        sums = torch.stack((rows[:, teacher].sum(-1), rows[:, ~teacher].sum(-1)))
+        rows = torch.stack([*(x.to(self.device) for x in metrics.values()), torch.ones_like(metrics["reward"])])
+        sums = torch.stack(((rows * teacher).sum(-1), (rows * ~teacher).sum(-1)))
         self._names = list(metrics)
         self._sums = sums if self._sums is None else self._sums + sums
 
@@ -210,6 +209,11 @@ class PPO_ULT(PPO):  # noqa: N801
     def sample_rows(self) -> torch.Tensor:
         """Rows of whole trajectories: minibatches of environments in random order, S steps after one another."""
         storage = self.storage
+        if storage.num_envs < self.num_mini_batches:
+            raise ValueError(
+                f"algorithm.num_mini_batches={self.num_mini_batches}: minibatches hold whole environments, expected at most their number, "
+                f"{storage.num_envs}"
+            )
         used = storage.num_envs // self.num_mini_batches * self.num_mini_batches
         self._envs = torch.randperm(storage.num_envs, device=storage.device)[:used]
         steps = torch.arange(storage.num_steps, device=storage.device)

@@ -25,6 +25,7 @@ class CachedPolicy(Policy):
         self._cache: KeyValueCache | None = None
         self._last_actions = torch.zeros(0)
 
+    @torch.no_grad()
     def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Observation groups (N, ...) of the next step -> mean actions (N, A)."""
         network, raw = self.network, join(observations, self.sets["actor"])
@@ -45,7 +46,8 @@ class CachedPolicy(Policy):
             self._cache = None
         elif self._cache is not None:
             self._cache.reset(dones)
-            self._last_actions = self._last_actions * (1.0 - dones.to(self._last_actions)[:, None])
+            last = self._last_actions
+            self._last_actions = torch.where(dones.bool()[:, None], torch.zeros_like(last), last)
 
     def as_jit(self) -> nn.Module:
         """A TorchScript-compatible copy for one robot: current observation (1, D) -> actions (1, A); keeps its cache."""

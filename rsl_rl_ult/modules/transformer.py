@@ -194,10 +194,11 @@ class KeyValueCache:
     def __init__(self, layers: int, num_envs: int, heads: int, window: int, head_dim: int, like: torch.Tensor) -> None:
         """Empty, with room for T frames, of the type and on the device of `like`."""
         self.window, self.slot = window, window - 1
-        self.keys = like.new_zeros(layers, num_envs, heads, window, head_dim)
-        self.values = torch.zeros_like(self.keys)
-        # Frames of the current episode so far.
-        self.age = torch.zeros(num_envs, dtype=torch.long, device=like.device)
+        with torch.inference_mode(False):  # may be made in a rollout and used outside of it
+            self.keys = torch.zeros(layers, num_envs, heads, window, head_dim, dtype=like.dtype, device=like.device)
+            self.values = torch.zeros_like(self.keys)
+            # Frames of the current episode so far.
+            self.age = torch.zeros(num_envs, dtype=torch.long, device=like.device)
 
     def reset(self, dones: torch.Tensor) -> None:
         """Forget the episodes of environments with `dones` (N,)."""
@@ -304,7 +305,8 @@ class Transformer(nn.Module):
         if frames.shape[1] == 0:
             return cache
         past = min(self.window - 1, frames.shape[1])
-        cache.slot, cache.age = past - 1, age[:, -1].clamp(min=0)
+        cache.slot = past - 1
+        cache.age.copy_(age[:, -1].clamp(min=0))
         mask = band_mask(age, self.window)
         for index, block in enumerate(self.blocks):
             kept = self._kept(frames, index, 0)
