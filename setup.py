@@ -5,7 +5,8 @@ from setuptools import find_packages, setup
 TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensorboard"]
 MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
-TEST = ["pytest>=7", "ruff", "pyright", "matplotlib"]
+EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
+TEST = ["pytest>=7", "ruff", "pyright", "matplotlib", *EXPORT]
 
 setup(
     name="rsl_rl_ult",
@@ -20,6 +21,7 @@ setup(
         "train": TRAIN,
         "mujoco": MUJOCO,
         "video": VIDEO,
+        "export": EXPORT,
         "wandb": ["wandb"],
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + TEST,

@@ -10,15 +10,18 @@ from rsl_rl.runners import OnPolicyRunner
 
 from tests.learning import ToyEnv, build, collect, make_cfg, train
 from tests.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
+from tests.test_ppo_ult import ULT, ult_cfg
 from tests.toy_symmetry import SYMMETRY
 
 PLAIN, RMA = "rsl_rl_ult.algorithms:PPO", "rsl_rl_ult.algorithms:PPO_RMA"
-METHODS = {"PPO": PLAIN, "TS": TS, "CTS": CTS, "RMA": RMA}
+METHODS = {"PPO": PLAIN, "TS": TS, "CTS": CTS, "RMA": RMA, "ULT": ULT}
 
 
 def method_cfg(name: str, **algorithm) -> dict:
     if name == "PPO":
         return make_cfg(PLAIN, algorithm=algorithm)
+    if name == "ULT":
+        return ult_cfg(**algorithm)
     extra = {"stage1_iterations": 2} if name == "RMA" else {}
     return ts_cfg(METHODS[name], **{**extra, **algorithm})
 
@@ -34,7 +37,8 @@ def test_the_stock_runner_trains_logs_saves_loads_and_resumes(name, tmp_path, ca
     runner.learn(4)
     text = capsys.readouterr().out
     expected = ["value", "surrogate", "entropy"] if name != "RMA" else ["stage"]
-    expected += [] if name == "PPO" else ["student_latent", "student_action"]
+    own = {"PPO": [], "ULT": ["prediction", "imitation", "teacher_share"]}
+    expected += own.get(name, ["student_latent", "student_action"])
     for loss in expected:
         assert f"Mean {loss} loss" in text, loss
     path = tmp_path / "model_3.pt"
@@ -75,11 +79,12 @@ def test_the_stock_runner_exports_onnx(name, tmp_path):
     runner = make_runner(name, tmp_path)
     runner.export_policy_to_onnx(str(tmp_path))
     module = runner.alg.get_policy().as_onnx(verbose=False)
-    (example,) = module.get_dummy_inputs()
-    example = torch.randn(example.shape)
+    examples = [torch.randn(example.shape) for example in module.get_dummy_inputs()]
     session = reference.ReferenceEvaluator(str(tmp_path / "policy.onnx"))
-    (found,) = session.run(None, {module.input_names[0]: example.numpy()})
-    assert torch.allclose(torch.from_numpy(found), module(example), atol=1e-5)
+    found = session.run(None, {n: x.numpy() for n, x in zip(module.input_names, examples)})
+    expected = module(*examples)
+    for one, other in zip(found, (expected,) if len(found) == 1 else expected):
+        assert torch.allclose(torch.from_numpy(one), other, atol=1e-5)
 
 
 def test_the_configuration_is_left_as_it_was():

@@ -406,6 +406,39 @@ def test_mirrored_segments_are_segments_of_mirrored_frames():
     assert "symmetry" in alg.update()
 
 
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_one_image_of_each_trajectory_and_the_other_in_the_next_epoch(steps):
+    env = ToyEnv(8)
+    cfg = ult_cfg(symmetry_cfg=SYMMETRY, symmetry_images="one", num_mini_batches=2, num_learning_epochs=2)
+    cfg["num_steps_per_env"] = steps
+    alg = build(cfg, env)
+    collect(alg, env, env.get_observations(), steps)
+    samples, images = alg._prepare()
+    found = list(alg._mini_batches(samples, images))
+    alg.symmetry_images = "all"
+    for index, (one, both) in enumerate(zip(found, alg._mini_batches(samples, images))):
+        epoch = index // 2
+        for name in images:
+            first, second = both[name].chunk(2)  # the originals, then their images
+            per_trajectory = len(first) // 4  # four trajectories in a minibatch
+            for trajectory in range(4):
+                rows = slice(trajectory * per_trajectory, (trajectory + 1) * per_trajectory)
+                expected = (first, second)[(trajectory + epoch) % 2][rows]
+                assert torch.equal(one[name][rows], expected), name
+        assert one["original"].tolist() == [(row // steps + epoch) % 2 == 0 for row in range(4 * steps)]
+        assert torch.equal(one["log_prob"], both["log_prob"])
+    originals = found[0]["original"]
+    assert alg.kl_rows(torch.arange(4.0 * steps), found[0]).tolist() == torch.arange(4.0 * steps)[originals].tolist()
+
+
+def test_one_image_and_the_mirror_loss_exclude_each_other():
+    mirror = {**SYMMETRY, "use_mirror_loss": True, "mirror_loss_coeff": 1.0}
+    with pytest.raises(ValueError, match="symmetry_images=one excludes symmetry_cfg"):
+        build(ult_cfg(symmetry_cfg=mirror, symmetry_images="one"), ToyEnv())
+    _, history = train(ult_cfg(symmetry_cfg=SYMMETRY, symmetry_images="one"), iterations=3)
+    assert history[-1]["imitation"] > 0
+
+
 # -- optimizer, logs, checkpoints -----------------------------------------------------------------------------------
 
 

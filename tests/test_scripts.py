@@ -76,7 +76,7 @@ def test_a_mistake_is_the_same_one_line_when_run_as_a_module(tmp_path, script):
     assert result.returncode == 2 and result.stdout == ""
     assert (
         result.stderr
-        == "error: unknown task 'go3'; did you mean go2?; tasks are: go2, go2_blind, go2_cts, go2_rma, go2_ts\n"
+        == "error: unknown task 'go3'; did you mean go2?; tasks are: go2, go2_blind, go2_cts, go2_rma, go2_ts, go2_ult\n"
     )
     assert not (tmp_path / "logs").exists()
 
@@ -155,6 +155,7 @@ def test_describe_lists_the_tasks(tmp_path):
         "go2_cts",
         "go2_rma",
         "go2_ts",
+        "go2_ult",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tasks go2_ts, go2_cts and go2_rma: exact resume, both policies compared while they learn, one command for both stages."""
+"""The tasks go2_ts, go2_cts, go2_rma and go2_ult: exact resume, both policies compared while they learn, one command for both stages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from legged_gym_ext.utils.policies import Policy
 from tests.test_evaluation import FALLER, WALKER, FakeVecEnv
 from tests.test_training import build
 
-TASKS = ("go2_ts", "go2_cts", "go2_rma")
+TASKS = ("go2_ts", "go2_cts", "go2_rma", "go2_ult")
 QUIET = {"eval_interval": 0}
 
 

@@ -67,7 +67,6 @@ def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
     }
     # Enough to look at; `fields` says what a training gets.
     env_cfg.env.num_envs, train_cfg.runner.logger = 1, "none"
-    train_cfg.algorithm.num_mini_batches = min(1, train_cfg.algorithm.num_mini_batches)
     env, _ = task_registry.make_env(task, env_cfg)
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
     return {

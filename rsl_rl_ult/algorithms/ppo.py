@@ -6,7 +6,6 @@ rollouts are shuffled, mirrored and normalised once per update instead of once p
 
 from __future__ import annotations
 
-import math
 from typing import Any, Iterator, Mapping
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms import construct
+from rsl_rl_ult.algorithms.figures import mean_figures
 from rsl_rl_ult.algorithms.processes import Processes
 from rsl_rl_ult.algorithms.symmetry import Symmetry
 from rsl_rl_ult.modules.actor_critic import ActorCritic
@@ -194,7 +194,7 @@ class PPO:
         """Learn from the stored rollout; returns mean losses by name."""
         samples, images = self._prepare()
         figures = [self._gradient_step(batch) for batch in self._mini_batches(samples, images)]
-        result = _means(figures)
+        result = mean_figures(figures)
         result.update(self.after_update())
         self._update_normalizers()
         self.storage.clear()
@@ -286,7 +286,7 @@ class PPO:
                 figures[name] = auxiliary
                 if weight > 0.0:
                     loss = loss + weight * auxiliary
-            if self.symmetry is not None:
+            if self.symmetry is not None and len(mean) > originals:
                 figures["symmetry"] = self.symmetry.loss(mean, originals)
                 if self.symmetry.use_mirror_loss:
                     loss = loss + self.symmetry.mirror_loss_coeff * figures["symmetry"]
@@ -441,17 +441,3 @@ class PPO:
     def make_network(cls, obs: Tensors, num_actions: int, cfg: Mapping[str, Any]) -> tuple:
         """The network that `actor.class_name` names, and the observation sets it reads."""
         return construct.make_network(cls, obs, num_actions, cfg)
-
-
-def _means(figures: list) -> dict[str, float]:
-    """Mean of each figure over the gradient steps; one transfer from the device."""
-    result = {}
-    for name in figures[0]:
-        values = torch.stack([figure[name].float() for figure in figures]).tolist()
-        result[name] = sum(values) / len(values)
-        if not math.isfinite(result[name]):
-            raise FloatingPointError(
-                f"the loss '{name}' became {result[name]} in this update: the training has diverged; lower learning_rate or desired_kl, or "
-                "look for non-finite observations and rewards"
-            )
-    return result

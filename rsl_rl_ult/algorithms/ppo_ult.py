@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from rsl_rl_ult.modules.transformer import KeyValueCache
 
 IMITATION_LOSSES = ("mse", "kl")
 POLICY_SAMPLES = ("acted", "all")
+SYMMETRY_IMAGES = ("all", "one")
 
 
 class PPO_ULT(PPO):  # noqa: N801
@@ -44,6 +45,7 @@ class PPO_ULT(PPO):  # noqa: N801
         imitation_coef: float = 0.5,
         imitation_loss: str = "mse",
         policy_samples: str = "acted",
+        symmetry_images: str = "all",
         attention_lr_scale: float = 1.0,
         max_learning_rate: float = MAX_LEARNING_RATE,
         cosine_interval: int = 10,
@@ -64,6 +66,8 @@ class PPO_ULT(PPO):  # noqa: N801
             imitation_loss: d, "mse" of the means or "kl" of the Gaussians.
             policy_samples: "acted" gives each read-out the samples that it acted, "all" gives both read-outs every sample, with their ratio to the
                 policy that acted.
+            symmetry_images: with `symmetry_cfg`, "all" learns from every image of a trajectory in every epoch, "one" from one of them, another
+                one in the next epoch: half the work for a left-right mirror.
             attention_lr_scale: learning rate of the transformer's blocks as a multiple of the others'.
             max_learning_rate: upper bound of the adaptive schedule.
             cosine_interval: updates between measurements of the cosines between the policy gradient and the auxiliary ones; 0 for never.
@@ -72,6 +76,7 @@ class PPO_ULT(PPO):  # noqa: N801
         for name, value, known in (
             ("imitation_loss", imitation_loss, IMITATION_LOSSES),
             ("policy_samples", policy_samples, POLICY_SAMPLES),
+            ("symmetry_images", symmetry_images, SYMMETRY_IMAGES),
         ):
             if value not in known:
                 raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")
@@ -99,6 +104,11 @@ class PPO_ULT(PPO):  # noqa: N801
         )
         self.prediction_coef, self.imitation_coef, self.imitation_loss = prediction_coef, imitation_coef, imitation_loss
         self.policy_samples, self.cosine_interval = policy_samples, cosine_interval
+        self.symmetry_images = symmetry_images
+        if symmetry_images == "one" and self.symmetry is not None and self.symmetry.use_mirror_loss:
+            raise ValueError(
+                "algorithm.symmetry_images=one excludes symmetry_cfg.use_mirror_loss, which compares images: choose one"
+            )
         self.updates = 0
         self.teacher, self.student = (CachedPolicy(self.network, self.sets, name) for name in ("teacher", "student"))
         self._last_actions = torch.zeros(self.storage.num_envs, self.network.num_actions, device=self.device)
@@ -257,6 +267,31 @@ class PPO_ULT(PPO):  # noqa: N801
         """(B, F, A) -> (K B, F, A)."""
         assert self.symmetry is not None
         return self.symmetry.actions(actions.flatten(0, 1)).unflatten(0, (-1, actions.shape[1]))
+
+    def _mini_batches(self, samples: Tensors, images: Tensors) -> Iterator[dict[str, torch.Tensor]]:
+        """As PPO's; with `symmetry_images` "one" only one image of each trajectory."""
+        count = len(images["actions"]) // len(samples["log_prob"])
+        for index, batch in enumerate(super()._mini_batches(samples, images)):
+            if count > 1 and self.symmetry_images == "one":
+                chosen = {name: batch[name] for name in images}
+                batch.update(self._one_image(chosen, count, index // self.num_mini_batches))
+            yield batch
+
+    def _one_image(self, values: Tensors, images: int, epoch: int) -> dict[str, torch.Tensor]:
+        """Image i + `epoch` (modulo K = `images`) of trajectory i, from values with K B S rows or, per trajectory, K B."""
+        samples = len(values["actions"]) // images
+        count = samples // self.storage.num_steps
+        trajectory = torch.arange(count, device=self.device)
+        image = (trajectory + epoch) % images
+        rows = {images * count: image * count + trajectory}
+        step = torch.arange(samples, device=self.device)
+        rows[images * samples] = image.repeat_interleave(self.storage.num_steps) * samples + step
+        chosen = {name: value[rows[len(value)]] for name, value in values.items()}
+        return {**chosen, "original": (image == 0).repeat_interleave(self.storage.num_steps)}
+
+    def kl_rows(self, kl: torch.Tensor, batch: Tensors) -> torch.Tensor:
+        """Samples as they were acted: of images the former policy is not known."""
+        return kl[batch["original"]] if "original" in batch else kl
 
     def policy_mean(self, batch: dict) -> torch.Tensor:
         """Mean actions (B, A) of whoever acted each sample; one pass over the segments."""

@@ -114,6 +114,7 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         imitation_coef = 0.5
         imitation_loss = "mse"  # mse | kl
         policy_samples = "acted"  # acted | all: which samples' policy gradient each read-out gets
+        symmetry_images = "all"  # all | one: mirror images learnt from in each epoch
         attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
         max_learning_rate = 1e-2  # bound of the adaptive schedule
         cosine_interval = 10  # updates between measurements of the gradients' cosines; 0: never
