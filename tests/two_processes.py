@@ -17,6 +17,7 @@ from tensordict import TensorDict
 from rsl_rl_ult import losses
 from tests.learning import ACTIONS, DIMS, ToyEnv, build
 from tests.test_ppo_ts import ts_cfg
+from tests.test_ppo_ult import ult_cfg
 
 PARTS, ENVS, STEPS, UPDATES, BATCHES = 2, 4, 6, 3, 3
 
@@ -40,6 +41,9 @@ def interleave(parts: list[torch.Tensor]) -> torch.Tensor:
 def fixed_order(alg, rank: int | None, update: int) -> None:
     """Replace random shuffles by ones that depend on part and update alone."""
     parts = range(PARTS) if rank is None else [rank]
+    if hasattr(alg, "shuffled_envs"):
+        alg.shuffled_envs = lambda: fixed_envs(rank, update)
+        return
 
     def order(candidates_of) -> torch.Tensor:
         if rank is not None:
@@ -57,18 +61,30 @@ def fixed_order(alg, rank: int | None, update: int) -> None:
     alg._student_batches = batches
 
 
+def fixed_envs(rank: int | None, update: int) -> torch.Tensor:
+    """The same for minibatches of whole environments; what does not fill a minibatch comes last."""
+    orders = [shuffled(part, torch.arange(ENVS), update) for part in range(PARTS)]
+    if rank is not None:
+        return orders[rank]
+    orders = [order + part * ENVS for part, order in enumerate(orders)]
+    used = ENVS // BATCHES * BATCHES
+    return torch.cat([interleave([order[:used] for order in orders]), *(order[used:] for order in orders)])
+
+
+def method_cfg(method: str) -> dict:
+    """A configuration whose gradients travel in many messages."""
+    options = {"num_mini_batches": BATCHES, "desired_kl": 1e-4, "grad_reduce_bucket_mb": 1e-4}
+    if method == "PPO_ULT":
+        return ult_cfg(mix_mode="per_env", **options)
+    network = {"actor": {"obs_normalization": True}, "teacher_fraction": 0.5} if method == "PPO_CTS" else {}
+    return ts_cfg(f"rsl_rl_ult.algorithms:{method}", **options, **network)
+
+
 def main(method: str, out: str) -> None:
     """Train and save weights, statistics and learning rate."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ["RANK"]) if world > 1 else None
-    network = {"actor": {"obs_normalization": True}, "teacher_fraction": 0.5} if method == "PPO_CTS" else {}
-    cfg = ts_cfg(
-        f"rsl_rl_ult.algorithms:{method}",
-        num_mini_batches=BATCHES,
-        desired_kl=1e-4,
-        grad_reduce_bucket_mb=1e-4,
-        **network,
-    )
+    cfg = method_cfg(method)
     if rank is not None:
         torch.distributed.init_process_group("gloo")
         cfg["multi_gpu"] = {"global_rank": rank, "local_rank": rank, "world_size": world}

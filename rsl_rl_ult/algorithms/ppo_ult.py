@@ -225,9 +225,13 @@ class PPO_ULT(PPO):  # noqa: N801
                 f"{storage.num_envs}"
             )
         used = storage.num_envs // self.num_mini_batches * self.num_mini_batches
-        self._envs = torch.randperm(storage.num_envs, device=storage.device)[:used]
+        self._envs = self.shuffled_envs()[:used]
         steps = torch.arange(storage.num_steps, device=storage.device)
         return (steps * storage.num_envs + self._envs[:, None]).flatten()
+
+    def shuffled_envs(self) -> torch.Tensor:
+        """(N,) environments in the order of this update."""
+        return torch.randperm(self.storage.num_envs, device=self.storage.device)
 
     def extra_samples(self, rows: torch.Tensor, images: int) -> dict[str, torch.Tensor]:
         """What a pass over the segments reads, for the environments of each minibatch and their images."""
@@ -328,9 +332,9 @@ class PPO_ULT(PPO):  # noqa: N801
         frames, actions = self.network.predict(readouts.frame)
         ongoing = batch["ongoing"].flatten().to(frames.dtype)
         errors = (frames - batch["next_frames"].flatten(0, 1)).square().mean(-1)
-        return (errors * ongoing).sum() / ongoing.sum().clamp(min=1.0) + losses.regression_loss(
-            actions, batch["actions"]
-        )
+        # The mean over processes makes the mean of all samples out of unequal shares.
+        count = self.processes.mean(ongoing.sum()).clamp(min=1e-6)
+        return (errors * ongoing).sum() / count + losses.regression_loss(actions, batch["actions"])
 
     def _imitation_loss(self, readouts: Readouts) -> torch.Tensor:
         """Distance of the student's mean action from the teacher's, which gets no gradient."""

@@ -106,7 +106,8 @@ class Block(nn.Module):
         self.heads, self.window, self.kernel = num_heads, window, kernel
         hidden = max(1, round(width * feedforward_ratio))
         self.attention_norm, self.feedforward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        # Without biases: softmax would not feel that of the keys, that of the values would repeat the output's.
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width, bias=False)
         self.output = nn.Linear(width, width)
         self.feedforward = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
         # Head i prefers the near past: -2^(-8 (i + 1) / h) per frame of distance (ALiBi, Press et al. 2022), learnt from there on.
