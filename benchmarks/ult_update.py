@@ -112,7 +112,7 @@ def windowed_read(network: Any, windows: torch.Tensor, privileged: torch.Tensor)
     future = torch.zeros(distance.shape, device=tokens.device).masked_fill_(index > index[:, None], -torch.inf)
     for block in network.transformer.blocks:
         query, keys, values = block.project(tokens, window + 1)
-        bias = (block.distance_bias[:, distance] + future)[None]
+        bias = (block.distance_bias[:, distance], future)
         tokens = block.finish(tokens, attend(query, keys, values, bias, block.kernel))
     output, read = network.transformer.norm(tokens[:, -2:]).unbind(1)
     pairs = windows[:, -1]

@@ -55,7 +55,9 @@ def test_attention_by_hand():
     values, bias = torch.tensor([[[[10.0], [20.0]]]]), torch.tensor([0.0, math.log(3.0)])
     expected = (10 * math.exp(2) + 20 * 3) / (math.exp(2) + 3)
     for kernel in ("softmax", "sdpa"):
-        assert attend(query, keys, values, bias[None, None, None], kernel).item() == pytest.approx(expected, rel=1e-6)
+        assert attend(query, keys, values, (bias[None, None, None],), kernel).item() == pytest.approx(
+            expected, rel=1e-6
+        )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -66,8 +68,8 @@ def test_both_kernels_are_equal_with_gradients(seed):
     query, keys, values, bias, own_keys, own_values, own_bias = leaves
     results = []
     for kernel in ("softmax", "sdpa"):
-        found = attend_and_self(query, keys, values, bias, (own_keys, own_values), own_bias, kernel)
-        found = found + attend(query, keys, values, bias, kernel)
+        found = attend_and_self(query, keys, values, (bias,), (own_keys, own_values), own_bias, kernel)
+        found = found + attend(query, keys, values, (bias,), kernel)
         results.append([found, *torch.autograd.grad(found.square().sum(), leaves)])
     for one, other in zip(*results):
         assert torch.allclose(one, other, atol=1e-12)
@@ -91,8 +93,8 @@ def test_a_pass_over_a_segment_equals_a_full_mask_in_every_layer(layers, window,
             to_self = (block.distance_bias[:, -1, None, None] + own).expand(len(y), -1, -1, -1)
             joined = torch.cat((bias[:, :, -steps:], to_self), dim=-1)
             seen = torch.cat((keys, reader_keys), dim=2), torch.cat((values, reader_values), dim=2)
-            y = block.finish(y, attend(reader_queries, *seen, joined, "softmax"))
-        x = block.finish(x, attend(queries, keys, values, bias, "softmax"))
+            y = block.finish(y, attend(reader_queries, *seen, (joined,), "softmax"))
+        x = block.finish(x, attend(queries, keys, values, (bias,), "softmax"))
     assert torch.allclose(found, network.norm(x)[:, -steps:], atol=1e-10)
     assert torch.allclose(found_read, network.norm(y), atol=1e-10)
 
@@ -119,7 +121,7 @@ def test_a_window_as_long_as_the_segment_is_plain_causal_attention(layers, steps
     for block in network.blocks:
         distance = (torch.arange(steps)[:, None] - torch.arange(steps)).clamp(min=0)
         queries, keys, values = block.project(x, steps)
-        x = block.finish(x, attend(queries, keys, values, block.distance_bias[:, distance] + causal, "sdpa"))
+        x = block.finish(x, attend(queries, keys, values, (block.distance_bias[:, distance], causal), "sdpa"))
     assert torch.allclose(found, network.norm(x), atol=1e-10)
 
 

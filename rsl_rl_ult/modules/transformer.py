@@ -20,15 +20,15 @@ CHUNK = 32  # queries that share one block of keys: a long band is cut into such
 
 
 def attend(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor, kernel: str
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: tuple[torch.Tensor, ...], kernel: str
 ) -> torch.Tensor:
-    """softmax(q k^T / sqrt(d) + bias) v.
+    """softmax(q k^T / sqrt(d) + sum of bias) v.
 
     Args:
         query: (B, h, n, d).
         keys: (B, h, m, d).
         values: (B, h, m, d).
-        bias: broadcastable to (B, h, n, m); -inf where a query must not look.
+        bias: addends broadcastable to (B, h, n, m); -inf where a query must not look.
         kernel: "sdpa" uses torch's fused kernel, "softmax" spells it out; the results are equal. "auto" takes the first on GPUs, the second on
             CPUs, where it is as fast.
 
@@ -36,8 +36,8 @@ def attend(
         (B, h, n, d).
     """
     if _fused(kernel, query):
-        return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias.to(query.dtype))
-    scores = torch.matmul(query * query.shape[-1] ** -0.5, keys.transpose(-1, -2)).add_(bias)
+        return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=sum(bias).to(query.dtype))
+    scores = _scores(query * query.shape[-1] ** -0.5, keys, bias)
     return torch.matmul(scores.softmax(dim=-1).to(values.dtype), values)
 
 
@@ -45,7 +45,7 @@ def attend_and_self(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    bias: torch.Tensor,
+    bias: tuple[torch.Tensor, ...],
     own: tuple[torch.Tensor, torch.Tensor],
     own_bias: torch.Tensor,
     kernel: str,
@@ -56,7 +56,7 @@ def attend_and_self(
         query: (B, h, n, d).
         keys: (B, h, m, d).
         values: (B, h, m, d).
-        bias: broadcastable to (B, h, n, m).
+        bias: addends broadcastable to (B, h, n, m).
         own: keys and values (B, h, n, d) of the queries themselves.
         own_bias: (h,).
         kernel: as for `attend`.
@@ -67,14 +67,22 @@ def attend_and_self(
     count = query.shape[2]
     if _fused(kernel, query):
         others = torch.full((count, count), -math.inf, device=query.device).fill_diagonal_(0.0)
-        self_bias = (own_bias[:, None, None] + others).expand(*bias.shape[:3], -1)
+        joined: torch.Tensor = sum(bias)  # pyright: ignore
+        self_bias = (own_bias[:, None, None] + others).expand(*joined.shape[:3], -1)
         seen = [torch.cat(pair, dim=2) for pair in zip((keys, values), own)]
-        return attend(query, seen[0], seen[1], torch.cat((bias, self_bias), dim=-1), kernel)
+        return attend(query, seen[0], seen[1], (torch.cat((joined, self_bias), dim=-1),), kernel)
     query = query * query.shape[-1] ** -0.5
-    scores = torch.matmul(query, keys.transpose(-1, -2)).add_(bias)
+    scores = _scores(query, keys, bias)
     self_scores = (query * own[0]).sum(-1, keepdim=True) + own_bias[:, None, None]
     weights = torch.cat((scores, self_scores), dim=-1).softmax(dim=-1).to(values.dtype)
     return torch.matmul(weights[..., :-1], values) + weights[..., -1:] * own[1]
+
+
+def _scores(query: torch.Tensor, keys: torch.Tensor, bias: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    scores = torch.matmul(query, keys.transpose(-1, -2))
+    for addend in bias:
+        scores += addend  # in place: scores are the largest tensors here, and what was added is not needed again
+    return scores
 
 
 def _fused(kernel: str, query: torch.Tensor) -> bool:
@@ -171,7 +179,7 @@ class Block(nn.Module):
             rows = slice(frames - count + start, frames - count + stop)
             columns = slice(max(0, rows.start - self.window + 1), rows.stop)
             asked, seen, looked_at = query[:, :, start:stop], keys[:, :, columns], values[:, :, columns]
-            bias = self._distances(stop - start, seen.shape[2]) + mask[:, :, rows, columns]
+            bias = (self._distances(stop - start, seen.shape[2]), mask[:, :, rows, columns])
             if own is None:
                 found.append(attend(asked, seen, looked_at, bias, self.kernel))
             else:
@@ -326,7 +334,7 @@ class Transformer(nn.Module):
             queries, *new = block.project(x, 1)
             cache.put(index, cache.slot, *new)
             past = cache.keys[index], cache.values[index]
-            bias = block.distance_bias[:, distance][:, None] + mask
+            bias = (block.distance_bias[:, distance][:, None], mask)
             x = block.finish(x, attend(queries, *past, bias, block.kernel))
             if y is not None:
                 queries, *own = block.project(y, 1)
@@ -356,6 +364,6 @@ class Transformer(nn.Module):
             new = torch.stack(new, dim=1)  # (B, 2, h, 1, d)
             both = torch.cat((past[:, index], new), dim=3)
             following.append(both[:, :, :, 1:])
-            bias = block.distance_bias[:, : self.window].flip(-1)[:, None] + mask
+            bias = (block.distance_bias[:, : self.window].flip(-1)[:, None], mask)
             x = block.finish(x, attend(queries, both[:, 0], both[:, 1], bias, block.kernel))
         return self.norm(x[:, 0]), torch.stack(following, dim=1)
