@@ -1,7 +1,7 @@
-"""Teacher-student training of the Go2: the tasks `go2_ts`, `go2_cts` and `go2_rma`.
+"""Teacher-student training of the Go2: the tasks `go2_ts`, `go2_cts`, `go2_rma` and `go2_ult`.
 
 All are the environment of `go2` with another training: the algorithm and the network are named by string, the observation set `privileged` is what
-the teacher reads beyond the robot's own sensors. The options stand here once, under TS; CTS and RMA say what is different.
+the teacher reads beyond the robot's own sensors. The options stand here once, under TS; CTS and RMA say what is different. ULT has its own.
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         num_layers = 2
         num_heads = 4
         history_length = 16  # frames that a token sees; with 2 layers its reach is 2 x 15 frames
-        feedforward_ratio = 2.0  # hidden width of the feed-forward networks / width
-        token_hidden_dims = [128]  # of both tokenisers
-        hidden_dims = [64]  # of the action heads
+        feedforward_ratio = 1.0  # hidden width of the feed-forward networks / width
+        token_hidden_dims = [96]  # of both tokenisers
+        hidden_dims = [128, 64]  # of the action heads
         shared_action_head = False  # one head for teacher and student
-        head_reads_frame = False  # the heads also read the current frame itself
+        head_reads_frame = True  # the heads also read the current frame itself
         head_gain = 1.0  # scale of the heads' last layers at the start
         zero_init = True  # the transformer starts as the identity
         attention_kernel = "auto"  # auto | sdpa | softmax
@@ -113,7 +113,7 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         prediction_coef = 0.1
         imitation_coef = 0.5
         imitation_loss = "mse"  # mse | kl
-        policy_samples = "acted"  # acted | all: which samples' policy gradient each read-out gets
+        policy_samples = "all"  # acted | all: which samples' policy gradient each read-out gets
         symmetry_images = "all"  # all | one: mirror images learnt from in each epoch
         attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
         max_learning_rate = 1e-2  # bound of the adaptive schedule
@@ -124,5 +124,6 @@ class Go2ULTCfgPPO(Go2CfgPPO):
 
     class runner:
         experiment_name = "go2_ult"
+        max_iterations = 250
         eval_interval = 20  # iterations between comparisons of teacher and student; 0: never
         eval_envs = 64  # robots of a comparison, half of them driven by each
