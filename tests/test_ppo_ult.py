@@ -105,7 +105,9 @@ def test_without_privilege_tokens_the_student_is_the_same(layers, window, steps)
         token = network.frame_tokenizer(torch.randn(3, DIMS["policy"] + ACTIONS))
         with_reader, _ = network.transformer.step(token, torch.randn(3, 16), caches[0])
         without, _ = network.transformer.step(token, None, caches[1])
-        assert torch.equal(with_reader, without), step
+        assert torch.allclose(with_reader, without, atol=1e-6), (
+            step
+        )  # matrices of another size are summed in another order
 
 
 def test_the_teacher_reads_history_too():

@@ -58,7 +58,7 @@ def attend_and_self(
         values: (B, h, m, d).
         bias: addends broadcastable to (B, h, n, m).
         own: keys and values (B, h, n, d) of the queries themselves.
-        own_bias: (h,).
+        own_bias: (h, n), or (h, 1) for all alike; -inf for a query that does not look at itself this way.
         kernel: as for `attend`.
 
     Returns:
@@ -68,12 +68,13 @@ def attend_and_self(
     if _fused(kernel, query):
         others = torch.full((count, count), -math.inf, device=query.device).fill_diagonal_(0.0)
         joined: torch.Tensor = sum(bias)  # pyright: ignore
-        self_bias = (own_bias[:, None, None] + others).expand(*joined.shape[:3], -1)
+        joined = joined.expand(len(joined), len(own_bias), count, -1)
+        self_bias = (own_bias[..., None] + others).expand(len(joined), -1, -1, -1)
         seen = [torch.cat(pair, dim=2) for pair in zip((keys, values), own)]
         return attend(query, seen[0], seen[1], (torch.cat((joined, self_bias), dim=-1),), kernel)
     query = query * query.shape[-1] ** -0.5
     scores = _scores(query, keys, bias)
-    self_scores = (query * own[0]).sum(-1, keepdim=True) + own_bias[:, None, None]
+    self_scores = (query * own[0]).sum(-1, keepdim=True) + own_bias[..., None]
     weights = torch.cat((scores, self_scores), dim=-1).softmax(dim=-1).to(values.dtype)
     return torch.matmul(weights[..., :-1], values) + weights[..., -1:] * own[1]
 
@@ -183,7 +184,7 @@ class Block(nn.Module):
             if own is None:
                 found.append(attend(asked, seen, looked_at, bias, self.kernel))
             else:
-                self_bias, itself = self.distance_bias[:, -1], (own[0][:, :, start:stop], own[1][:, :, start:stop])
+                self_bias, itself = self.distance_bias[:, -1:], (own[0][:, :, start:stop], own[1][:, :, start:stop])
                 found.append(attend_and_self(asked, seen, looked_at, bias, itself, self_bias, self.kernel))
         return found[0] if parts == 1 else torch.cat(found, dim=2)
 
@@ -329,18 +330,21 @@ class Transformer(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Outputs of the next frame (N, D) and of its reader (N, D) or None; the frame is added to `cache`."""
         distance, mask = cache.advance()
-        x, y = frame[:, None], None if reader is None else reader[:, None]
+        # Frame and reader are two queries over the same keys, so that the cache is read once.
+        x = frame[:, None] if reader is None else torch.stack((frame, reader), dim=1)
         for index, block in enumerate(self.blocks):
-            queries, *new = block.project(x, 1)
-            cache.put(index, cache.slot, *new)
-            past = cache.keys[index], cache.values[index]
-            bias = (block.distance_bias[:, distance][:, None], mask)
-            x = block.finish(x, attend(queries, *past, bias, block.kernel))
-            if y is not None:
-                queries, *own = block.project(y, 1)
-                attended = attend_and_self(queries, *past, bias, own, block.distance_bias[:, -1], block.kernel)
-                y = block.finish(y, attended)
-        return self.norm(x[:, 0]), None if y is None else self.norm(y[:, 0])
+            queries, keys, values = block.project(x, x.shape[1])
+            cache.put(index, cache.slot, keys[:, :, :1], values[:, :, :1])
+            past, bias = (cache.keys[index], cache.values[index]), (block.distance_bias[:, distance][:, None], mask)
+            if reader is None:
+                attended = attend(queries, *past, bias, block.kernel)
+            else:
+                own = block.distance_bias[:, -1:]
+                own_bias = torch.cat((torch.full_like(own, -math.inf), own), dim=1)  # the frame is in the cache already
+                attended = attend_and_self(queries, *past, bias, (keys, values), own_bias, block.kernel)
+            x = block.finish(x, attended)
+        x = self.norm(x)
+        return x[:, 0], None if reader is None else x[:, 1]
 
     def step_with(
         self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor
