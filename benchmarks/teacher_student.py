@@ -1,9 +1,10 @@
 """Table and curves of finished runs, one row per task: teacher and student of every seed.
 
-Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`; curves are what the run logged while it
-learnt (`Comparison/return_teacher`, `Comparison/return_student`), wall times come from its last checkpoint.
+Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`. Curves are what the run logged while it learnt
+(`Comparison/return_teacher`, `Comparison/return_student`); of tasks with a single policy, the same comparison of every checkpoint. Seconds are those of
+collecting and learning, as logged.
 
-    python benchmarks/teacher_student.py logs/go2_ts/* logs/go2_cts/* --json table.json --png curves.png
+    python benchmarks/teacher_student.py logs/go2_ts/* logs/go2_cts/* --json table.json --png curves.png --both_png steps_and_time.png
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from legged_gym_ext.utils.runs import find_checkpoint, load_checkpoint, load_run_configs
 
 SHOWN = ("return", "linear_tracking", "yaw_tracking", "fall_rate")
+COMPARED = 64  # robots of a comparison, as in the tasks
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -44,19 +46,47 @@ def read_run(run: Path) -> dict[str, Any]:
     return row
 
 
-def read_curve(run: Path, steps_per_iteration: int) -> dict[str, list[tuple[int, float]]]:
-    """Policy -> (environment steps, return of a comparison) as logged during training."""
+def read_curve(run: Path, steps_per_iteration: int) -> dict[str, list[tuple[int, float, float]]]:
+    """Policy -> (environment steps, seconds, return of a comparison)."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(run))
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
-    curve = {}
+    spent, seconds = {}, 0.0
+    times = (events.Scalars(f"Perf/{part}_time") for part in ("collection", "learning"))
+    for collected, learnt in zip(*times):
+        seconds += collected.value + learnt.value
+        spent[collected.step] = seconds
+    found = {}
     for name in ("teacher", "student"):
         tag = f"Comparison/return_{name}"
         if tag in events.Tags()["scalars"]:
-            points = events.Scalars(tag)
-            curve[name] = [((point.step + 1) * steps_per_iteration, round(point.value, 3)) for point in points]
-    return curve
+            found[name] = [(point.step, point.value) for point in events.Scalars(tag)]
+    return {
+        name: [((it + 1) * steps_per_iteration, round(spent[it], 1), round(value, 3)) for it, value in points]
+        for name, points in (found or compare_checkpoints(run)).items()
+    }
+
+
+def compare_checkpoints(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """The comparison that teacher-student runs log, made afterwards for each checkpoint: policy -> (iteration, return)."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.comparison import Comparison
+    from legged_gym_ext.utils.config import update_from_dict
+    from legged_gym_ext.utils.policies import WEIGHTS_ONLY, Policy
+
+    env_cfg, train_cfg = task_registry.get_cfgs(task := json.loads((run / "evaluation.json").read_text())["task"])
+    for cfg, saved in zip((env_cfg, train_cfg), load_run_configs(run)):
+        update_from_dict(cfg, saved)
+    env_cfg.env.num_envs, train_cfg.runner.logger, train_cfg.runner.resume = 1, "none", False
+    env, _ = task_registry.make_env(task, env_cfg)
+    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
+    comparison, points = Comparison(env, runner.env.groups, COMPARED), []
+    for iteration in sorted(int(path.stem.split("_")[1]) for path in run.glob("model_*.pt")):
+        runner.load(str(run / f"model_{iteration}.pt"), load_cfg=dict(WEIGHTS_ONLY))
+        policy = Policy(runner.get_inference_policy(runner.device), runner.device)
+        points.append((iteration, comparison.run({"policy": policy})["policy"]["return"]))
+    return {"policy": points}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -90,7 +120,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     tasks = [
         task
         for task in dict.fromkeys(row["task"] for row in rows)
-        if any(r["curve"] for r in rows if r["task"] == task)
+        if any("student" in r["curve"] for r in rows if r["task"] == task)
     ]
     figure, axes = plt.subplots(1, len(tasks), figsize=(4.2 * len(tasks), 3.4), sharey=True, squeeze=False)
     for axis, task in zip(axes[0], tasks):
@@ -98,11 +128,39 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             for name, color in (("teacher", "tab:blue"), ("student", "tab:orange")):
                 points = row["curve"].get(name, [])
                 label = name if row is next(r for r in rows if r["task"] == task) else None
-                axis.plot([x / 1e6 for x, _ in points], [y for _, y in points], color=color, alpha=0.8, label=label)
+                axis.plot(
+                    [x / 1e6 for x, _, _ in points], [y for _, _, y in points], color=color, alpha=0.8, label=label
+                )
         axis.set(title=task, xlabel="environment steps [million]")
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("return of 5 s")
     axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def plot_both(rows: list[dict[str, Any]], path: Path) -> None:
+    """What is deployed (the student, or the only policy) of every task, against environment steps and against time: median and range of the seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+    for index, task in enumerate(dict.fromkeys(row["task"] for row in rows)):
+        curves = [c.get("student") or c.get("policy") for c in (row["curve"] for row in rows if row["task"] == task)]
+        points = list(zip(*(curve for curve in curves if curve)))
+        for axis, column, unit in ((axes[0], 0, 1e6), (axes[1], 1, 60.0)):
+            x = [statistics.median(point[column] for point in group) / unit for group in points]
+            values = [sorted(point[2] for point in group) for group in points]
+            axis.plot(x, [statistics.median(group) for group in values], color=f"C{index}", label=task)
+            low, high = [group[0] for group in values], [group[-1] for group in values]
+            axis.fill_between(x, low, high, color=f"C{index}", alpha=0.15)
+    axes[0].set(xlabel="environment steps [million]", ylabel="return of 5 s, what is deployed")
+    axes[1].set(xlabel="collecting and learning [minutes]")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    axes[0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -112,7 +170,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--png", type=Path)
+    parser.add_argument("--png", type=Path, help="teacher and student of every seed, one panel per task")
+    parser.add_argument("--both_png", type=Path, help="all tasks in one, against steps and against time")
     args = parser.parse_args()
     rows = [read_run(run) for run in args.runs]
     args.json.write_text(json.dumps(rows, indent=1) + "\n")
@@ -125,6 +184,8 @@ def main() -> None:
         )
     if args.png:
         plot(rows, args.png)
+    if args.both_png:
+        plot_both(rows, args.both_png)
 
 
 if __name__ == "__main__":
