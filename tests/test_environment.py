@@ -74,6 +74,19 @@ def turn_over(env: LeggedRobot, robot: int, height: float = 2.0) -> None:
     env.sim.reset(one, state)
 
 
+def test_every_step_reports_the_tracking_kernels():
+    env = make(3)
+    for _ in range(4):
+        *_, extras = env.step(torch.zeros(3, 12))
+        # What was rewarded: errors before any reset and before new commands; nothing falls in four steps of standing.
+        error = (env.commands[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1)
+        expected = torch.exp(-error / env.cfg.rewards.tracking_sigma)
+        assert torch.allclose(extras["step_metrics"]["linear_tracking"], expected, atol=1e-5)
+        error = (env.commands[:, 2] - env.base_ang_vel[:, 2]).square()
+        expected = torch.exp(-error / env.cfg.rewards.tracking_sigma)
+        assert torch.allclose(extras["step_metrics"]["yaw_tracking"], expected, atol=1e-5)
+
+
 def test_time_outs_are_told_apart_from_falls():
     env = calm(3, env__episode_length_s=0.2)  # ten control steps of 20 ms
     for _ in range(9):

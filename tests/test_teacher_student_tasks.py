@@ -80,10 +80,24 @@ def test_a_comparison_repeats_exactly_and_tells_policies_apart(tmp_path):
     assert first["teacher"] != first["student"]
 
 
-def test_comparisons_are_written_for_both_policies(tmp_path):
+OWN_LOSSES = {
+    "go2_ts": {"student_latent", "student_action"},
+    "go2_ult": {
+        *("prediction", "imitation", "teacher_share", "cosine_prediction", "cosine_imitation"),
+        *(
+            f"{role}_{name}"
+            for role in ("teacher", "student")
+            for name in ("reward", "linear_tracking", "yaw_tracking")
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("task", OWN_LOSSES)
+def test_comparisons_and_losses_are_written_in_every_iteration(task, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    runner = build(tmp_path, "go2_ts", eval_interval=1, eval_envs=2, logger="tensorboard")
+    runner = build(tmp_path, task, eval_interval=1, eval_envs=2, logger="tensorboard")
     runner.learn(2)
     events = EventAccumulator(runner.logger.log_dir)
     events.Reload()
@@ -91,7 +105,8 @@ def test_comparisons_are_written_for_both_policies(tmp_path):
     for policy in ("teacher", "student"):
         for metric in ("return", "linear_tracking", "yaw_tracking"):
             assert len(events.Scalars(f"Comparison/{metric}_{policy}")) == 2
-    assert {"Loss/student_latent", "Loss/student_action", "Loss/surrogate", "Loss/value", "Loss/symmetry"} <= tags
+    for name in {"surrogate", "value", "symmetry"} | OWN_LOSSES[task]:
+        assert f"Loss/{name}" in tags and len(events.Scalars(f"Loss/{name}")) == 2, name
 
 
 class Constant:
