@@ -580,7 +580,7 @@ def test_fewer_environments_than_minibatches_cannot_train_but_act():
     collect(alg, env, env.get_observations(), 6)
     message = "num_mini_batches=4: minibatches hold whole environments, expected at most their number, 3"
     with pytest.raises(ValueError, match=message):
-        alg.update()
+        alg.train_mode()  # which every runner calls before it trains
 
 
 def test_a_policy_may_be_used_inside_and_outside_of_inference_mode():

@@ -168,6 +168,8 @@ def test_teacher_and_student_are_loaded_for_evaluation(task, tmp_path):
         ("go2_ts", "actor", "history_length", 0, "history_length=0"),
         ("go2_ts", "algorithm", "student_loss", "both", "student_loss 'both'"),
         ("go2_ts", "obs_groups", "privileged", [], "observation set 'privileged' is missing"),
+        ("go2_ult", "algorithm", "mix_ratio", 1.5, r"mix_ratio=1\.5: .*expected in \[0, 1\]"),
+        ("go2_ult", "actor", "num_heads", 5, "width=64, .*that the number of heads divides"),
     ],
 )
 def test_a_mistake_is_one_clear_error(task, section, field, value, message, tmp_path):
@@ -180,6 +182,21 @@ def test_a_mistake_is_one_clear_error(task, section, field, value, message, tmp_
     with pytest.raises(UserError, match=message):
         task_registry.make_alg_runner(env, task, train_cfg, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_schedule_that_never_ends_and_too_few_robots_are_clear_errors(tmp_path):
+    from tests.test_training import task_registry
+
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_ult")
+    train_cfg.algorithm.mix_schedule, train_cfg.algorithm.mix_iterations = "linear", 1000
+    env_cfg.env.num_envs = 4
+    env, _ = task_registry.make_env("go2_ult", env_cfg)
+    message = rf"mix_iterations=1000: the schedule never ends, the training has {train_cfg.runner.max_iterations} "
+    with pytest.raises(UserError, match=message):
+        task_registry.make_alg_runner(env, "go2_ult", train_cfg, tmp_path)
+    few = build(tmp_path, "go2_ult", num_envs=2, **QUIET)
+    with pytest.raises(UserError, match="num_mini_batches=4: minibatches hold whole environments"):
+        few.learn(1)
 
 
 def test_torchrun_trains_on_cpus_and_writes_one_run(tmp_path):

@@ -157,6 +157,10 @@ class TrainRunner(OnPolicyRunner):
     def learn(self, num_learning_iterations: int, init_at_random_ep_len: bool = False) -> None:
         """Train; the output stays readable also when it is interrupted."""
         try:
+            self.alg.train_mode()
+        except ValueError as error:
+            raise UserError(f"task '{self.task}': the training configuration does not fit: {error}") from error
+        try:
             super().learn(num_learning_iterations, init_at_random_ep_len)
         finally:
             if self.logger.progress is not None:

@@ -214,16 +214,20 @@ class PPO_ULT(PPO):  # noqa: N801
         # This step will be taken again when the next rollout begins, with a cache primed anew.
         return self.network.value({"reader": self._step(obs, inputs, self._cache).reader})
 
+    def train_mode(self) -> None:
+        """Also checks what acting alone does not need: a minibatch holds at least one environment."""
+        if self.storage.num_envs < self.num_mini_batches:
+            raise ValueError(
+                f"algorithm.num_mini_batches={self.num_mini_batches}: minibatches hold whole environments, expected at most their number, "
+                f"{self.storage.num_envs}"
+            )
+        super().train_mode()
+
     # -- update ------------------------------------------------------------------------------------------------------
 
     def sample_rows(self) -> torch.Tensor:
         """Rows of whole trajectories: minibatches of environments in random order, S steps after one another."""
         storage = self.storage
-        if storage.num_envs < self.num_mini_batches:
-            raise ValueError(
-                f"algorithm.num_mini_batches={self.num_mini_batches}: minibatches hold whole environments, expected at most their number, "
-                f"{storage.num_envs}"
-            )
         used = storage.num_envs // self.num_mini_batches * self.num_mini_batches
         self._envs = self.shuffled_envs()[:used]
         steps = torch.arange(storage.num_steps, device=storage.device)
