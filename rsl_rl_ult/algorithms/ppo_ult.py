@@ -109,12 +109,10 @@ class PPO_ULT(PPO):  # noqa: N801
             raise ValueError(
                 "algorithm.symmetry_images=one excludes symmetry_cfg.use_mirror_loss, which compares images: choose one"
             )
-        self.updates = 0
         self.teacher, self.student = (CachedPolicy(self.network, self.sets, name) for name in ("teacher", "student"))
         self._last_actions = torch.zeros(self.storage.num_envs, self.network.num_actions, device=self.device)
-        self._cache: KeyValueCache | None = (
-            None  # of the rollout; None after an update, whose parameters it does not know
-        )
+        # Of the rollout; None after an update, because it was filled with the parameters before.
+        self._cache: KeyValueCache | None = None
         self._names: list = []
         self._sums: Any = None  # (2, figures + 1) of this rollout: teacher and student, the last column counts steps
         self._measures_cosines = False
@@ -365,11 +363,10 @@ class PPO_ULT(PPO):  # noqa: N801
 
     def update(self) -> dict[str, float]:
         """As PPO's; the next rollout starts with a cache that the new networks have filled."""
-        self._measures_cosines = self.cosine_interval > 0 and self.updates % self.cosine_interval == 0
+        self._measures_cosines = self.cosine_interval > 0 and self.mixing.updates % self.cosine_interval == 0
         figures = super().update()
         self._cache = None
-        self.updates += 1
-        self.mixing.updates = self.updates
+        self.mixing.updates += 1
         return figures
 
     def after_update(self) -> dict[str, float]:
@@ -386,7 +383,7 @@ class PPO_ULT(PPO):  # noqa: N801
 
     def save(self) -> dict[str, Any]:
         """Also how many updates were made, which the schedule goes by."""
-        return {**super().save(), "updates": self.updates}
+        return {**super().save(), "updates": self.mixing.updates}
 
     def load(
         self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True
@@ -395,7 +392,7 @@ class PPO_ULT(PPO):  # noqa: N801
         iteration = super().load(loaded_dict, load_cfg, strict)
         self._cache = None
         if iteration:
-            self.updates = self.mixing.updates = loaded_dict["updates"]
+            self.mixing.updates = loaded_dict["updates"]
         return iteration
 
     def rollout_state(self) -> dict[str, Any]:
