@@ -39,7 +39,7 @@ def read_run(run: Path) -> dict[str, Any]:
         "policies": {
             name: {key: round(figures[key], 4) for key in SHOWN} for name, figures in evaluation["policies"].items()
         },
-        "curve": read_curve(run, steps // checkpoint["iter"] if checkpoint["iter"] else steps),
+        "curve": read_curve(run, steps // (checkpoint["iter"] + 1)),
     }
     if "student" in row["policies"]:
         row["student_share"] = row["policies"]["student"]["return"] / row["policies"]["teacher"]["return"]
@@ -148,8 +148,9 @@ def plot_both(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
     for index, task in enumerate(dict.fromkeys(row["task"] for row in rows)):
-        curves = [c.get("student") or c.get("policy") for c in (row["curve"] for row in rows if row["task"] == task)]
-        points = list(zip(*(curve for curve in curves if curve)))
+        found = [c.get("student") or c.get("policy") for c in (row["curve"] for row in rows if row["task"] == task)]
+        curves = [{point[0]: point for point in curve} for curve in found if curve]
+        points = [[curve[steps] for curve in curves] for steps in curves[0] if all(steps in curve for curve in curves)]
         for axis, column, unit in ((axes[0], 0, 1e6), (axes[1], 1, 60.0)):
             x = [statistics.median(point[column] for point in group) / unit for group in points]
             values = [sorted(point[2] for point in group) for group in points]
