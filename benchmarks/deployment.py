@@ -44,8 +44,9 @@ def make_session(student: CachedPolicy, folder: str) -> tuple[Any, int]:
     """An onnxruntime session on one thread, and the size of the cache."""
     import onnxruntime
 
-    module, path = student.as_onnx().eval(), str(Path(folder) / "student.onnx")
-    names = {"input_names": list(module.input_names), "output_names": list(module.output_names)}
+    path = str(Path(folder) / "student.onnx")
+    module: Any = student.as_onnx().eval()
+    names: dict[str, Any] = {"input_names": list(module.input_names), "output_names": list(module.output_names)}
     torch.onnx.export(module, module.get_dummy_inputs(), path, dynamo=False, opset_version=18, **names)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -110,7 +110,7 @@ class RememberingCacheExport(nn.Module):
     def __init__(self, policy: CacheExport) -> None:
         """Start with an empty cache; the step is traced, its shapes never change."""
         super().__init__()
-        self.policy = torch.jit.trace(policy.eval(), policy.get_dummy_inputs(), check_trace=False)
+        self.policy: Any = torch.jit.trace(policy.eval(), policy.get_dummy_inputs(), check_trace=False)
         self.register_buffer("cache", torch.zeros(1, policy.cache_size))
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:

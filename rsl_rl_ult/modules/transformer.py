@@ -10,6 +10,7 @@ why a pass over S steps wants that many frames of context.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -267,7 +268,7 @@ class Transformer(nn.Module):
         if not feedforward_ratio > 0.0:
             raise ValueError(f"feedforward_ratio={feedforward_ratio}: expected a positive number")
         self.width, self.heads, self.window = width, num_heads, window
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(
             Block(width, num_heads, window, feedforward_ratio, zero_init, kernel) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(width)
