@@ -196,12 +196,12 @@ def test_describe_shows_networks_and_picture(described, capsys):
     networks, picture = capsys.readouterr().out.split("\nnetworks\n")[1].split("\nattention\n")
     reads = dict(re.findall(r"  (\w+): reads ([^;]+);", networks))
     assert reads == {
-        "actor": "output of H_t",
+        "actor": "output of H_t, policy",
         "critic": "critic",
         "transformer": "tokens H and E",
         "frame_tokenizer": "policy, last action",
         "privilege_tokenizer": "privileged",
-        "teacher_head": "output of E_t",
+        "teacher_head": "output of E_t, policy",
         "prediction_head": "outputs of H",
     }
     lines = picture.splitlines()
