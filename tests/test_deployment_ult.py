@@ -11,7 +11,7 @@ import torch
 
 from rsl_rl_ult.modules.policies_ult import CachedPolicy, CacheExport
 from tests.learning import ACTIONS, DIMS
-from tests.test_ppo_ult import make_network
+from tests.ult import make_network
 
 SETS = {"actor": ["policy"], "critic": ["critic"], "privileged": ["privileged"]}
 STEPS = 1000

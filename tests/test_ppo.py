@@ -10,8 +10,8 @@ from rsl_rl.runners import OnPolicyRunner
 
 from tests.learning import ToyEnv, build, collect, make_cfg, train
 from tests.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
-from tests.test_ppo_ult import ULT, ult_cfg
 from tests.toy_symmetry import SYMMETRY
+from tests.ult import ULT, ult_cfg
 
 PLAIN, RMA = "rsl_rl_ult.algorithms:PPO", "rsl_rl_ult.algorithms:PPO_RMA"
 METHODS = {"PPO": PLAIN, "TS": TS, "CTS": CTS, "RMA": RMA, "ULT": ULT}
