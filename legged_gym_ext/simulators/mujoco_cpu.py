@@ -54,8 +54,10 @@ class MujocoSimulator(Simulator):
         self._idle = self._idle_state()
         self._fault_count = np.zeros(num_envs, dtype=np.int64)
         self._fields: dict[str, np.ndarray] = {}
-        self.batch.bind("state")[:] = self._idle
-        self._forward(None)
+        self._near_ground = self.info.near_ground
+        if self._near_ground is not None:
+            self._near_ground.attach(self.model, self.batch)
+        self._write_state(self._idle)
 
     def _set_names(self) -> None:
         info, as_tensor = self.info, lambda x: torch.as_tensor(x, dtype=torch.float32)
@@ -116,8 +118,20 @@ class MujocoSimulator(Simulator):
     def step(self, targets: torch.Tensor, num_steps: int) -> None:
         """See `Simulator.step`; the copy widens float32 targets to MuJoCo's float64."""
         np.copyto(self._targets, targets.numpy())
+        if self._near_ground is not None:
+            self._near_ground.follow(self.root_pos.numpy())
         self.batch.step(nstep=num_steps)
         self._refresh()
+
+    def _write_state(self, rows: np.ndarray, ids: np.ndarray | None = None) -> None:
+        """Put environments `ids`, or all, into integration states (M, nstate) and compute what follows from them."""
+        states = self.batch.bind("state")
+        ids_or_all = slice(None) if ids is None else ids
+        states[ids_or_all] = rows
+        if self._near_ground is not None:
+            at_qpos = mujoco.mj_stateSize(self.model, int(mujoco.mjtState.mjSTATE_TIME))
+            self._near_ground.follow(states[ids_or_all][:, at_qpos : at_qpos + 2], ids)
+        self._forward(ids)
 
     def _forward(self, ids: np.ndarray | None) -> None:
         self.batch.forward(ids)
@@ -137,8 +151,7 @@ class MujocoSimulator(Simulator):
         qpos[:, self.info.qpos_ids] = state.dof_pos.numpy()
         qvel[:, 0:3], qvel[:, 3:6] = state.root_lin_vel.numpy(), state.root_ang_vel.numpy()
         qvel[:, self.info.dof_ids] = state.dof_vel.numpy()
-        self.batch.bind("state")[ids] = rows
-        self._forward(ids)
+        self._write_state(rows, ids)
         self._fault_count[ids] = self._warning[ids][:, FAULTS, 1].sum(axis=1)
 
     def set_root_lin_vel(self, velocity: torch.Tensor) -> None:
@@ -231,12 +244,10 @@ class MujocoSimulator(Simulator):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the integration states; foot positions and contact forces are recomputed."""
-        rows = self.batch.bind("state")
         saved = state["state"].cpu().numpy()  # a checkpoint may have been read onto the learner's GPU
-        rows[:] = saved
-        self._forward(None)
+        self._write_state(saved)
         # The pass above replaced the solver's warm start; bit-identical continuation wants the saved one.
-        rows[:] = saved
+        self.batch.bind("state")[:] = saved
 
 
 def _keep_quiet() -> None:

@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.simulators.mujoco_ground import COLLISION, GROUND, NearGround, add_map, add_slots
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 from legged_gym_ext.utils.names import match_joint
 
@@ -48,6 +49,7 @@ class ModelInfo:
     torque_limits: np.ndarray  # (J,) N m
     velocity_limits: np.ndarray  # (J,) rad/s
     default_pos: np.ndarray  # (J,) rad
+    near_ground: NearGround | None  # what each environment has in the model's slots; None on a plane
 
 
 def load_robot(file: str) -> mujoco.MjSpec:
@@ -70,7 +72,7 @@ def build_model(cfg: Any, terrain: Any) -> ModelInfo:
 
     Args:
         cfg: sections asset, control, init_state, domain_rand and sim are read.
-        terrain: becomes geoms of the world body (`add_ground`).
+        terrain: a plane, or a map of which every environment has what is near its robot (mujoco_ground.py).
     """
     spec = load_robot(cfg.asset.file)
     _set_options(spec, cfg.sim)
@@ -78,25 +80,44 @@ def build_model(cfg: Any, terrain: Any) -> ModelInfo:
     order = {joint.name: index for index, joint in enumerate(joints)}
     feet = sorted(_find_feet(spec, cfg.asset.foot_name), key=lambda geom: _place(geom.parent, order))
     _set_collisions(spec, cfg.asset.self_collisions)
-    add_ground(spec, terrain)
     _add_motors(spec, joints, cfg)
     for index, geom in enumerate(feet):
         geom.parent.add_site(name=f"{FOOT_SITE}{index}", pos=geom.pos)
     names, inside = _add_contact_sensors(spec, feet, cfg.asset, order)
+    model, near = _compile(spec, cfg), None
+    if terrain.is_flat:
+        add_ground(spec, terrain)
+    else:
+        near = add_slots(spec, terrain.map, reach(model))
+    return _index(_compile(spec, cfg), joints, feet, names, inside, cfg, near)
+
+
+def _compile(spec: mujoco.MjSpec, cfg: Any) -> mujoco.MjModel:
     try:
-        model = spec.compile()
+        return spec.compile()
     except ValueError as error:
         raise UserError(f"robot model {cfg.asset.file} does not compile: {' '.join(str(error).split())}") from error
-    return _index(model, joints, feet, names, inside, cfg)
 
 
 def add_ground(spec: mujoco.MjSpec, terrain: Any) -> None:
-    """Add a terrain's geometry to the world body, with contype 1 and conaffinity 0; robots have it the other way round."""
-    if not terrain.is_flat:
-        raise UserError(f"the mujoco engine has no geometry for {type(terrain).__name__}")
-    spec.worldbody.add_geom(
-        name="ground", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], contype=1, conaffinity=0, condim=3
-    )
+    """Add all of a terrain's geometry to the world body, with contype 1 and conaffinity 0; robots have it the other way round."""
+    if terrain.is_flat:
+        spec.worldbody.add_geom(name=GROUND, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], **COLLISION)
+    else:
+        add_map(spec, terrain.map)
+
+
+def reach(model: mujoco.MjModel) -> float:
+    """Metres from the base's origin that no geom of a robot can be beyond, in any pose: lengths along the links."""
+    far = np.zeros(model.nbody)
+    for body in range(1, model.nbody):
+        if model.body_dofadr[body] < 0 or model.jnt_type[model.body_jntadr[body]] != mujoco.mjtJoint.mjJNT_FREE:
+            far[body] = far[model.body_parentid[body]] + np.linalg.norm(model.body_pos[body])
+        first, count = model.body_jntadr[body], model.body_jntnum[body]
+        # A joint beside the body's origin swings it round.
+        far[body] += 2.0 * np.linalg.norm(model.jnt_pos[first : first + count], axis=1).sum()
+    ends = far[model.geom_bodyid] + np.linalg.norm(model.geom_pos, axis=1) + model.geom_rbound
+    return float(ends[model.geom_bodyid > 0].max())
 
 
 def _set_options(spec: mujoco.MjSpec, sim: Any) -> None:
@@ -253,11 +274,17 @@ def _contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> No
 
 
 def _index(
-    model: Any, joints: list[Any], feet: list[Any], names: list[str], inside: list[tuple[int, int]], cfg: Any
+    model: Any,
+    joints: list[Any],
+    feet: list[Any],
+    names: list[str],
+    inside: list[tuple[int, int]],
+    cfg: Any,
+    near_ground: NearGround | None,
 ) -> ModelInfo:
     joint_names = [j.name for j in joints]
     ids = [model.joint(n).id for n in joint_names]
-    robot = model.geom_bodyid > 0
+    robot = model.body_weldid[model.geom_bodyid] > 0  # ground is fixed to the world
     solid = (model.geom_contype > 0) | (model.geom_conaffinity > 0)
     asset = cfg.asset
     if not any(asset.base_name == model.body(i).name for i in range(model.nbody)):
@@ -276,4 +303,5 @@ def _index(
         torque_limits=np.array([match_joint(asset.torque_limits, n, "asset.torque_limits") for n in joint_names]),
         velocity_limits=np.array([match_joint(asset.velocity_limits, n, "asset.velocity_limits") for n in joint_names]),
         default_pos=np.array([cfg.init_state.default_joint_angles[n] for n in joint_names]),
+        near_ground=near_ground,
     )

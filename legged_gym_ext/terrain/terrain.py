@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from legged_gym_ext.utils.errors import UserError, did_you_mean
-
 
 class Terrain(ABC):
     """Ground shared by all environments, in world axes, z up, in metres."""
@@ -46,6 +44,10 @@ class Terrain(ABC):
             commanded: (M,) m they were commanded to walk.
         """
 
+    @abstractmethod
+    def level_statistics(self) -> dict[str, torch.Tensor]:
+        """Mean levels, by name; empty where there is one level only."""
+
 
 class PlaneTerrain(Terrain):
     """Infinite flat ground at height zero, one level."""
@@ -70,12 +72,8 @@ class PlaneTerrain(Terrain):
     def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
         """Nothing to do: there is one level."""
 
+    def level_statistics(self) -> dict[str, torch.Tensor]:
+        """Nothing to tell."""
+        return {}
 
-def make_terrain(mesh_type: str, num_envs: int, device: torch.device) -> Terrain:
-    """The terrain named in `terrain.mesh_type`; an unknown name is a `UserError`."""
-    kinds = {"plane": PlaneTerrain}
-    if mesh_type not in kinds:
-        raise UserError(
-            f"unknown terrain.mesh_type '{mesh_type}'{did_you_mean(mesh_type, kinds)}; known: {list(kinds)}"
-        )
-    return kinds[mesh_type](num_envs, device)
+

@@ -46,7 +46,9 @@ def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
     pos = torch.tensor(cfg.pos, device=env.device) + env.terrain.origins[ids]
     radius = env.cfg.terrain.spawn_radius
     pos[:, :2] += env.uniform(count, 2, low=-radius, high=radius)
-    pos[:, 2] += env.terrain.heights(pos[:, :2]) - env.terrain.origins[ids, 2]
+    # Above the highest ground that the robot may stand over, so that it starts on steps and not in them.
+    around = pos[:, None, :2] + env.scan_points
+    pos[:, 2] += env.terrain.heights(around).amax(dim=-1) - env.terrain.origins[ids, 2]
     quat = torch.tensor(cfg.rot, device=env.device).expand(count, 4)
     if cfg.random_yaw:
         quat = quat_mul(quat_from_yaw(env.uniform(count, low=-torch.pi, high=torch.pi)), quat)
@@ -63,6 +65,19 @@ def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
         dof_vel=torch.zeros_like(dof_pos),
     )
     env.sim.reset(ids, state)
+    if not env.terrain.is_flat:
+        _lift_feet(env, ids, state)
+
+
+def _lift_feet(env: LeggedRobot, ids: torch.Tensor, state: RobotState) -> None:
+    """Raise robots whose random joint angles would put a foot into the ground: a height field would not let go of it."""
+    foot = env.sim.foot_pos[ids]
+    depth = (env.terrain.heights(foot[..., :2]) + env.foot_radius - foot[..., 2]).amax(dim=-1)
+    rows = (depth > 0.0).nonzero().flatten()
+    if len(rows):
+        raised = RobotState(**{name: value[rows] for name, value in vars(state).items()})
+        raised.root_pos[:, 2] += depth[rows]
+        env.sim.reset(ids[rows], raised)
 
 
 def nominal_parameters(env: LeggedRobot) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from legged_gym_ext.simulators import make_simulator
 from legged_gym_ext.terrain import make_terrain
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.utils.math import projected_gravity, quat_rotate_inverse, yaw_of
+from legged_gym_ext.utils.math import projected_gravity, quat_rotate_inverse, rotate_by_yaw, yaw_of
 from legged_gym_ext.utils.names import match_joint
 
 CONTACT_FORCE = 1.0  # N, more than this is contact, as in legged_gym
@@ -59,7 +59,7 @@ class LeggedRobot:
         self.dt = cfg.control.decimation * cfg.sim.dt  # s, control step
         self.max_episode_length = max(1, round(cfg.env.episode_length_s / self.dt))
         self.push_interval = max(1, round(cfg.domain_rand.push_interval_s / self.dt))
-        self.terrain = make_terrain(cfg.terrain.mesh_type, self.num_envs, self.device)
+        self.terrain = make_terrain(cfg.terrain, self.num_envs, self.rng)
         self.sim = make_simulator(cfg, self.terrain, self.num_envs)
         self._set_robot(cfg)
         self._allocate()
@@ -165,6 +165,7 @@ class LeggedRobot:
         if len(ids):
             self.command_sampler.widen(ids)
             self.extras["episode"] = self._episode_summary(ids)
+            self._update_levels(ids)
             self.reset_idx(ids)
             self._read_state()
         self.extras["time_outs"] = self.time_out_buf.clone()
@@ -196,7 +197,9 @@ class LeggedRobot:
         self.projected_gravity = projected_gravity(sim.root_quat)
         yaw = yaw_of(sim.root_quat)
         self.cos_yaw, self.sin_yaw = torch.cos(yaw), torch.sin(yaw)
-        self.base_height = sim.root_pos[:, 2] - self.terrain.heights(sim.root_pos[:, :2])
+        points = rotate_by_yaw(self.cos_yaw, self.sin_yaw, self.scan_points) + sim.root_pos[:, None, :2]
+        self.scan_clearance = sim.root_pos[:, 2:3] - self.terrain.heights(points)
+        self.base_height = self.scan_clearance.mean(dim=-1)
         self.contact_states = (sim.contact_forces.square().sum(-1) > CONTACT_FORCE**2).float()
         self.foot_contact = self.contact_states[:, self.foot_contacts]
         self.foot_height = sim.foot_pos[..., 2] - self.terrain.heights(sim.foot_pos[..., :2])
@@ -236,6 +239,12 @@ class LeggedRobot:
         self.rewards.episode_sums[:, ids] = 0.0
         self.command_sampler.resample(ids)
 
+    def _update_levels(self, ids: torch.Tensor) -> None:
+        """Curriculum of the ground: how far robots got from where they started, against how far they were told to go."""
+        way = self.sim.root_pos[ids, :2] - self.terrain.origins[ids, :2]
+        commanded = self.commands[ids, :2].norm(dim=-1) * self.cfg.env.episode_length_s
+        self.terrain.update_levels(ids, way.norm(dim=-1), commanded)
+
     def _episode_summary(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
         """Per finished episode: rewards per second of a full episode, mean kernels, how it ended, command range."""
         seconds = self.cfg.env.episode_length_s
@@ -250,6 +259,8 @@ class LeggedRobot:
         self.nan_resets += int(faults.sum())
         summary["Metrics/fall_rate"] = self.fall_buf[ids].float()
         summary["Metrics/nan_resets"] = torch.tensor([float(self.nan_resets)], device=self.device)
+        for name, level in self.terrain.level_statistics().items():
+            summary[f"Terrain/{name}"] = level[None]
         if self.cfg.commands.curriculum:
             summary["max_command_x"] = self.command_sampler.ranges[0, 1:].clone()
         return summary

@@ -23,11 +23,35 @@ class LeggedRobotCfg(BaseConfig):
         critic_frames = 1  # last frames of the critic group stacked, newest last
 
     class terrain:
-        mesh_type = "plane"
+        mesh_type = "plane"  # plane | rough: a map of tiles
+        curriculum = True  # robots move between levels with how far they walk; otherwise they are spread over all levels and stay
+        max_init_terrain_level = 0  # robots start on levels 0 to this one
+        num_rows = 10  # levels
+        num_cols = 20  # tiles per level, of the kinds in `proportions`
+        terrain_length = 8.0  # [m] of a tile along x
+        terrain_width = 8.0  # [m] along y
+        horizontal_scale = 0.1  # [m] side of a cell
+        vertical_scale = 0.005  # [m] heights are multiples of it
+        border_size = 25.0  # [m] level ground around the tiles in Isaac Gym's raster; in MuJoCo it is endless
+        seed = 1  # of the map
         measured_points_x = [-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4]  # [m], base yaw frame
         measured_points_y = [-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4]  # [m]
         foot_points = [-0.1, 0.0, 0.1]  # [m], x and y of the 3 x 3 grid around each foot, base yaw frame
         spawn_radius = 1.0  # [m], robots start within +- this of their origin
+
+        class proportions:
+            """Share of each kind of tile (terrain/tiles.py), in this order along y."""
+
+            slope_up = 0.05
+            slope_down = 0.05
+            rough_slope = 0.1
+            stairs_up = 0.35
+            stairs_down = 0.25
+            discrete = 0.2
+            stepping_stones = 0.0
+            gap = 0.0
+            pit = 0.0
+            flat = 0.0
 
     class commands:
         curriculum = False  # widen lin_vel_x while tracking is good

@@ -42,9 +42,7 @@ class ObsTerm:
 
 def scan_heights(env: LeggedRobot) -> torch.Tensor:
     """(N, P) base height above each scan point minus the target height, clipped [m]."""
-    points = rotate_by_yaw(env.cos_yaw, env.sin_yaw, env.scan_points) + env.sim.root_pos[:, None, :2]
-    clearance = env.sim.root_pos[:, 2:3] - env.terrain.heights(points)
-    return (clearance - env.base_height_target).clamp(-MAX_HEIGHT, MAX_HEIGHT)
+    return (env.scan_clearance - env.base_height_target).clamp(-MAX_HEIGHT, MAX_HEIGHT)
 
 
 def foot_heights(env: LeggedRobot) -> torch.Tensor:
@@ -57,8 +55,10 @@ def foot_heights(env: LeggedRobot) -> torch.Tensor:
 
 
 def foot_normals(env: LeggedRobot) -> torch.Tensor:
-    """(N, F * 3) unit ground normal under each foot, world axes."""
-    return env.terrain.normals(env.sim.foot_pos[..., :2]).flatten(1)
+    """(N, F * 3) unit ground normal under each foot, yaw frame."""
+    x, y, z = env.terrain.normals(env.sim.foot_pos[..., :2]).unbind(-1)
+    cos, sin = env.cos_yaw[:, None], env.sin_yaw[:, None]
+    return torch.stack((cos * x + sin * y, cos * y - sin * x, z), dim=-1).flatten(1)
 
 
 def make_terms(env: LeggedRobot, cfg: Any) -> dict[str, ObsTerm]:

@@ -1,0 +1,104 @@
+"""A map of tiles as ground: exact heights and normals, and the curriculum that moves robots between levels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from legged_gym_ext.terrain.map import TerrainMap
+from legged_gym_ext.terrain.terrain import Terrain
+from legged_gym_ext.utils.errors import UserError
+
+
+class RoughTerrain(Terrain):
+    """N robots on a `TerrainMap`, column by column, each on the tile of its level.
+
+    With `terrain.curriculum`, robots start on random levels up to `terrain.max_init_terrain_level` and move with how far they walk; without
+    it they are spread evenly over all levels and stay there.
+    """
+
+    def __init__(self, cfg: Any, num_envs: int, rng: torch.Generator) -> None:
+        """Draw the map of `cfg` (section `terrain`) and place the robots; `rng` draws levels, and its device is the terrain's."""
+        device = rng.device
+        self.map = TerrainMap(cfg)
+        self.kinds = self.map.kinds
+        self._rng, self._curriculum = rng, bool(cfg.curriculum)
+        self._levels = self.map.rows
+        if not 0 <= cfg.max_init_terrain_level < self._levels:
+            raise UserError(
+                f"terrain.max_init_terrain_level={cfg.max_init_terrain_level}: expected a level from 0 to {self._levels - 1} (num_rows - 1)"
+            )
+        robots = torch.arange(num_envs, device=device)
+        self.types = robots * self.map.columns // num_envs
+        if self._curriculum:
+            highest = int(cfg.max_init_terrain_level)
+            self.levels = torch.randint(0, highest + 1, (num_envs,), generator=rng, device=device)
+        else:
+            self.levels = robots % self._levels
+        self._tile_origins = torch.tensor(self.map.origins, dtype=torch.float32, device=device)
+        self.origins = self._tile_origins[self.levels, self.types]
+        # One ring of level cells around the tiles stands for all the ground beyond.
+        corners = torch.from_numpy(self.map.corners).to(device)
+        self._corners = torch.nn.functional.pad(corners, (0, 0, 1, 1, 1, 1))
+        self._last = torch.tensor(self._corners.shape[:2], dtype=torch.float32, device=device) - 1.0
+        self._flat_corners = self._corners.view(-1, 4)
+
+    def _cell(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Heights (..., 4) at the corners of the cell under each point (..., 2), and where in the cell it is (..., 2), from 0 to 1."""
+        place = points / self.map.cell + 1.0
+        index = torch.minimum(place.floor().clamp_(min=0.0), self._last)
+        inside = (place - index).clamp_(0.0, 1.0)
+        index = index.long()
+        return self._flat_corners[index[..., 0] * self._corners.shape[1] + index[..., 1]], inside
+
+    def _gradient(self, corners: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rise per cell along x and along y of the triangle that each point lies in.
+
+        Cells are split from corner (0, 0) to (1, 1), as MuJoCo and legged_gym's meshes split them.
+        """
+        h00, h10, h01, h11 = corners.unbind(-1)
+        right = inside[..., 0] >= inside[..., 1]
+        return torch.where(right, h10 - h00, h11 - h01), torch.where(right, h11 - h10, h01 - h00)
+
+    def heights(self, points: torch.Tensor) -> torch.Tensor:
+        """See `Terrain.heights`; exact, a point on the edge of a step belongs to the cell in +x, +y direction."""
+        corners, inside = self._cell(points)
+        along_x, along_y = self._gradient(corners, inside)
+        return corners[..., 0] + along_x * inside[..., 0] + along_y * inside[..., 1]
+
+    def normals(self, points: torch.Tensor) -> torch.Tensor:
+        """See `Terrain.normals`; of the surface under each point, risers of steps have no part in it."""
+        along_x, along_y = self._gradient(*self._cell(points))
+        slope = torch.stack((-along_x, -along_y, torch.full_like(along_x, self.map.cell)), dim=-1)
+        return torch.nn.functional.normalize(slope, dim=-1)
+
+    def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
+        """One level up for having left the tile (half its length), one down for less than half of the commanded way; as in legged_gym.
+
+        Robots that leave the last level go to a random one.
+        """
+        if not self._curriculum:
+            return
+        up = distance > self.map.tile_size[0] / 2
+        down = (distance < 0.5 * commanded) & ~up
+        level = self.levels[env_ids] + up.long() - down.long()
+        anywhere = torch.randint(0, self._levels, level.shape, generator=self._rng, device=level.device)
+        level = torch.where(level >= self._levels, anywhere, level.clamp(min=0))
+        self.place(env_ids, level)
+
+    def place(self, env_ids: torch.Tensor, levels: torch.Tensor) -> None:
+        """Move robots `env_ids` (M,) to `levels` (M,) of their columns; it shows at their next reset."""
+        self.levels[env_ids] = levels
+        self.origins[env_ids] = self._tile_origins[levels, self.types[env_ids]]
+
+    def level_statistics(self) -> dict[str, torch.Tensor]:
+        """Mean level of all robots ("mean") and of those on each kind of tile."""
+        kinds = list(dict.fromkeys(self.kinds))
+        of_column = torch.tensor([kinds.index(kind) for kind in self.kinds], device=self.levels.device)
+        kind, levels = of_column[self.types], self.levels.float()
+        statistics = {"mean": levels.mean()}
+        for index, name in enumerate(kinds):
+            if bool((kind == index).any()):
+                statistics[name] = levels[kind == index].mean()
+        return statistics
