@@ -151,7 +151,7 @@ def test_the_picture_is_what_a_layer_of_the_transformer_does(window):
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    return describe.describe("go2_ult", *task_registry.get_cfgs("go2_ult"))
+    return describe.describe("go2_ult_flat", *task_registry.get_cfgs("go2_ult_flat"))
 
 
 def test_in_go2_ult_no_frame_attends_to_a_reader(described):
@@ -176,7 +176,7 @@ def test_in_go2_ult_no_mark_crosses_the_end_of_the_episode(described):
 
 
 def test_the_numbers_of_go2_ult(described):
-    _, train_cfg = task_registry.get_cfgs("go2_ult")
+    _, train_cfg = task_registry.get_cfgs("go2_ult_flat")
     found, actor = described["attention"], train_cfg.actor
     assert [found[name] for name in ("window", "layers", "heads", "width")] == [
         actor.history_length,
@@ -233,14 +233,14 @@ def test_what_networks_read_follows_the_options(options, actor, teacher_head, cr
 
 
 def test_fields_are_those_of_a_training_not_of_the_one_robot_that_is_looked_at(described):
-    env_cfg, train_cfg = task_registry.get_cfgs("go2_ult")
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_ult_flat")
     fields = described["fields"]
     assert fields["env.env.num_envs"] == env_cfg.env.num_envs > 1
     assert fields["train.algorithm.num_mini_batches"] == train_cfg.algorithm.num_mini_batches > 1
     assert fields["train.runner.logger"] == train_cfg.runner.logger
 
 
-@pytest.mark.parametrize("task", ["go2", "go2_ts"])
+@pytest.mark.parametrize("task", ["go2_flat", "go2_ts_flat"])
 def test_a_task_without_a_transformer_has_nothing_of_it(task, capsys):
     description = describe.describe(task, *task_registry.get_cfgs(task))
     assert description["attention"] is None
@@ -248,4 +248,4 @@ def test_a_task_without_a_transformer_has_nothing_of_it(task, capsys):
     printed = capsys.readouterr().out
     assert "attention" not in printed and "H_" not in printed
     assert "actor: reads policy;" in printed
-    assert ("history_encoder: reads 20 frames of policy;" in printed) == (task == "go2_ts")
+    assert ("history_encoder: reads 20 frames of policy;" in printed) == (task == "go2_ts_flat")

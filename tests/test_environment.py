@@ -11,7 +11,7 @@ import torch
 
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
-from legged_gym_ext.envs.go2.go2_config import Go2Cfg
+from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
 from legged_gym_ext.simulators.base import RobotState
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 
 def make(num_envs: int = 4, **changes: Any) -> LeggedRobot:
     """An environment whose configuration fields "section__name" are replaced."""
-    cfg = Go2Cfg()
+    cfg = Go2FlatCfg()
     cfg.env.num_envs = num_envs
     for path, value in changes.items():
         *sections, name = path.split("__")

@@ -46,6 +46,7 @@ class FakeVecEnv:
         self.command_sampler = SimpleNamespace(ranges=torch.tensor([[-0.5, 0.5], [-0.25, 0.25]]))
         self.episode_length_buf = torch.full((self.num_envs,), 77)
         self.commands = torch.full((self.num_envs, 4), 99.0)
+        self.terrain = SimpleNamespace(is_flat=True)
         self.steps, self.actions, self.lengths_at_reset = 99, [], None
 
     def reset(self) -> None:
@@ -199,3 +200,17 @@ def test_an_evaluation_in_which_everybody_falls_at_once_has_finite_figures() -> 
     figures = evaluate([Step(end="fall"), Step()], [Step(end="fall"), Step()])
     assert all(math.isfinite(value) for value in figures.values())
     assert figures["fall_rate"] == 1.0 and figures["episode_length"] == 0.5
+
+
+def test_on_a_map_the_figures_of_each_kind_and_level_are_those_of_the_robots_there() -> None:
+    env = FakeVecEnv([Step(reward=1.0), Step()], [Step(reward=2.0), Step(end="fall")], [Step(reward=6.0), Step()])
+    env.terrain = SimpleNamespace(
+        is_flat=False,
+        levels=torch.tensor([0, 4, 4]),
+        robots_by_kind=lambda: {"pit": torch.tensor([True, True, False]), "gap": torch.tensor([False, False, True])},
+    )
+    figures = evaluate_policy(env, lambda observations: torch.zeros(len(observations), 2))
+    assert figures["return"] == approx(3.0)
+    assert {kind: part["return"] for kind, part in figures["kinds"].items()} == {"pit": approx(1.5), "gap": approx(6.0)}
+    assert {kind: part["fall_rate"] for kind, part in figures["kinds"].items()} == {"pit": 0.5, "gap": 0.0}
+    assert {level: part["return"] for level, part in figures["levels"].items()} == {"0": approx(1.0), "4": approx(4.0)}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from legged_gym_ext.envs.go2.go2_config import Go2Cfg
+from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
 from legged_gym_ext.simulators import make_simulator
 from legged_gym_ext.simulators.base import PARAMETERS, RobotState
 from legged_gym_ext.terrain import PlaneTerrain
@@ -22,7 +22,7 @@ EXACT = {"sim__mujoco__solver": "newton", "sim__mujoco__iterations": 50}  # four
 
 def engine(num_envs: int = 2, **changes: Any) -> Any:
     """An engine whose configuration fields "section.name" are replaced (dots are written as double underscores)."""
-    cfg = Go2Cfg()
+    cfg = Go2FlatCfg()
     cfg.domain_rand.randomize_delay = False
     for path, value in changes.items():
         *sections, name = path.split("__")

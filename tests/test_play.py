@@ -40,10 +40,10 @@ def failing_play(monkeypatch, capsys):
 
 
 def play_env(num_envs: int = 1):
-    env_cfg, _ = task_registry.get_cfgs("go2")
+    env_cfg, _ = task_registry.get_cfgs("go2_flat")
     play.nominal(env_cfg)
     env_cfg.env.num_envs = num_envs
-    return task_registry.make_env("go2", env_cfg)[0]
+    return task_registry.make_env("go2_flat", env_cfg)[0]
 
 
 def play_args(*argv: str):
@@ -54,7 +54,7 @@ def test_zero_agent_writes_video_and_strip_of_the_length_asked_for(tmp_path):
     imageio = pytest.importorskip("imageio.v3")
     pytest.importorskip("imageio_ffmpeg")
     video, strip = tmp_path / "out.mp4", tmp_path / "out.png"
-    flags = ["--task=go2", "--agent=zero", f"--video={video}", f"--strip={strip}", "--video_length=0.4"]
+    flags = ["--task=go2_flat", "--agent=zero", f"--video={video}", f"--strip={strip}", "--video_length=0.4"]
     result = subprocess.run([sys.executable, play.__file__, *flags], capture_output=True, text=True, cwd=tmp_path)
     if result.returncode == 2 and ("OpenGL" in result.stderr or "cannot draw here" in result.stderr):
         pytest.skip(result.stderr.strip())
@@ -73,17 +73,17 @@ def test_no_display_is_one_line_that_names_the_way_out(monkeypatch, failing_play
         pytest.skip("other systems always have a display")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    assert "--video out.mp4" in failing_play("--task=go2", "--agent=zero")
+    assert "--video out.mp4" in failing_play("--task=go2_flat", "--agent=zero")
 
 
 def test_missing_checkpoint_says_how_to_train(tmp_path, failing_play):
-    line = failing_play("--task=go2", f"--log_root={tmp_path}", f"--video={tmp_path / 'out.mp4'}")
-    assert "train.py --task=go2" in line
+    line = failing_play("--task=go2_flat", f"--log_root={tmp_path}", f"--video={tmp_path / 'out.mp4'}")
+    assert "train.py --task=go2_flat" in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_agent_names_the_choices(failing_play):
-    line = failing_play("--task=go2", "--agent=bogus")
+    line = failing_play("--task=go2_flat", "--agent=bogus")
     assert all(agent in line for agent in play.AGENTS)
 
 
@@ -102,7 +102,7 @@ def test_impossible_outputs_are_refused_and_leave_nothing(tmp_path, monkeypatch,
     pytest.importorskip("imageio_ffmpeg")
     (tmp_path / "folder.mp4").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert word in failing_play("--task=go2", "--agent=zero", *flags)
+    assert word in failing_play("--task=go2_flat", "--agent=zero", *flags)
     assert [path.name for path in tmp_path.rglob("*")] == ["folder.mp4"]
 
 
@@ -150,17 +150,17 @@ def test_users_choice_of_opengl_is_not_replaced(monkeypatch):
 
 
 def test_run_configuration_then_play_changes_then_overrides(tmp_path):
-    env_cfg, train_cfg = task_registry.get_cfgs("go2")
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_flat")
     env_cfg.control.action_scale, env_cfg.noise.noise_level, env_cfg.env.num_envs = 0.5, 0.3, 4096
     train_cfg.actor.hidden_dims, train_cfg.runner.device, train_cfg.runner.resume = [16], "cuda:3", True
-    run = tmp_path / "go2" / "2026-01-01_00-00-00"
+    run = tmp_path / "go2_flat" / "2026-01-01_00-00-00"
     run.mkdir(parents=True)
     save_run_configs(run, env_cfg, train_cfg)
     (run / "model_7.pt").touch()
     args = play_args(
-        "--task=go2", f"--log_root={tmp_path}", "--env.noise.add_noise=true", "--env.noise.noise_level=0.2"
+        "--task=go2_flat", f"--log_root={tmp_path}", "--env.noise.add_noise=true", "--env.noise.noise_level=0.2"
     )
-    shown, trained, found = run_cfgs("go2", args, play.nominal)
+    shown, trained, found = run_cfgs("go2_flat", args, play.nominal)
     assert found == run
     assert shown.control.action_scale == 0.5  # from the run
     assert trained.actor.hidden_dims == [16]
@@ -175,16 +175,16 @@ def test_run_configuration_then_play_changes_then_overrides(tmp_path):
 def test_policy_of_a_run_with_other_network_sizes_acts_as_it_did(tmp_path):
     pytest.importorskip("rsl_rl")
     env = play_env(num_envs=2)
-    _, train_cfg = task_registry.get_cfgs("go2")
+    _, train_cfg = task_registry.get_cfgs("go2_flat")
     train_cfg.actor.hidden_dims, train_cfg.runner.logger = [16, 8], "none"
-    runner, _ = task_registry.make_alg_runner(env, "go2", train_cfg, tmp_path)
+    runner, _ = task_registry.make_alg_runner(env, "go2_flat", train_cfg, tmp_path)
     run = Path(runner.logger.log_dir)
     runner.save(str(run / "model_3.pt"))
     observations = runner.env.get_observations()
     with torch.inference_mode():
         expected = runner.get_inference_policy("cpu")(observations)
-    _, loaded_cfg, found = run_cfgs("go2", play_args("--task=go2", f"--log_root={tmp_path}"), play.nominal)
-    _, policies, path = load_policies(env, "go2", loaded_cfg, found)
+    _, loaded_cfg, found = run_cfgs("go2_flat", play_args("--task=go2_flat", f"--log_root={tmp_path}"), play.nominal)
+    _, policies, path = load_policies(env, "go2_flat", loaded_cfg, found)
     assert path == run / "model_3.pt"
     assert list(policies) == ["policy"]
     assert torch.equal(policies["policy"](observations), expected)
@@ -193,13 +193,13 @@ def test_policy_of_a_run_with_other_network_sizes_acts_as_it_did(tmp_path):
 def test_student_or_teacher_of_a_run_plays_alone(tmp_path):
     pytest.importorskip("rsl_rl")
     env = play_env()
-    _, train_cfg = task_registry.get_cfgs("go2_cts")
+    _, train_cfg = task_registry.get_cfgs("go2_cts_flat")
     train_cfg.runner.logger = "none"
-    runner, _ = task_registry.make_alg_runner(env, "go2_cts", train_cfg, tmp_path)
+    runner, _ = task_registry.make_alg_runner(env, "go2_cts_flat", train_cfg, tmp_path)
     run = Path(runner.logger.log_dir)
     runner.save(str(run / "model_0.pt"))
-    student = play.Agent("policy", env, "go2_cts", train_cfg, run)
-    teacher = play.Agent("teacher", env, "go2_cts", train_cfg, run)
+    student = play.Agent("policy", env, "go2_cts_flat", train_cfg, run)
+    teacher = play.Agent("teacher", env, "go2_cts_flat", train_cfg, run)
     first, same = student.act(), teacher.act()
     env.privileged_obs_buf = env.privileged_obs_buf + 1.0
     student.reset(torch.ones(1))
@@ -210,12 +210,12 @@ def test_student_or_teacher_of_a_run_plays_alone(tmp_path):
 def test_a_task_without_teacher_says_so(tmp_path):
     pytest.importorskip("rsl_rl")
     env = play_env()
-    _, train_cfg = task_registry.get_cfgs("go2")
+    _, train_cfg = task_registry.get_cfgs("go2_flat")
     train_cfg.runner.logger = "none"
-    runner, _ = task_registry.make_alg_runner(env, "go2", train_cfg, tmp_path)
+    runner, _ = task_registry.make_alg_runner(env, "go2_flat", train_cfg, tmp_path)
     runner.save(str(Path(runner.logger.log_dir) / "model_0.pt"))
-    with pytest.raises(UserError, match="--agent=teacher: task 'go2' has no teacher; it has policy"):
-        play.Agent("teacher", env, "go2", train_cfg, Path(runner.logger.log_dir))
+    with pytest.raises(UserError, match="--agent=teacher: task 'go2_flat' has no teacher; it has policy"):
+        play.Agent("teacher", env, "go2_flat", train_cfg, Path(runner.logger.log_dir))
 
 
 def test_held_command_survives_resets_and_resampling():
@@ -230,7 +230,7 @@ def test_held_command_survives_resets_and_resampling():
 def test_player_reports_a_fall_and_goes_on(capsys):
     env = play_env()
     env.cfg.init_state.rot = [0.0, 1.0, 0.0, 0.0]  # on its back
-    player = play.Player(env, play.Agent("zero", env, "go2", None, None))
+    player = play.Player(env, play.Agent("zero", env, "go2_flat", None, None))
     player.step((0.0, 0.0, 0.0))
     player.step((0.0, 0.0, 0.0))
     # 0.02 s per control step.

@@ -28,28 +28,28 @@ def run(script: str, *args: str, cwd: Path, module: bool = False) -> subprocess.
 
 
 MISTAKES = [
-    (("--task=go3",), "unknown task 'go3'; did you mean go2"),
+    (("--task=go3",), "unknown task 'go3'; did you mean go2_flat"),
     ((), "no task given; use --task=NAME"),
-    (("--task=go2", "--num_env=4"), "unknown flag --num_env; did you mean --num_envs"),
-    (("--task=go2", "--num_envs=four"), "--num_envs"),
-    (("--task=go2", "--num_envs=0"), "--num_envs=0: expected"),
-    (("--task=go2", "--env.rewards.scales.feet_airtime=1"), "did you mean rewards.scales.feet_air_time"),
-    (("--task=go2", "--env.sim.dt=fast"), "expected float"),
-    (("--task=go2", "--train.algorithm.num_learning_epochs=1.5"), "expected int"),
-    (("--task=go2", "--logger=tensorbord"), "--logger"),
-    (("--task=go2", "--sim=isaac"), "unknown simulator 'isaac'"),
-    (("--task=go2", "--rl_device=gpu"), "rl_device"),
-    (("--task=go2", "--resume"), "train"),
-    (("--task=go2", "--resume", "--load_run=nothing"), "nothing"),
-    (("--task=go2", "--env.asset.file=robot.xml"), "robot model not found"),
-    (("--task=go2", "--train.obs_groups.actor=polcy"), "polcy"),
-    (("--task=go2", "stray"), "stray"),
-    (("--task=go2", "--sim_device=cuda"), "--sim_device=cpu"),
-    (("--task=go2", "--train.runner.save_interval=0"), "save_interval=0: expected at least 1"),
-    (("--task=go2", "--train.algorithm.num_mini_batches=100"), "expected 1 to 48"),
-    (("--task=go2", "--train.algorithm.schedule=foo"), "expected adaptive or fixed"),
-    (("--task=go2", "--env.env.critic_frames=0"), "env.critic_frames at least 1"),
-    (("--task=go2", "--env.sim.dt=inf"), "sim.dt"),
+    (("--task=go2_flat", "--num_env=4"), "unknown flag --num_env; did you mean --num_envs"),
+    (("--task=go2_flat", "--num_envs=four"), "--num_envs"),
+    (("--task=go2_flat", "--num_envs=0"), "--num_envs=0: expected"),
+    (("--task=go2_flat", "--env.rewards.scales.feet_airtime=1"), "did you mean rewards.scales.feet_air_time"),
+    (("--task=go2_flat", "--env.sim.dt=fast"), "expected float"),
+    (("--task=go2_flat", "--train.algorithm.num_learning_epochs=1.5"), "expected int"),
+    (("--task=go2_flat", "--logger=tensorbord"), "--logger"),
+    (("--task=go2_flat", "--sim=isaac"), "unknown simulator 'isaac'"),
+    (("--task=go2_flat", "--rl_device=gpu"), "rl_device"),
+    (("--task=go2_flat", "--resume"), "train"),
+    (("--task=go2_flat", "--resume", "--load_run=nothing"), "nothing"),
+    (("--task=go2_flat", "--env.asset.file=robot.xml"), "robot model not found"),
+    (("--task=go2_flat", "--train.obs_groups.actor=polcy"), "polcy"),
+    (("--task=go2_flat", "stray"), "stray"),
+    (("--task=go2_flat", "--sim_device=cuda"), "--sim_device=cpu"),
+    (("--task=go2_flat", "--train.runner.save_interval=0"), "save_interval=0: expected at least 1"),
+    (("--task=go2_flat", "--train.algorithm.num_mini_batches=100"), "expected 1 to 48"),
+    (("--task=go2_flat", "--train.algorithm.schedule=foo"), "expected adaptive or fixed"),
+    (("--task=go2_flat", "--env.env.critic_frames=0"), "env.critic_frames at least 1"),
+    (("--task=go2_flat", "--env.sim.dt=inf"), "sim.dt"),
 ]
 
 
@@ -76,7 +76,7 @@ def test_a_mistake_is_the_same_one_line_when_run_as_a_module(tmp_path, script):
     assert result.returncode == 2 and result.stdout == ""
     assert (
         result.stderr
-        == "error: unknown task 'go3'; did you mean go2?; tasks are: go2, go2_blind, go2_cts, go2_rma, go2_ts, go2_ult\n"
+        == "error: unknown task 'go3'; did you mean go2_flat?; tasks are: go2_flat, go2_blind_flat, go2_cts_flat, go2_rma_flat, go2_ts_flat, go2_ult_flat\n"
     )
     assert not (tmp_path / "logs").exists()
 
@@ -86,7 +86,7 @@ def trained(tmp_path_factory) -> Path:
     """Log folder of a training of one iteration, run from somewhere else."""
     folder = tmp_path_factory.mktemp("trained")
     result = run(
-        "train", "--task=go2", "--headless", "--num_envs=16", "--max_iterations=1", "--log_root=logs", cwd=folder
+        "train", "--task=go2_flat", "--headless", "--num_envs=16", "--max_iterations=1", "--log_root=logs", cwd=folder
     )
     assert result.returncode == 0, result.stderr
     assert "it 1/1" in result.stdout and "run folder" in result.stdout
@@ -95,7 +95,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 def test_training_leaves_a_checkpoint_and_the_merged_configuration(trained):
-    (folder,) = (trained / "go2").iterdir()
+    (folder,) = (trained / "go2_flat").iterdir()
     assert (folder / "model_0.pt").is_file()
     assert json.loads((folder / "params/env.json").read_text())["env"]["num_envs"] == 16
     assert json.loads((folder / "params/train.json").read_text())["runner"]["max_iterations"] == 1
@@ -103,7 +103,13 @@ def test_training_leaves_a_checkpoint_and_the_merged_configuration(trained):
 
 def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     target = tmp_path / "result.json"
-    args = ("--task=go2", "--num_envs=8", "--env.env.episode_length_s=0.5", f"--json={target}", f"--log_root={trained}")
+    args = (
+        "--task=go2_flat",
+        "--num_envs=8",
+        "--env.env.episode_length_s=0.5",
+        f"--json={target}",
+        f"--log_root={trained}",
+    )
     result = run("evaluate", *args, cwd=ROOT, module=True)
     assert result.returncode == 0, result.stderr
     (name, figures), *others = json.loads(target.read_text())["policies"].items()
@@ -119,11 +125,11 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--task=go2_blind",), "train"),
-        (("--task=go2", "--checkpoint=7"), "no checkpoint 7"),
-        (("--task=go2", "--json=/nowhere/x.json"), "there is no folder /nowhere"),
-        (("--task=go2", "--json=/tmp"), "expected the name of a file"),
-        (("--task=go2_blind", "--experiment_name=go2"), "task 'go2'"),
+        (("--task=go2_blind_flat",), "train"),
+        (("--task=go2_flat", "--checkpoint=7"), "no checkpoint 7"),
+        (("--task=go2_flat", "--json=/nowhere/x.json"), "there is no folder /nowhere"),
+        (("--task=go2_flat", "--json=/tmp"), "expected the name of a file"),
+        (("--task=go2_blind_flat", "--experiment_name=go2_flat"), "task 'go2_flat'"),
     ],
 )
 def test_evaluating_what_is_not_there_is_one_clear_line(trained, tmp_path, args, message):
@@ -133,7 +139,7 @@ def test_evaluating_what_is_not_there_is_one_clear_line(trained, tmp_path, args,
 
 
 def test_describe_prints_the_layout_as_json(tmp_path):
-    result = run("describe", "--task=go2", "--json", cwd=tmp_path)
+    result = run("describe", "--task=go2_flat", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     description = json.loads(result.stdout)
     assert {name: group["dim"] for name, group in description["groups"].items()} == {
@@ -150,12 +156,12 @@ def test_describe_prints_the_layout_as_json(tmp_path):
 
 def test_describe_lists_the_tasks(tmp_path):
     assert run("describe", "--list", cwd=tmp_path).stdout.split() == [
-        "go2",
-        "go2_blind",
-        "go2_cts",
-        "go2_rma",
-        "go2_ts",
-        "go2_ult",
+        "go2_flat",
+        "go2_blind_flat",
+        "go2_cts_flat",
+        "go2_rma_flat",
+        "go2_ts_flat",
+        "go2_ult_flat",
     ]
 
 

@@ -157,9 +157,9 @@ def test_no_task_at_all_says_which_flag_to_use(registry: TaskRegistry) -> None:
 def test_the_blind_task_differs_from_go2_only_in_its_critic_and_its_folder() -> None:
     from legged_gym_ext.envs import task_registry
 
-    env_cfg, train = (to_dict(cfg) for cfg in task_registry.get_cfgs("go2"))
-    blind_env, blind_train = (to_dict(cfg) for cfg in task_registry.get_cfgs("go2_blind"))
-    train["obs_groups"]["critic"], train["runner"]["experiment_name"] = ["policy"], "go2_blind"
+    env_cfg, train = (to_dict(cfg) for cfg in task_registry.get_cfgs("go2_flat"))
+    blind_env, blind_train = (to_dict(cfg) for cfg in task_registry.get_cfgs("go2_blind_flat"))
+    train["obs_groups"]["critic"], train["runner"]["experiment_name"] = ["policy"], "go2_blind_flat"
     assert blind_env == env_cfg and blind_train == train
 
 

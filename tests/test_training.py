@@ -16,7 +16,7 @@ from legged_gym_ext.utils.progress import Progress
 from legged_gym_ext.utils.task_registry import set_seed
 
 
-def build(root: Path, task: str = "go2", seed: int = 1, num_envs: int = 32, **runner: Any) -> Any:
+def build(root: Path, task: str = "go2_flat", seed: int = 1, num_envs: int = 32, **runner: Any) -> Any:
     """A runner of a small training with commands that widen."""
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     env_cfg.env.num_envs, env_cfg.seed = num_envs, seed
@@ -80,8 +80,8 @@ def test_resuming_with_other_robots_keeps_learning_state_and_says_so(tmp_path, c
 
 def test_checkpoint_of_another_task_is_refused_by_name(tmp_path):
     build(tmp_path, experiment_name="mine").learn(1)
-    with pytest.raises(UserError, match=r"task 'go2'.*task 'go2_blind'"):
-        build(tmp_path, task="go2_blind", experiment_name="mine", resume=True)
+    with pytest.raises(UserError, match=r"task 'go2_flat'.*task 'go2_blind_flat'"):
+        build(tmp_path, task="go2_blind_flat", experiment_name="mine", resume=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not all of it"])

@@ -1,16 +1,29 @@
-"""Registers the tasks."""
+"""Registers the tasks: every method on rough ground, and on flat ground as `<name>_flat`."""
 
-from legged_gym_ext.envs.go2.go2_config import Go2BlindCfgPPO, Go2Cfg, Go2CfgPPO
-from legged_gym_ext.envs.go2.go2_methods import Go2CTSCfgPPO, Go2RMACfgPPO, Go2TSCfgPPO, Go2ULTCfgPPO
+from legged_gym_ext.envs.go2 import go2_config, go2_methods
 from legged_gym_ext.utils.task_registry import task_registry
 
 LEGGED_ROBOT = "legged_gym_ext.envs.base.legged_robot:LeggedRobot"
 
-task_registry.register("go2", LEGGED_ROBOT, Go2Cfg, Go2CfgPPO)
-task_registry.register("go2_blind", LEGGED_ROBOT, Go2Cfg, Go2BlindCfgPPO)
-task_registry.register("go2_ts", LEGGED_ROBOT, Go2Cfg, Go2TSCfgPPO)
-task_registry.register("go2_cts", LEGGED_ROBOT, Go2Cfg, Go2CTSCfgPPO)
-task_registry.register("go2_rma", LEGGED_ROBOT, Go2Cfg, Go2RMACfgPPO)
-task_registry.register("go2_ult", LEGGED_ROBOT, Go2Cfg, Go2ULTCfgPPO)
+ROUGH = {
+    "go2": go2_config.Go2CfgPPO,
+    "go2_blind": go2_config.Go2BlindCfgPPO,
+    "go2_ts": go2_methods.Go2TSCfgPPO,
+    "go2_cts": go2_methods.Go2CTSCfgPPO,
+    "go2_rma": go2_methods.Go2RMACfgPPO,
+    "go2_ult": go2_methods.Go2ULTCfgPPO,
+}
+FLAT = {
+    "go2_flat": go2_config.Go2FlatCfgPPO,
+    "go2_blind_flat": go2_config.Go2BlindFlatCfgPPO,
+    "go2_ts_flat": go2_methods.Go2TSFlatCfgPPO,
+    "go2_cts_flat": go2_methods.Go2CTSFlatCfgPPO,
+    "go2_rma_flat": go2_methods.Go2RMAFlatCfgPPO,
+    "go2_ult_flat": go2_methods.Go2ULTFlatCfgPPO,
+}
+
+for env_cfg, tasks in ((go2_config.Go2Cfg, ROUGH), (go2_config.Go2FlatCfg, FLAT)):
+    for name, train_cfg in tasks.items():
+        task_registry.register(name, LEGGED_ROBOT, env_cfg, train_cfg)
 
 __all__ = ["task_registry"]

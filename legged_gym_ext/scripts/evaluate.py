@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
@@ -33,12 +34,17 @@ def main(argv: list[str] | None = None) -> int:
 
     args.num_envs = args.num_envs or NUM_ENVS
     args.seed = SEED if args.seed is None else args.seed
-    env_cfg, train_cfg, run_dir = run_cfgs(args.task, args)
+    env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, spread_levels)
     results = evaluate(args.task, env_cfg, train_cfg, run_dir)
     _show(results)
     if args.json is not None:
         _write_json(Path(args.json), results)
     return 0
+
+
+def spread_levels(env_cfg: Any) -> None:
+    """Robots stay on tiles of all levels, as many on each."""
+    env_cfg.terrain.curriculum = False
 
 
 def evaluate(task: str, env_cfg: object, train_cfg: object, run_dir: Path | None) -> dict:
@@ -74,6 +80,18 @@ def _show(results: dict) -> None:
     for metric, unit in UNITS.items():
         row = "".join(f"{results['policies'][name][metric]:>12.3f}" for name in names)
         print(f"{metric:<18}{row}   {unit}")
+    for group in ("kinds", "levels"):
+        if group in results["policies"][names[0]]:
+            _show_group(results["policies"], names, group)
+
+
+def _show_group(policies: dict, names: list[str], group: str) -> None:
+    """Linear tracking and falls on each kind of tile, or on each level."""
+    print(f"\n{'tracking / falls by ' + group[:-1]:<28}" + "".join(f"{name:>16}" for name in names))
+    for part in policies[names[0]][group]:
+        figures = (policies[name][group][part] for name in names)
+        row = "".join(f"{f['linear_tracking']:>8.3f} /{f['fall_rate']:>6.3f}" for f in figures)
+        print(f"{part:<28}{row}")
 
 
 def _write_json(path: Path, results: dict) -> None:

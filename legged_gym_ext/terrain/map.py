@@ -136,7 +136,9 @@ class TerrainMap:
         border = round(self.border / self.cell)
         heights = np.round(self.corners[..., 0] / self.unit)
         if np.abs(heights).max() > np.iinfo(np.int16).max:
-            raise UserError(f"terrain: heights beyond {np.iinfo(np.int16).max * self.unit:.0f} m do not fit Isaac Gym's raster")
+            raise UserError(
+                f"terrain: heights beyond {np.iinfo(np.int16).max * self.unit:.0f} m do not fit Isaac Gym's raster"
+            )
         return np.pad(heights.astype(np.int16), border)
 
     @cached_property

@@ -36,6 +36,7 @@ class RoughTerrain(Terrain):
             self.levels = torch.randint(0, highest + 1, (num_envs,), generator=rng, device=device)
         else:
             self.levels = robots % self._levels
+        self._by_kind = self.robots_by_kind()  # columns are for life
         self._tile_origins = torch.tensor(self.map.origins, dtype=torch.float32, device=device)
         self.origins = self._tile_origins[self.levels, self.types]
         # One ring of level cells around the tiles stands for all the ground beyond.
@@ -92,13 +93,15 @@ class RoughTerrain(Terrain):
         self.levels[env_ids] = levels
         self.origins[env_ids] = self._tile_origins[levels, self.types[env_ids]]
 
-    def level_statistics(self) -> dict[str, torch.Tensor]:
-        """Mean level of all robots ("mean") and of those on each kind of tile."""
+    def robots_by_kind(self) -> dict[str, torch.Tensor]:
+        """Kind of tile -> mask (N,) of the robots on it; kinds without robots are left out."""
         kinds = list(dict.fromkeys(self.kinds))
-        of_column = torch.tensor([kinds.index(kind) for kind in self.kinds], device=self.levels.device)
-        kind, levels = of_column[self.types], self.levels.float()
-        statistics = {"mean": levels.mean()}
-        for index, name in enumerate(kinds):
-            if bool((kind == index).any()):
-                statistics[name] = levels[kind == index].mean()
-        return statistics
+        of_column = torch.tensor([kinds.index(kind) for kind in self.kinds], device=self.types.device)
+        masks = {name: of_column[self.types] == index for index, name in enumerate(kinds)}
+        return {name: mask for name, mask in masks.items() if bool(mask.any())}
+
+    def level_statistics(self) -> dict[str, torch.Tensor]:
+        """Mean level of all robots ("level") and of those on each kind of tile ("level_<kind>")."""
+        levels = self.levels.float()
+        means = {f"level_{kind}": levels[robots].mean() for kind, robots in self._by_kind.items()}
+        return {"level": levels.mean(), **means}

@@ -75,5 +75,3 @@ class PlaneTerrain(Terrain):
     def level_statistics(self) -> dict[str, torch.Tensor]:
         """Nothing to tell."""
         return {}
-
-

@@ -22,15 +22,26 @@ class Comparison:
         """Build a second environment like `env` (a `LeggedRobot`) with `num_envs` robots."""
         cfg = copy.deepcopy(env.cfg)
         cfg.env.num_envs, cfg.seed = num_envs, SEED
+        self._trained = env
         self._env = RslRlVecEnv(type(env)(cfg), groups)
 
     def run(self, policies: dict[str, Any]) -> dict[str, dict[str, float]]:
         """Figures of each policy; robot i is driven by policy i modulo their number, always from the same start."""
         env = self._env.env
         env.rng.manual_seed(SEED)
+        self._copy_levels(len(policies))
         split = _Split(policies, env.num_envs, env.device)
         episodes = run_episodes(self._env, split, max_steps=round(SECONDS / env.dt))
         return {name: episodes.figures(rows) for name, rows in split.rows.items()}
+
+    def _copy_levels(self, policies: int) -> None:
+        """Put the robots on levels of the robots in training that are on the same kind of tile; all policies on the same ones."""
+        env, trained = self._env.env, self._trained
+        if env.terrain.is_flat:
+            return
+        robots = torch.arange(env.num_envs, device=env.device)
+        like = robots // policies * policies * trained.num_envs // env.num_envs
+        env.terrain.place(robots, trained.terrain.levels[like])
 
 
 class _Split:

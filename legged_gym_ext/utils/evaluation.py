@@ -123,6 +123,16 @@ def _add_step(result: Episodes, env: Any, command: torch.Tensor, rewards: torch.
     result.fell |= alive & (env.fall_buf | env.fault_buf)
 
 
-def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None) -> dict[str, float]:
-    """Mean figures of `policy` over the first episode of every environment: the metrics of `UNITS`."""
-    return run_episodes(vec_env, policy, on_step).figures()
+def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Mean figures of `policy` over the first episode of every environment: the metrics of `UNITS`.
+
+    On a map of tiles also "kinds" and "levels": the same figures of the robots on each kind of tile and on each level.
+    """
+    episodes = run_episodes(vec_env, policy, on_step)
+    terrain, figures = vec_env.env.terrain, dict[str, Any](episodes.figures())
+    if not terrain.is_flat:
+        groups = terrain.robots_by_kind()
+        figures["kinds"] = {kind: episodes.figures(rows) for kind, rows in groups.items()}
+        levels = {str(level): terrain.levels == level for level in terrain.levels.unique().tolist()}
+        figures["levels"] = {level: episodes.figures(rows) for level, rows in levels.items()}
+    return figures

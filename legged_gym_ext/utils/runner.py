@@ -27,6 +27,7 @@ KEY_FIGURES = {
     "Metrics/linear_tracking": "lin_tracking",
     "Metrics/yaw_tracking": "yaw_tracking",
     "Metrics/fall_rate": "falls",
+    "Terrain/level": "level",
     "Metrics/nan_resets": "nan_resets",
 }
 """Episode summaries worth a place on the screen and what they are called there."""

@@ -1,4 +1,4 @@
-"""Unitree Go2 on flat ground: robot, rewards and PPO settings of the tasks `go2` and `go2_blind`.
+"""Unitree Go2: robot, ground, rewards and PPO settings of the tasks `go2` and `go2_blind` and their twins on flat ground.
 
 Robot figures: resources/robots/go2/SOURCE.md.
 """
@@ -9,10 +9,16 @@ from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedR
 
 
 class Go2Cfg(LeggedRobotCfg):
-    """Walk in any direction as commanded, with full domain randomisation."""
+    """Walk as commanded over slopes, stairs and obstacles that get harder with success, with full domain randomisation."""
 
     class env:
         num_envs = 512
+
+    class terrain:
+        mesh_type = "rough"
+
+    class commands:
+        heading_command = True  # straight ways, so that robots get off their tile
 
     class init_state:
         pos = [0.0, 0.0, 0.34]  # [m]
@@ -63,6 +69,16 @@ class Go2Cfg(LeggedRobotCfg):
             hip_pos = -0.5
 
 
+class Go2FlatCfg(Go2Cfg):
+    """The same robot, rewards and randomisation on a plane."""
+
+    class terrain:
+        mesh_type = "plane"
+
+    class commands:
+        heading_command = False
+
+
 class Go2CfgPPO(LeggedRobotCfgPPO):
     """PPO of rsl-rl-lib with an asymmetric critic, sized for a few CPU cores.
 
@@ -86,6 +102,14 @@ class Go2CfgPPO(LeggedRobotCfgPPO):
 
     class runner:
         experiment_name = "go2"
+        max_iterations = 600
+
+
+class Go2FlatCfgPPO(Go2CfgPPO):
+    """`go2` on flat ground."""
+
+    class runner:
+        experiment_name = "go2_flat"
         max_iterations = 300
 
 
@@ -97,3 +121,11 @@ class Go2BlindCfgPPO(Go2CfgPPO):
 
     class runner:
         experiment_name = "go2_blind"
+
+
+class Go2BlindFlatCfgPPO(Go2BlindCfgPPO):
+    """`go2_blind` on flat ground."""
+
+    class runner:
+        experiment_name = "go2_blind_flat"
+        max_iterations = 300

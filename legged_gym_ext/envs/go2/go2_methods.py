@@ -1,4 +1,4 @@
-"""Teacher-student training of the Go2: the tasks `go2_ts`, `go2_cts`, `go2_rma` and `go2_ult`.
+"""Teacher-student training of the Go2: the tasks `go2_ts`, `go2_cts`, `go2_rma` and `go2_ult`, and their twins on flat ground.
 
 All are the environment of `go2` with another training: the algorithm and the network are named by string, the observation set `privileged` is what
 the teacher reads beyond the robot's own sensors. The options stand here once, under TS; CTS and RMA say what is different. ULT has its own.
@@ -124,6 +124,38 @@ class Go2ULTCfgPPO(Go2CfgPPO):
 
     class runner:
         experiment_name = "go2_ult"
-        max_iterations = 250
+        max_iterations = 600
         eval_interval = 20  # iterations between comparisons of teacher and student; 0: never
         eval_envs = 64  # robots of a comparison, half of them driven by each
+
+
+class Go2TSFlatCfgPPO(Go2TSCfgPPO):
+    """`go2_ts` on flat ground."""
+
+    class runner:
+        experiment_name = "go2_ts_flat"
+        max_iterations = 300
+
+
+class Go2CTSFlatCfgPPO(Go2CTSCfgPPO):
+    """`go2_cts` on flat ground."""
+
+    class runner:
+        experiment_name = "go2_cts_flat"
+        max_iterations = 300
+
+
+class Go2RMAFlatCfgPPO(Go2RMACfgPPO):
+    """`go2_rma` on flat ground."""
+
+    class runner:
+        experiment_name = "go2_rma_flat"
+        max_iterations = 300
+
+
+class Go2ULTFlatCfgPPO(Go2ULTCfgPPO):
+    """`go2_ult` on flat ground."""
+
+    class runner:
+        experiment_name = "go2_ult_flat"
+        max_iterations = 250
