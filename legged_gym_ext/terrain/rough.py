@@ -89,7 +89,8 @@ class RoughTerrain(Terrain):
         self.place(env_ids, level)
 
     def place(self, env_ids: torch.Tensor, levels: torch.Tensor) -> None:
-        """Move robots `env_ids` (M,) to `levels` (M,) of their columns; it shows at their next reset."""
+        """See `Terrain.place`; robots stay on their columns."""
+        levels = levels.to(self.levels.device).clamp(max=self._levels - 1)
         self.levels[env_ids] = levels
         self.origins[env_ids] = self._tile_origins[levels, self.types[env_ids]]
 

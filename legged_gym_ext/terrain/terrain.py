@@ -45,6 +45,10 @@ class Terrain(ABC):
         """
 
     @abstractmethod
+    def place(self, env_ids: torch.Tensor, levels: torch.Tensor) -> None:
+        """Move robots `env_ids` (M,) to `levels` (M,), the hardest there is for those beyond it; it shows at their next reset."""
+
+    @abstractmethod
     def level_statistics(self) -> dict[str, torch.Tensor]:
         """Mean levels, by name; empty where there is one level only."""
 
@@ -71,6 +75,9 @@ class PlaneTerrain(Terrain):
 
     def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
         """Nothing to do: there is one level."""
+
+    def place(self, env_ids: torch.Tensor, levels: torch.Tensor) -> None:
+        """Nothing to do."""
 
     def level_statistics(self) -> dict[str, torch.Tensor]:
         """Nothing to tell."""

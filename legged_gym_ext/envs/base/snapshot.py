@@ -27,7 +27,6 @@ def take_snapshot(env: LeggedRobot) -> dict[str, Any]:
         "episode_sums": dict(zip(env.rewards.names, env.rewards.episode_sums.clone())),
         "command_ranges": env.command_sampler.ranges.clone(),
         "terrain_levels": env.terrain.levels.clone(),
-        "terrain_types": env.terrain.types.clone(),
         "rng": env.rng.get_state(),
         "common_step_counter": env.common_step_counter,
         "nan_resets": env.nan_resets,
@@ -47,6 +46,9 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any]) -> str | None:
     """
     env.command_sampler.ranges.copy_(snapshot["command_ranges"])
     env.common_step_counter, env.nan_resets = snapshot["common_step_counter"], snapshot["nan_resets"]
+    robots = torch.arange(env.num_envs, device=env.device)
+    # With another number of robots each takes the level of one that was on the same column.
+    env.terrain.place(robots, snapshot["terrain_levels"][robots.cpu() * snapshot["num_envs"] // env.num_envs])
     own = take_snapshot(env)
     if _shapes(own) != _shapes(snapshot):
         return (
@@ -63,8 +65,6 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any]) -> str | None:
         env.rewards.episode_sums[row].copy_(snapshot["episode_sums"].get(name, torch.zeros(1)))
     if env.obs_history is not None:
         env.obs_history.copy_(snapshot["obs_history"])
-    env.terrain.levels.copy_(snapshot["terrain_levels"])
-    env.terrain.types.copy_(snapshot["terrain_types"])
     events.apply_parameters(env)
     env.sim.load_state_dict(snapshot["sim"])
     env.rng.set_state(snapshot["rng"].cpu())
