@@ -89,14 +89,14 @@ class Variant:
         """Build the engine and let the robots settle under random targets."""
         import torch
 
-        from legged_gym_ext.envs.go2.go2_config import Go2Cfg
+        from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
         from legged_gym_ext.simulators import make_simulator
-        from legged_gym_ext.terrain import make_terrain
+        from legged_gym_ext.terrain import PlaneTerrain
 
-        cfg = Go2Cfg()
+        cfg = Go2FlatCfg()
         edit(cfg)
         self.decimation = cfg.control.decimation
-        self.sim = make_simulator(cfg, make_terrain("plane", num_envs, torch.device("cpu")), num_envs)
+        self.sim = make_simulator(cfg, PlaneTerrain(num_envs, torch.device("cpu")), num_envs)
         self.seconds: list[float] = []
         rng = torch.Generator().manual_seed(0)
         noise = torch.randn(WARM_UP + STEPS, num_envs, 12, generator=rng)
