@@ -28,7 +28,9 @@ TURN = 10  # control steps before the other side takes over
 def main() -> None:
     """Parse flags, measure, print and optionally write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="go2_flat", help="on the plane; with --terrain rough the task on the map as well is `go2`")
+    parser.add_argument(
+        "--task", default="go2_flat", help="on the plane; with --terrain rough the task on the map as well is `go2`"
+    )
     parser.add_argument("--terrain", choices=("flat", "rough"), default="flat")
     parser.add_argument("--num_envs", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=100, help="control steps per side of a pair")

@@ -84,6 +84,7 @@ def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
         },
         "groups": {group: _group(env, group) for group in env.group_dims},
         "rewards": dict(flatten(env_cfg.rewards.scales)),
+        "terrain": _terrain(env.terrain),
         "randomization": _randomization(env_cfg.domain_rand),
         "networks": _networks(runner.alg),
         "attention": describe_attention(getattr(runner.alg, "network", None), env.dt),
@@ -111,18 +112,34 @@ def _group(env: Any, group: str) -> dict[str, Any]:
     return {"dim": observations.dim(group), "terms": terms}
 
 
+def _terrain(terrain: Any) -> dict[str, Any] | None:
+    """The map: its size, how many columns each kind of tile has, and the difficulty of its levels; None on a plane."""
+    if terrain.is_flat:
+        return None
+    ground = terrain.map
+    return {
+        "size_m": list(ground.size),
+        "tile_m": list(ground.tile_size),
+        "columns": {kind: ground.kinds.count(kind) for kind in ground.kinds},
+        "difficulty": [row / ground.rows for row in range(ground.rows)],
+        "boxes": len(ground.boxes),
+        "fields": len(ground.fields),
+    }
+
+
 def _randomization(cfg: Any) -> dict[str, Any]:
     """Switch, range and unit of every randomised quantity."""
     from legged_gym_ext.envs.base.events import RANDOMIZED
 
     table = {}
-    for name, (switch, fields, unit, when) in RANDOMIZED.items():
+    for name, (switch, fields, unit, when, source) in RANDOMIZED.items():
         table[name] = {
             "on": getattr(cfg, switch),
             "switch": f"env.domain_rand.{switch}",
             "range": {field: getattr(cfg, field) for field in fields},
             "unit": unit,
             "when": when,
+            "source": source,
         }
     return table
 
@@ -227,6 +244,13 @@ def _show(description: dict[str, Any], fields: bool) -> None:
         f"control {control['rate_hz']:g} Hz = {control['decimation']} x {1e3 * control['physics_dt_s']:g} ms; motor {control['motor']}; "
         f"action scale {control['action_scale']:g}; standing height {control['base_height_target_m']:g} m"
     )
+    ground = description["terrain"]
+    if ground is not None:
+        levels = len(ground["difficulty"])
+        print(
+            f"ground {ground['size_m'][0]:g} x {ground['size_m'][1]:g} m, {levels} levels of "
+            f"{', '.join(f'{count} {kind}' for kind, count in ground['columns'].items())}; tiles of {ground['tile_m'][0]:g} x {ground['tile_m'][1]:g} m"
+        )
     for group, table in description["groups"].items():
         print(f"\nobservations '{group}' ({table['dim']})")
         for term in table["terms"]:
@@ -243,8 +267,9 @@ def _show(description: dict[str, Any], fields: bool) -> None:
     for name, row in description["randomization"].items():
         values = ", ".join(str(value) for value in row["range"].values()) if row["on"] else "off"
         print(
-            f"  {name:<18} {values}  [{row['unit']}]  {row['when']}; --{row['switch']}={str(not row['on']).lower()} changes it"
+            f"  {name:<16} {values}  [{row['unit']}]  {row['when']}; --{row['switch']}={str(not row['on']).lower()} changes it"
         )
+        print(f"  {'':<16} {row['source']}")
     _show_networks(description)
     if fields:
         print("\nfields")

@@ -19,6 +19,7 @@ Command = tuple[float, float, float]  # vx, vy [m/s], yaw rate [rad/s]
 AGENTS = ("policy", "teacher", "zero", "random")
 TRAINED = ("policy", "teacher")
 FPS = 25  # of videos, at most
+LEVEL = 3  # of the ground, unless asked for another
 PANELS = 6  # of strips
 SCRIPT = ((0.30, (0.8, 0.0, 0.0)), (0.20, (0.0, 0.8, 0.0)), (0.30, (0.4, 0.0, 0.8)), (0.20, (0.0, 0.0, 0.0)))
 """What a video shows: share of its length, and the command as shares of the upper bounds of commands.ranges."""
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # a few robots: more threads only wait for each other
     set_seed(train_cfg.seed)
     env, _ = task_registry.make_env(args.task, env_cfg)
+    choose_ground(env, args.task, args.tile, args.level)
     player = Player(env, Agent(args.agent, env, args.task, train_cfg, run_dir))
     if window:
         play_window(player, tuple(args.command) if args.command else (0.0, 0.0, 0.0))
@@ -76,6 +78,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="who acts: the policy to deploy (a student, where there is one), its teacher, or nobody trained",
     )
     add("--command", type=float, nargs=3, metavar=("VX", "VY", "YAW"), help="fixed command [m/s, m/s, rad/s]")
+    add("--tile", metavar="KIND", help="kind of ground to start on, e.g. stairs_up; default: the first of the map")
+    add("--level", type=int, metavar="N", help="how hard that ground is; default: 3")
     add("--video", type=Path, metavar="FILE", help="write a video (.mp4) instead of opening a window")
     add(
         "--strip",
@@ -98,7 +102,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def nominal(env_cfg: Any) -> None:
     """One undisturbed robot with nominal physics that starts at rest and plays without end."""
-    env_cfg.env.num_envs = 1
+    env_cfg.env.num_envs, env_cfg.terrain.curriculum = 1, False
     env_cfg.env.episode_length_s = 1e6
     env_cfg.noise.add_noise = False
     env_cfg.domain_rand.push_robots = False
@@ -107,6 +111,15 @@ def nominal(env_cfg: Any) -> None:
             setattr(env_cfg.domain_rand, name, False)
     start = env_cfg.init_state
     start.joint_range, start.velocity_range, start.random_yaw = [1.0, 1.0], 0.0, False
+
+
+def choose_ground(env: Any, task: str, tile: str | None, level: int | None) -> None:
+    """Put all robots on a kind of tile at a level; on a plane there is nothing to choose."""
+    if not env.terrain.is_flat:
+        hardest = env.terrain.map.rows - 1
+        env.terrain.place_on(tile or env.terrain.kinds[0], min(LEVEL, hardest) if level is None else level)
+    elif tile is not None or level is not None:
+        raise UserError(f"--tile and --level: task '{task}' is on flat ground")
 
 
 class Agent:

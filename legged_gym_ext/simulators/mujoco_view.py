@@ -18,6 +18,8 @@ from legged_gym_ext.simulators.mujoco_model import add_ground, load_robot
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import yaw_of
 
+SIGHT = 12.0  # m of ground drawn around robot 0
+HIDDEN = 5  # group of geoms that are not drawn
 MAX_ROBOTS = 50  # drawn; more would overflow the scene's list of geoms
 FOLLOW_TIME = 0.25  # s, the camera smooths the robot's motion with this time constant
 JUMP = 1.0  # m, a larger move between two frames is a reset: the camera jumps along
@@ -104,6 +106,9 @@ class _Scene:
         self.data, self._other = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._joints = np.array([self.model.joint(name).qposadr[0] for name in env.sim.joint_names])
         self.base_id = self.model.body(env.cfg.asset.base_name).id
+        self._ground = np.flatnonzero(
+            (self.model.geom_bodyid == 0) & (self.model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
+        )
         self.option = mujoco.MjvOption()
         self._show_groups(self.option)
 
@@ -121,6 +126,12 @@ class _Scene:
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_camlight(self.model, data)
+
+    def _hide_far_ground(self) -> None:
+        """Of the thousands of boxes of a map draw only those around robot 0."""
+        middle, half = self.model.geom_pos[self._ground, :2], self.model.geom_size[self._ground, :2]
+        way = np.abs(middle - self.env.sim.root_pos[0, :2].cpu().numpy()) - half
+        self.model.geom_group[self._ground] = np.where(way.max(axis=1) < SIGHT, 0, HIDDEN)
 
     def _add_rest(self, scene: mujoco.MjvScene) -> None:
         """Add the other robots and the arrows to a scene that has robot 0."""
@@ -178,6 +189,7 @@ class VideoView(_Scene):
     def render(self) -> np.ndarray:
         """The environment as it is now, (height, width, 3) uint8 RGB."""
         self._pose(self.data, 0)
+        self._hide_far_ground()
         self._renderer.update_scene(self.data, self._camera, self.option)
         self._add_rest(self._renderer.scene)
         return self._renderer.render().copy()
@@ -229,6 +241,7 @@ class WindowView(_Scene):
         """Show the environment as it is now, with `rows` of label and value in a corner."""
         with self._handle.lock():
             self._pose(self.data, 0)
+            self._hide_far_ground()
             scene: Any = self._handle.user_scn
             scene.ngeom = 0
             self._add_rest(scene)

@@ -8,7 +8,7 @@ import torch
 
 from legged_gym_ext.terrain.map import TerrainMap
 from legged_gym_ext.terrain.terrain import Terrain
-from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 
 class RoughTerrain(Terrain):
@@ -93,6 +93,22 @@ class RoughTerrain(Terrain):
         levels = levels.to(self.levels.device).clamp(max=self._levels - 1)
         self.levels[env_ids] = levels
         self.origins[env_ids] = self._tile_origins[levels, self.types[env_ids]]
+
+    def place_on(self, kind: str, level: int) -> None:
+        """Move all robots to the first column of `kind`, to `level`; it shows at their next reset.
+
+        Raises:
+            UserError: the map has no such kind or level.
+        """
+        if kind not in self.kinds:
+            names = list(dict.fromkeys(self.kinds))
+            raise UserError(f"no tile of kind '{kind}'{did_you_mean(kind, names)}; this map has {', '.join(names)}")
+        if not 0 <= level < self._levels:
+            raise UserError(f"no level {level}: this map has 0 to {self._levels - 1}")
+        self.types.fill_(self.kinds.index(kind))
+        self._by_kind = self.robots_by_kind()
+        robots = torch.arange(len(self.types), device=self.types.device)
+        self.place(robots, torch.full_like(robots, level))
 
     def robots_by_kind(self) -> dict[str, torch.Tensor]:
         """Kind of tile -> mask (N,) of the robots on it; kinds without robots are left out."""
