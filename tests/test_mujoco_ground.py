@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mujoco
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from mjbatch import Batch
 
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+from legged_gym_ext.simulators import make_simulator
+from legged_gym_ext.simulators.base import RobotState
 from legged_gym_ext.simulators.mujoco_ground import AWAY, TRAVEL, add_map
 from legged_gym_ext.simulators.mujoco_model import build_model, reach
 from legged_gym_ext.terrain import PlaneTerrain
-from legged_gym_ext.terrain.tiles import TILE_TYPES
+from legged_gym_ext.terrain.tiles import TILE_TYPES, tile_type
 from tests.ground import all_kinds, rough, terrain_cfg
 
 CELL = 0.1
@@ -140,3 +144,47 @@ def test_ground_is_not_part_of_the_robot():
     info = build_model(cfg, rough(cfg.terrain))
     names = [info.model.geom(i).name for i in info.robot_geoms]
     assert len(names) == 23 and not any(name.startswith("ground") for name in names)
+
+
+def test_a_robot_slides_where_the_slope_is_steeper_than_its_friction_coefficient():
+    """Slip angle: on a ramp of 0.2 a standing robot with mu = 0.15 slides with g (sin a - mu cos a), one with 0.25 does not."""
+
+    @tile_type
+    def ramp(grid, difficulty, rng):
+        heights = np.zeros((grid.nx + 1, grid.ny + 1))
+        heights[:] = 0.2 * grid.cell * np.arange(grid.nx + 1)[:, None]
+        return heights
+
+    try:
+        cfg, _ = task_registry.get_cfgs("go2")
+        cfg.sim.mujoco.solver, cfg.sim.mujoco.iterations, cfg.sim.mujoco.cone = "newton", 50, "elliptic"
+        cfg.domain_rand.randomize_delay = False
+        sim = make_simulator(cfg, rough(terrain_cfg({"ramp": 1.0}, num_rows=1, num_cols=1, vertical_scale=0.001), 2), 2)
+    finally:
+        del TILE_TYPES["ramp"]
+    sim.set_parameter("friction", torch.tensor([0.15, 0.25]))
+    # Stiff legs: the soft ones of the task give way down the slope, and what is asked here is what the feet do.
+    sim.set_parameter("kp", torch.full((2, 12), 300.0))
+    sim.set_parameter("kd", torch.full((2, 12), 10.0))
+    angle = math.atan(0.2)
+    # Nose up the ramp: rotated by -angle about y, feet just above it.
+    height = 0.2 * 4.0 + sim.standing_height / math.cos(angle) + 0.002
+    state = RobotState(
+        root_pos=torch.tensor([[4.0, 4.0, height]] * 2),
+        root_quat=torch.tensor([[math.cos(angle / 2), 0.0, -math.sin(angle / 2), 0.0]] * 2),
+        root_lin_vel=torch.zeros(2, 3),
+        root_ang_vel=torch.zeros(2, 3),
+        dof_pos=sim.default_dof_pos.repeat(2, 1),
+        dof_vel=torch.zeros(2, 12),
+    )
+    sim.reset(torch.arange(2), state)
+    targets = sim.default_dof_pos.repeat(2, 1)
+    places = []
+    for _ in range(3):  # 0.2 s to settle, then twice 0.2 s
+        sim.step(targets, 40)
+        places.append(sim.foot_pos[:, :, 0].mean(dim=-1) / math.cos(angle))
+    first, second = places[0] - places[1], places[1] - places[2]
+    # Under constant acceleration a, the way in the second of two equal times t is longer by a t^2; a = g (sin - mu cos).
+    acceleration = float(second[0] - first[0]) / 0.2**2
+    assert math.tan(angle) - acceleration / (9.81 * math.cos(angle)) == pytest.approx(0.15, rel=0.06)
+    assert float(first[0]) > 0.01 and abs(float(first[1] + second[1])) < 1e-3

@@ -1,0 +1,78 @@
+"""Millions of steps of random actions on the map: does anybody fall through the ground, start in it, or break the physics?
+
+Robots are on all levels of all kinds of tiles, holes included, with the full randomisation and pushes. A robot is through the ground when the middle
+of its base is below all of the ground it is over, and starts in it when a foot does.
+
+    python benchmarks/robustness.py --steps 10 --json result.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+SIZES = (0.3, 1.0, 3.0)
+"""Standard deviations of the random actions, a third of the robots each: trembling, as at the start of a training, and flailing."""
+
+
+def main() -> None:
+    """Parse flags, run, print and optionally write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=float, default=10.0, help="millions of control steps of all robots together")
+    parser.add_argument("--num_envs", type=int, default=1020)
+    parser.add_argument("--json", metavar="FILE", nargs="?", const="-", help="write JSON to FILE, or to the output")
+    args = parser.parse_args()
+    text = json.dumps(run(round(1e6 * args.steps / args.num_envs), args.num_envs), indent=2)
+    if args.json in (None, "-"):
+        print(text)
+    else:
+        Path(args.json).write_text(text + "\n")
+
+
+def run(steps: int, num_envs: int) -> dict[str, Any]:
+    """Counts over `steps` control steps of `num_envs` robots."""
+    import torch
+
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.terrain.tiles import TILE_TYPES
+    from legged_gym_ext.utils.cpus import usable_cpus
+
+    torch.set_num_threads(usable_cpus())
+    torch.manual_seed(0)
+    cfg, _ = task_registry.get_cfgs("go2")
+    cfg.env.num_envs, cfg.terrain.curriculum = num_envs, False
+    for kind in TILE_TYPES:
+        setattr(cfg.terrain.proportions, kind, 1.0)
+    env, _ = task_registry.make_env("go2", cfg)
+    size = torch.tensor(SIZES).repeat(num_envs // len(SIZES) + 1)[:num_envs, None]
+    counts = dict.fromkeys(("falls", "time_outs", "nan_resets", "through_the_ground", "started_in_the_ground"), 0)
+    deepest = 0.0
+    begin = time.perf_counter()
+    with torch.inference_mode():
+        for _ in range(steps):
+            env.step(size * torch.randn(num_envs, env.num_actions))
+            counts["falls"] += int(env.fall_buf.sum())
+            counts["time_outs"] += int(env.time_out_buf.sum())
+            counts["through_the_ground"] += int((env.scan_clearance.amax(dim=-1) < 0.0).sum())
+            started = (env.foot_height - env.foot_radius)[env.reset_buf]
+            counts["started_in_the_ground"] += int((started < -1e-3).any(dim=-1).sum())
+            deepest = min(deepest, float(started.min()) if len(started) else 0.0)
+    counts["nan_resets"] = env.nan_resets
+    return {
+        **counts,
+        "deepest_start_m": deepest,
+        "control_steps": steps * num_envs,
+        "num_envs": num_envs,
+        "seconds": time.perf_counter() - begin,
+        "engine": env.sim.description,
+    }
+
+
+if __name__ == "__main__":
+    main()
