@@ -28,7 +28,7 @@ TRAIN = ROOT / "legged_gym_ext" / "scripts" / "train.py"
 LAST = 2  # comparisons whose mean is shown
 EVERY = 10  # iterations between comparisons
 WALKS = 11.0  # return of 5 s between standing still (8) and walking (15); the curve is steep there
-STEPS = 512 * 24  # of one iteration
+STEPS = 512 * 24  # control steps of one iteration of `go2_ult`, robots x steps
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
@@ -75,7 +75,7 @@ def train(name: str, core: int, iterations: int, seed: int) -> dict[str, Any]:
             raise RuntimeError(f"{name}: train.py failed:\n{done.stdout[-500:]}\n{done.stderr[-2000:]}")
         (run,) = Path(root, "go2_ult").iterdir()
         figures = read(run, iterations)
-    return {"name": name, "changes": VARIANTS[name], "iterations": iterations, "seed": seed, **figures}
+    return {"name": name, "changes": VARIANTS[name], "iterations": iterations, "seed": seed, "every": EVERY, **figures}
 
 
 def read(run: Path, iterations: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def read(run: Path, iterations: int) -> dict[str, Any]:
 
 def walks_after(row: dict[str, Any]) -> str:
     """Millions of steps until the student's return passes `WALKS`, interpolated between comparisons."""
-    curve, every = row["student_curve"], row.get("every", EVERY)
+    curve, every = row["student_curve"], row["every"]
     for index in range(1, len(curve)):
         low, high = curve[index - 1], curve[index]
         if high >= WALKS:
