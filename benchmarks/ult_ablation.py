@@ -1,7 +1,8 @@
 """Ablations of `go2_ult`: one short training per variant, each an override of the shipped task, at equal steps.
 
 Variants run as many at a time as there are `--jobs`, each on a CPU core of its own. Every finished one is written to the JSON file at once; a later call
-skips what is there, so that the work can be cut into pieces. The table shows the last comparisons that a training logged (64 robots, 5 s).
+skips what is there, so that the work can be cut into pieces. The table shows when a student begins to walk, and the last comparisons of both
+(64 robots, 5 s). Seeds differ by as much as many variants do: the JSON file takes any number of them (`--seed`).
 
     python benchmarks/ult_ablation.py --json benchmarks/results/ult_ablation.json --jobs 2
     python benchmarks/ult_ablation.py --json benchmarks/results/ult_ablation.json --only shipped "no imitation"
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "legged_gym_ext" / "scripts" / "train.py"
 LAST = 2  # comparisons whose mean is shown
 EVERY = 10  # iterations between comparisons
+WALKS = 11.0  # return of 5 s between standing still (8) and walking (15); the curve is steep there
+STEPS = 512 * 24  # control steps of one iteration of `go2_ult`, robots x steps
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
@@ -72,7 +75,7 @@ def train(name: str, core: int, iterations: int, seed: int) -> dict[str, Any]:
             raise RuntimeError(f"{name}: train.py failed:\n{done.stdout[-500:]}\n{done.stderr[-2000:]}")
         (run,) = Path(root, "go2_ult").iterdir()
         figures = read(run, iterations)
-    return {"name": name, "changes": VARIANTS[name], "iterations": iterations, "seed": seed, **figures}
+    return {"name": name, "changes": VARIANTS[name], "iterations": iterations, "seed": seed, "every": EVERY, **figures}
 
 
 def read(run: Path, iterations: int) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def read(run: Path, iterations: int) -> dict[str, Any]:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     values = {tag: [point.value for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    found: dict[str, Any] = {"steps": iterations * 512 * 24}
+    found: dict[str, Any] = {"steps": iterations * STEPS}
     for role in ("teacher", "student"):
         for metric in ("return", "linear_tracking", "yaw_tracking"):
             found[f"{role}_{metric}"] = statistics.mean(values[f"Comparison/{metric}_{role}"][-LAST:])
@@ -94,11 +97,21 @@ def read(run: Path, iterations: int) -> dict[str, Any]:
     return found
 
 
+def walks_after(row: dict[str, Any]) -> str:
+    """Millions of steps until the student's return passes `WALKS`, interpolated between comparisons."""
+    curve, every = row["student_curve"], row["every"]
+    for index in range(1, len(curve)):
+        low, high = curve[index - 1], curve[index]
+        if high >= WALKS:
+            return f"{(index + (WALKS - low) / (high - low)) * every * STEPS / 1e6:.2f} M"
+    return f"> {len(curve) * every * STEPS / 1e6:.2f} M"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, in the order of `VARIANTS`."""
     lines = [
-        "| variant | teacher return | student return | student linear / yaw tracking | imitation loss | prediction loss | s per iteration |",
-        "|" + "---|" * 7,
+        "| variant | seed | student walks after | teacher / student return | student linear / yaw tracking | imitation loss | prediction loss | s per iteration |",
+        "|" + "---|" * 8,
     ]
     for name in VARIANTS:
         for row in (row for row in rows if row["name"] == name):
@@ -106,7 +119,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             losses = f"{row['imitation']:.4f} | {row['prediction']:.2f}"
             seconds = f"{row['collection_s']:.1f} + {row['learning_s']:.1f}"
             lines.append(
-                f"| {name} | {row['teacher_return']:.2f} | {row['student_return']:.2f} | {tracking} | {losses} | {seconds} |"
+                f"| {name} | {row['seed']} | {walks_after(row)} | {row['teacher_return']:.2f} / {row['student_return']:.2f} "
+                f"| {tracking} | {losses} | {seconds} |"
             )
     return "\n".join(lines)
 

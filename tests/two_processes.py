@@ -109,6 +109,8 @@ def main(method: str, out: str) -> None:
         figures = alg.update()
     if rank in (None, 0):
         torch.save({"weights": alg.network.state_dict(), "learning_rate": alg.learning_rate, "figures": figures}, out)
+    if rank is not None:
+        torch.distributed.destroy_process_group()  # its threads, left alone, now and then abort the interpreter's exit
 
 
 if __name__ == "__main__":
