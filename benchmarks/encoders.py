@@ -4,7 +4,7 @@ In TS the student never touches the teacher: with the same seed, separate traini
 train the very same teacher (tests/test_ppo_ts.py). So one training feeds all six, which makes their losses and times comparable in the same run. It starts
 from the checkpoint of a trained teacher, with fresh encoders.
 
-    python benchmarks/encoders.py logs/go2_ts/RUN --iterations 60 --json encoders.json
+    python benchmarks/encoders.py logs/go2_ts_flat/RUN --iterations 60 --json encoders.json
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from legged_gym_ext.utils.task_registry import set_seed
 from rsl_rl_ult.algorithms import PPO_TS
 from rsl_rl_ult.modules import ActorCriticTS
 
-TASK = "go2_ts"
+TASK = "go2_ts_flat"
 STUDENTS: dict[str, dict[str, Any]] = {
     "MLP, T=20": {"history_encoder": "MLP", "history_length": 20},
     "TCN, T=20": {"history_encoder": "TCN", "history_length": 20},
@@ -139,7 +139,7 @@ def evaluate(alg: OneTeacher, num_envs: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Parse flags, train, evaluate, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="run folder of a trained go2_ts")
+    parser.add_argument("run", type=Path, help="run folder of a trained go2_ts_flat")
     parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--num_envs", type=int, default=256, help="robots of the evaluation")
     parser.add_argument("--json", type=Path, required=True)

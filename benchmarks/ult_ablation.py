@@ -1,4 +1,4 @@
-"""Ablations of `go2_ult`: one short training per variant, each an override of the shipped task, at equal steps.
+"""Ablations of `go2_ult_flat`: one short training per variant, each an override of the shipped task, at equal steps.
 
 Variants run as many at a time as there are `--jobs`, each on a CPU core of its own. Every finished one is written to the JSON file at once; a later call
 skips what is there, so that the work can be cut into pieces. The table shows when a student begins to walk, and the last comparisons of both
@@ -28,7 +28,7 @@ TRAIN = ROOT / "legged_gym_ext" / "scripts" / "train.py"
 LAST = 2  # comparisons whose mean is shown
 EVERY = 10  # iterations between comparisons
 WALKS = 11.0  # return of 5 s between standing still (8) and walking (15); the curve is steep there
-STEPS = 512 * 24  # control steps of one iteration of `go2_ult`, robots x steps
+STEPS = 512 * 24  # control steps of one iteration of `go2_ult_flat`, robots x steps
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
@@ -65,7 +65,7 @@ def train(name: str, core: int, iterations: int, seed: int) -> dict[str, Any]:
     changes = [f"--train.{field}={json.dumps(value).strip(chr(34))}" for field, value in VARIANTS[name].items()]
     with tempfile.TemporaryDirectory() as root:
         command = [
-            *("taskset", "-c", str(core), sys.executable, str(TRAIN), "--task=go2_ult", "--headless"),
+            *("taskset", "-c", str(core), sys.executable, str(TRAIN), "--task=go2_ult_flat", "--headless"),
             *(f"--log_root={root}", f"--max_iterations={iterations}", f"--seed={seed}"),
             *(f"--train.runner.eval_interval={EVERY}", *changes),
         ]
@@ -73,7 +73,7 @@ def train(name: str, core: int, iterations: int, seed: int) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise RuntimeError(f"{name}: train.py failed:\n{done.stdout[-500:]}\n{done.stderr[-2000:]}")
-        (run,) = Path(root, "go2_ult").iterdir()
+        (run,) = Path(root, "go2_ult_flat").iterdir()
         figures = read(run, iterations)
     return {"name": name, "changes": VARIANTS[name], "iterations": iterations, "seed": seed, "every": EVERY, **figures}
 
