@@ -1,6 +1,6 @@
 """Learning curves as `evaluate.py` would report them: every checkpoint of the given runs is evaluated.
 
-python benchmarks/learning_curve.py --task go2 logs/go2/RUN [RUN ...] --json curve.json --png curve.png
+python benchmarks/learning_curve.py --task go2_flat logs/go2_flat/RUN [RUN ...] --json curve.json --png curve.png
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
     """Parse flags, evaluate, write the figures and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, one per seed")
-    parser.add_argument("--task", default="go2")
+    parser.add_argument("--task", default="go2_flat")
     parser.add_argument("--num_envs", type=int, default=128)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--png", type=Path)

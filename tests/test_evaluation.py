@@ -152,6 +152,21 @@ def test_linear_and_yaw_errors_do_not_mix() -> None:
     assert (figures["linear_rmse"], figures["yaw_rmse"]) == (approx(2.0), approx(0.5))
 
 
+def test_progress_is_the_way_along_the_commanded_direction_over_the_commanded_way() -> None:
+    # 0.5 of 1 m/s, sideways motion does not count; 0.5 of 0.5 m/s; standing adds nothing: 1.0 of 1.5.
+    walk = [
+        Step((1.0, 0.0, 0.0), (0.5, 3.0, 0.0)),
+        Step((0.0, -0.5, 0.0), (0.0, -0.5, 0.0)),
+        Step(motion=(1.0, 1.0, 0.0)),
+    ]
+    assert evaluate([*walk, Step(end="time")])["progress"] == approx(1.0 / 1.5)
+
+
+def test_progress_backwards_is_negative_and_nothing_commanded_is_all_of_it() -> None:
+    assert evaluate([Step((0.0, 2.0, 0.0), (0.0, -1.0, 0.0)), Step(end="time")])["progress"] == approx(-0.5)
+    assert evaluate([Step(motion=(1.0, 0.0, 0.0)), Step(end="time")])["progress"] == 1.0
+
+
 def test_energy_sums_absolute_joint_powers_so_that_braking_does_not_pay_back() -> None:
     # (10 + 2 + 0 + 4) / 4 W.
     assert evaluate(FALLER, WALKER)["energy"] == approx(4.0)

@@ -86,12 +86,12 @@ def _show(results: dict) -> None:
 
 
 def _show_group(policies: dict, names: list[str], group: str) -> None:
-    """Linear tracking and falls on each kind of tile, or on each level."""
-    print(f"\n{'tracking / falls by ' + group[:-1]:<28}" + "".join(f"{name:>16}" for name in names))
+    """Progress, linear tracking and falls on each kind of tile, or on each level."""
+    print(f"\n{'progress / tracking / falls':<28}" + "".join(f"{name:>24}" for name in names))
     for part in policies[names[0]][group]:
         figures = (policies[name][group][part] for name in names)
-        row = "".join(f"{f['linear_tracking']:>8.3f} /{f['fall_rate']:>6.3f}" for f in figures)
-        print(f"{part:<28}{row}")
+        row = "".join(f"{f['progress']:>10.2f} /{f['linear_tracking']:>5.2f} /{f['fall_rate']:>5.2f}" for f in figures)
+        print(f"{group[:-1] + ' ' + part:<28}{row}")
 
 
 def _write_json(path: Path, results: dict) -> None:

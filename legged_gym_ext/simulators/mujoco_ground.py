@@ -2,7 +2,7 @@
 
 A map has thousands of boxes, and MuJoCo pays for every geom of a model in every physics step. So a model that is stepped gets a few slots
 instead, boxes and height fields that are alone on a fixed body each, and every environment has what is near its own robot in them: `NearGround`
-moves them along when the robot comes into another bucket of ground. What that saves: benchmarks/terrain.py. Pictures and rays use all of the
+moves them along when the robot comes into another bucket of ground. What that saves: benchmarks/ground.py. Pictures and rays use all of the
 map (`add_map`).
 """
 

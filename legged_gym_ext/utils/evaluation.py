@@ -17,6 +17,7 @@ UNITS = {
     "yaw_tracking": "mean of exp(-(yaw rate error)^2 / 0.25), 0 to 1",
     "linear_rmse": "m/s",
     "yaw_rmse": "rad/s",
+    "progress": "way along the commanded direction / commanded way, 0: stuck, 1: as fast as told",
     "fall_rate": "share of episodes (20 s) that end in a fall",
     "episode_length": "s",
     "energy": "W, mean of the summed absolute joint powers",
@@ -39,7 +40,8 @@ class Episodes:
     Attributes:
         returns: (N,) sums of rewards.
         lengths: (N,) control steps.
-        sums: (5, N) linear kernel, yaw kernel, squared linear error, squared yaw error and power, summed over steps.
+        sums: (7, N) linear kernel, yaw kernel, squared linear error, squared yaw error, power, speed along the commanded direction and
+            commanded speed, summed over steps.
         samples: (N,) steps in these sums.
         fell: (N,) whether the episode ended in a fall.
         dt: control step [s].
@@ -55,13 +57,15 @@ class Episodes:
     def figures(self, rows: torch.Tensor | slice = slice(None)) -> dict[str, float]:
         """The metrics of `UNITS` over the environments `rows` (mask or slice)."""
         samples = max(1.0, float(self.samples[rows].sum()))
-        linear_tracking, yaw_tracking, linear, yaw, power = (self.sums[:, rows].sum(-1) / samples).tolist()
+        means = (self.sums[:, rows].sum(-1) / samples).tolist()
+        linear_tracking, yaw_tracking, linear, yaw, power, speed, commanded = means
         return {
             "return": float(self.returns[rows].mean()),
             "linear_tracking": linear_tracking,
             "yaw_tracking": yaw_tracking,
             "linear_rmse": math.sqrt(linear),
             "yaw_rmse": math.sqrt(yaw),
+            "progress": speed / commanded if commanded > 0.0 else 1.0,
             "fall_rate": float(self.fell[rows].float().mean()),
             "episode_length": float(self.lengths[rows].mean()) * self.dt,
             "energy": power,
@@ -91,7 +95,7 @@ def run_episodes(
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     forget(alive)
     zeros = torch.zeros(env.num_envs, device=env.device)
-    result = Episodes(zeros, zeros.clone(), zeros.double().repeat(5, 1), zeros.clone(), ~alive, env.dt)
+    result = Episodes(zeros, zeros.clone(), zeros.double().repeat(7, 1), zeros.clone(), ~alive, env.dt)
     observations = vec_env.get_observations()
     steps = env.max_episode_length if max_steps is None else min(max_steps, env.max_episode_length)
     for step in range(steps):
@@ -116,7 +120,10 @@ def _add_step(result: Episodes, env: Any, command: torch.Tensor, rewards: torch.
     linear = (command[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1)
     yaw = (command[:, 2] - env.base_ang_vel[:, 2]).square()
     power = (env.torques * env.dof_vel).abs().sum(-1)
-    figures = torch.stack((torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA), linear, yaw, power))
+    commanded = command[:, :2].norm(dim=-1)
+    speed = (command[:, :2] * env.base_lin_vel[:, :2]).sum(-1) / commanded.clamp(min=1e-6)
+    kernels = torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA)
+    figures = torch.stack((*kernels, linear, yaw, power, speed, commanded))
     result.sums += torch.where(running, figures, torch.zeros_like(figures))
     result.samples += running
     # An environment whose physics failed counts as fallen.

@@ -1,0 +1,175 @@
+"""Table and curves of finished runs on rough ground: levels reached, and how every policy does on all kinds and levels.
+
+Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`. Rows are added to the table that is there; a run that
+is in it already is read again. Seconds are those of collecting and learning, as logged; levels at the end are means of the last 20 iterations.
+
+    python benchmarks/rough_runs.py logs/go2_ts/RUN [RUN ...] --json benchmarks/results/rough.json --levels_png levels.png --kinds_png kinds.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from legged_gym_ext.utils.runs import find_checkpoint, load_checkpoint, load_run_configs
+
+SHOWN = ("return", "linear_tracking", "yaw_tracking", "progress", "fall_rate")
+LAST = 20  # iterations whose levels are averaged
+POINTS = 100  # of a curve in the table
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Figures, steps, wall time, levels and curves of one run folder."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    checkpoint = load_checkpoint(find_checkpoint(run, -1), "cpu")
+    steps, seconds = checkpoint["infos"]["total"]
+    _, train_cfg = load_run_configs(run)
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    read = lambda tag: [(point.step, point.value) for point in events.Scalars(tag)]  # noqa: E731
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("Terrain/")]
+    row = {
+        "task": evaluation["task"],
+        "run": run.name,
+        "seed": train_cfg["seed"],
+        "steps": steps,
+        "seconds": seconds,
+        "levels": {
+            tag.removeprefix("Terrain/"): statistics.mean(v for _, v in read(tag)[-LAST:]) for tag in sorted(tags)
+        },
+        "policies": {name: _rounded(figures) for name, figures in evaluation["policies"].items()},
+        "curve": _curve(read, steps // (checkpoint["iter"] + 1)),
+    }
+    if "student" in row["policies"]:
+        row["student_share"] = row["policies"]["student"]["return"] / row["policies"]["teacher"]["return"]
+    return row
+
+
+def _rounded(figures: Any) -> Any:
+    if isinstance(figures, dict):
+        return {key: _rounded(value) for key, value in figures.items()}
+    return round(figures, 4)
+
+
+def _curve(read: Any, steps_per_iteration: int) -> list[tuple[int, float, float]]:
+    """(environment steps, seconds, mean level), thinned out."""
+    spent, seconds = {}, 0.0
+    for (iteration, collecting), (_, learning) in zip(read("Perf/collection_time"), read("Perf/learning_time")):
+        seconds += collecting + learning
+        spent[iteration] = seconds
+    points = [((it + 1) * steps_per_iteration, round(spent[it], 1), round(v, 3)) for it, v in read("Terrain/level")]
+    return points[:: max(1, len(points) // POINTS)]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: what was reached in training, then every policy on all levels alike; several seeds are separated by slashes."""
+    kinds = [key.removeprefix("level_") for key in rows[0]["levels"] if key != "level"]
+    lines = [
+        "| task | steps | minutes | level | " + " | ".join(f"`{kind}`" for kind in kinds) + " |",
+        "|" + "---|" * (4 + len(kinds)),
+    ]
+    for task, seeds in _by_task(rows):
+        join = lambda read, form: " / ".join(format(read(row), form) for row in seeds)  # noqa: B023, E731
+        cells = [join(lambda row: row["steps"] / 1e6, ".1f") + " M", join(lambda row: row["seconds"] / 60, ".0f")]
+        cells += [join(lambda row: row["levels"][key], ".1f") for key in ("level", *(f"level_{k}" for k in kinds))]  # noqa: B023
+        lines.append(f"| `{task}` | {' | '.join(cells)} |")
+    lines += ["", "| task | policy | return | linear | yaw | progress | falls | student / teacher |", "|" + "---|" * 8]
+    for task, seeds in _by_task(rows):
+        for name in seeds[0]["policies"]:
+            cells = [" / ".join(_format(row["policies"][name][key], key) for row in seeds) for key in SHOWN]
+            share = " / ".join(f"{100 * row['student_share']:.1f} %" for row in seeds) if name == "student" else ""
+            lines.append(f"| `{task}` | {name} | {' | '.join(cells)} | {share} |")
+    return "\n".join(lines)
+
+
+def _by_task(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    tasks = dict.fromkeys(row["task"] for row in rows)
+    return [(task, sorted((r for r in rows if r["task"] == task), key=lambda r: r["seed"])) for task in tasks]
+
+
+def _format(value: float, key: str) -> str:
+    if key == "fall_rate":
+        return f"{100 * value:.0f} %"
+    return f"{value:.1f}" if key == "return" else f"{value:.2f}"
+
+
+def plot_levels(rows: list[dict[str, Any]], path: Path) -> None:
+    """Mean level of every run, against environment steps and against time."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+    for index, (task, seeds) in enumerate(_by_task(rows)):
+        for row in seeds:
+            for axis, column, unit in ((axes[0], 0, 1e6), (axes[1], 1, 60.0)):
+                x, y = [point[column] / unit for point in row["curve"]], [point[2] for point in row["curve"]]
+                axis.plot(x, y, color=f"C{index}", alpha=0.8, label=task if row is seeds[0] else None)
+    axes[0].set(xlabel="environment steps [million]", ylabel="mean level of the robots in training")
+    axes[1].set(xlabel="collecting and learning [minutes]")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    _save(figure, path)
+
+
+def plot_kinds(rows: list[dict[str, Any]], path: Path) -> None:
+    """Progress and falls of what is deployed, by level; mean of the seeds."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    for index, (task, seeds) in enumerate(_by_task(rows)):
+        found = [row["policies"].get("student") or row["policies"]["policy"] for row in seeds]
+        levels = list(found[0]["levels"])
+        for axis, key, factor in ((axes[0], "progress", 1.0), (axes[1], "fall_rate", 100.0)):
+            means = [factor * statistics.mean(figures["levels"][level][key] for figures in found) for level in levels]
+            axis.plot([int(level) for level in levels], means, "o-", color=f"C{index}", label=task)
+    axes[0].set(xlabel="level, all kinds of tiles", ylabel="share of the commanded way")
+    axes[1].set(xlabel="level, all kinds of tiles", ylabel="episodes of 20 s with a fall [%]")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.set_ylim(bottom=0.0)
+    axes[0].legend()
+    _save(figure, path)
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Parse flags, read the runs, print the table and write the files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=Path, help="run folders")
+    parser.add_argument("--json", type=Path, required=True, help="the table; rows that are there are kept")
+    parser.add_argument("--levels_png", type=Path, help="mean level against steps and against time")
+    parser.add_argument("--kinds_png", type=Path, help="progress and falls of what is deployed, by level")
+    args = parser.parse_args()
+    rows = json.loads(args.json.read_text()) if args.json.exists() else []
+    added = [read_run(run) for run in args.runs]
+    names = {row["run"] for row in added}
+    rows = sorted([row for row in rows if row["run"] not in names] + added, key=lambda row: (row["task"], row["seed"]))
+    args.json.write_text(json.dumps(rows, indent=1) + "\n")
+    print(table(rows))
+    if args.levels_png:
+        plot_levels(rows, args.levels_png)
+    if args.kinds_png:
+        plot_kinds(rows, args.kinds_png)
+
+
+if __name__ == "__main__":
+    main()
