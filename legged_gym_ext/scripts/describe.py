@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
     """Everything that is decided when a task is built, as plain data; builds one robot and the networks."""
     from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.envs.base.randomized import RANDOMIZED
     from legged_gym_ext.utils.config import flatten
 
     fields = {
@@ -85,7 +86,7 @@ def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
         "groups": {group: _group(env, group) for group in env.group_dims},
         "rewards": dict(flatten(env_cfg.rewards.scales)),
         "terrain": _terrain(env.terrain),
-        "randomization": _randomization(env_cfg.domain_rand),
+        "randomization": {name: row.describe(env_cfg) for name, row in RANDOMIZED.items()},
         "networks": _networks(runner.alg),
         "attention": describe_attention(getattr(runner.alg, "network", None), env.dt),
         "obs_groups": {name: list(groups) for name, groups in flatten(train_cfg.obs_groups)},
@@ -125,23 +126,6 @@ def _terrain(terrain: Any) -> dict[str, Any] | None:
         "boxes": len(ground.boxes),
         "fields": len(ground.fields),
     }
-
-
-def _randomization(cfg: Any) -> dict[str, Any]:
-    """Switch, range and unit of every randomised quantity."""
-    from legged_gym_ext.envs.base.events import RANDOMIZED
-
-    table = {}
-    for name, (switch, fields, unit, when, source) in RANDOMIZED.items():
-        table[name] = {
-            "on": getattr(cfg, switch),
-            "switch": f"env.domain_rand.{switch}",
-            "range": {field: getattr(cfg, field) for field in fields},
-            "unit": unit,
-            "when": when,
-            "source": source,
-        }
-    return table
 
 
 def _networks(alg: Any) -> dict[str, Any]:
@@ -266,10 +250,8 @@ def _show(description: dict[str, Any], fields: bool) -> None:
     print("\nrandomisation")
     for name, row in description["randomization"].items():
         values = ", ".join(str(value) for value in row["range"].values()) if row["on"] else "off"
-        print(
-            f"  {name:<16} {values}  [{row['unit']}]  {row['when']}; --{row['switch']}={str(not row['on']).lower()} changes it"
-        )
-        print(f"  {'':<16} {row['source']}")
+        print(f"  {name:<16} {values}  [{row['unit']}]  {row['when']}")
+        print(f"  {'':<16} {row['source']}; off with {row['switch_off']}")
     _show_networks(description)
     if fields:
         print("\nfields")

@@ -24,63 +24,6 @@ STARTUP = (
 )
 """Engine parameter, its switch and range in `domain_rand`, columns, nominal value. Drawn once."""
 
-START, RESET = "once per robot", "at every reset"
-RANDOMIZED: dict[str, tuple[str, tuple[str, ...], str, str, str]] = {
-    "friction": (
-        "randomize_friction",
-        ("friction_range",),
-        "-",
-        START,
-        "unitree_rl_lab 0.3 to 1.2, legged_gym 0.5 to 1.25",
-    ),
-    "base mass": (
-        "randomize_base_mass",
-        ("added_mass_range",),
-        "kg added",
-        START,
-        "unitree_rl_lab, walk-these-ways-go2",
-    ),
-    "centre of mass": ("randomize_com", ("com_shift_range",), "m per axis", START, "genesis_lr; mjlab 2.5 to 3 cm"),
-    "armature": ("randomize_armature", ("armature_range",), "factor", START, "fits to Go2 logs (IIT DLS PACE, ours)"),
-    "joint friction": (
-        "randomize_joint_friction",
-        ("joint_friction_range",),
-        "factor",
-        START,
-        "fits to Go2 logs (IIT DLS PACE, ours)",
-    ),
-    "joint damping": (
-        "randomize_joint_damping",
-        ("joint_damping_range",),
-        "N m s/rad",
-        START,
-        "fits to Go2 logs 0.07 to 0.47, genesis_lr to 0.3",
-    ),
-    "joint stiffness": (
-        "randomize_joint_stiffness",
-        ("joint_stiffness_range",),
-        "N m/rad",
-        START,
-        "ours: the pull of cables, small",
-    ),
-    "motor gains": ("randomize_gains", ("kp_range", "kd_range"), "factor per joint", RESET, "genesis_lr"),
-    "action delay": (
-        "randomize_delay",
-        ("delay_range",),
-        "s",
-        RESET,
-        "fits to Go2 logs 1 ms to 1.35 steps, walk-these-ways-go2 30 ms",
-    ),
-    "pushes": (
-        "push_robots",
-        ("max_push_vel_xy", "push_interval_s"),
-        "m/s, every s",
-        "during episodes",
-        "unitree_rl_lab; legged_gym 1 m/s every 15 s",
-    ),
-}
-"""For people: quantity -> switch, fields of `domain_rand`, unit, when it is drawn, where the range comes from or what others use."""
-
 
 def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
     """Put robots `ids` (M,) near their origins with random joints, heading and velocity."""
