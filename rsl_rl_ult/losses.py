@@ -25,11 +25,16 @@ def gaussian_entropy(std: torch.Tensor) -> torch.Tensor:
 
 
 def gaussian_kl(
-    mean: torch.Tensor, std: torch.Tensor, other_mean: torch.Tensor, other_std: torch.Tensor
+    mean: torch.Tensor, std: torch.Tensor, other_mean: torch.Tensor, other_std: torch.Tensor, eps: float = 0.0
 ) -> torch.Tensor:
-    """KL(first || other) (B,) of diagonal Gaussians, all arguments (B, A)."""
+    """KL(first || other) (B,) of diagonal Gaussians, all arguments (B, A).
+
+    `eps` is added to other_std / std in the logarithm; rsl_rl 1.0.2 adds 1e-5, which makes the KL of equal policies A * 1e-5 instead of 0.
+    """
     var_ratio = (std / other_std).pow(2)
     distance = ((mean - other_mean) / other_std).pow(2)
+    if eps > 0.0:
+        return (torch.log(other_std / std + eps) + 0.5 * (var_ratio + distance) - 0.5).sum(dim=-1)
     return (0.5 * (var_ratio + distance - 1 - var_ratio.log())).sum(dim=-1)
 
 

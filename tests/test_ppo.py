@@ -8,6 +8,7 @@ import pytest
 import torch
 from rsl_rl.runners import OnPolicyRunner
 
+from rsl_rl_ult.algorithms.construct import resolve
 from tests.learning import ToyEnv, build, collect, make_cfg, train
 from tests.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
 from tests.toy_symmetry import SYMMETRY
@@ -87,13 +88,13 @@ def test_the_stock_runner_exports_onnx(name, tmp_path):
         assert torch.allclose(torch.from_numpy(one), other, atol=1e-5)
 
 
-def test_the_configuration_is_left_as_it_was():
-    cfg = method_cfg("TS")
+@pytest.mark.parametrize("name", METHODS)
+def test_the_configuration_is_left_as_it_was_but_for_what_runners_before_5_5_look_up(name):
+    cfg = method_cfg(name)
     before = copy.deepcopy(cfg)
-    env = ToyEnv()
-    from rsl_rl_ult.algorithms import PPO_TS
-
-    PPO_TS.construct_algorithm(env.get_observations(), env, cfg, "cpu")
+    algorithm = resolve(cfg["algorithm"]["class_name"])
+    algorithm.construct_algorithm(ToyEnv().get_observations(), ToyEnv(), cfg, "cpu")
+    before["algorithm"]["rnd_cfg"] = None
     assert cfg == before
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 from typing import Any, Mapping, Sequence
 
 import torch
@@ -16,10 +17,18 @@ PLAIN_ACTORS = ("MLPModel", "rsl_rl.models:MLPModel", "ActorCritic")
 """Names under `actor` that leave the choice of the network to the algorithm."""
 
 
-def resolve(name: Any) -> Any:
-    """The object called "module:name" (or module.name); anything that is not a string is returned as it is."""
+def say(line: str) -> None:
+    """One line about how a host's configuration was read; the first process of a training speaks for all."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"rsl_rl_ult: {line}")
+
+
+def resolve(name: Any, home: str = "") -> Any:
+    """The object called "module:name" (or module.name); a bare name is looked up in the module `home`, what is not a string is returned as it is."""
     if not isinstance(name, str):
         return name
+    if home and ":" not in name and "." not in name:
+        name = f"{home}:{name}"
     module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -56,12 +65,15 @@ def observation_sets(
 ) -> dict[str, list[str]]:
     """Observation set -> groups for the `needed` sets (and `history` when configured), all of them checked.
 
-    A set that is not configured reads the group of the same name; `actor` reads `policy`.
+    A set that is not configured reads the group of the same name; `actor` reads `policy`, and `privileged` what the critic reads.
     """
     available = list(observations.keys())
     sets = {}
     for name in [*needed, *(("history",) if "history" in obs_groups else ())]:
         default = [group for group in ((name, "policy") if name == "actor" else (name,)) if group in available][:1]
+        if name == "privileged" and not default and "privileged" not in obs_groups:
+            default = sets["critic"]
+            say(f"no observation group 'privileged': the privileged vector is what the critic reads, {default}")
         groups = list(obs_groups.get(name, default))
         if not groups:
             raise ValueError(
@@ -155,8 +167,7 @@ def make_network(cls: Any, obs: Mapping[str, torch.Tensor], num_actions: int, cf
     sets = observation_sets(obs, cfg.get("obs_groups", {}), cls.needed_sets)
     name, network_class = cfg["actor"].get("class_name", PLAIN_ACTORS[0]), cls.network_class
     if name not in PLAIN_ACTORS:
-        qualified = not isinstance(name, str) or ":" in name or "." in name
-        network_class = resolve(name if qualified else f"rsl_rl_ult.modules:{name}")
+        network_class = resolve(name, "rsl_rl_ult.modules")
     if not issubclass(network_class, cls.network_class):
         raise ValueError(f"actor.class_name '{name}': {cls.__name__} needs {cls.network_class.__name__}")
     options = network_options(cfg["actor"], cfg["critic"])
@@ -166,10 +177,16 @@ def make_network(cls: Any, obs: Mapping[str, torch.Tensor], num_actions: int, cf
 
 
 def make_algorithm(obs: Mapping[str, torch.Tensor], env: Any, cfg: Mapping[str, Any], device: str) -> Any:
-    """The algorithm that `algorithm.class_name` names, with network, storage and symmetry."""
+    """The algorithm that `algorithm.class_name` names, with network, storage and symmetry.
+
+    Nothing in `cfg` is changed but a missing `algorithm.rnd_cfg`, which becomes None.
+    """
     refuse_unsupported(cfg)
-    options = dict(cfg["algorithm"])
-    cls: Any = resolve(options.pop("class_name"))
+    if "rnd_cfg" not in cfg["algorithm"]:
+        cfg["algorithm"]["rnd_cfg"] = None  # runners of 4.0 to 5.4 look it up there
+    cls: Any = resolve(cfg["algorithm"]["class_name"], "rsl_rl_ult.algorithms")
+    options = cls.host_options(cfg)
+    del options["class_name"]
     symmetry_cfg = options.pop("symmetry_cfg", None)
     for name in UNSUPPORTED:
         options.pop(name, None)

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from rsl_rl_ult import losses
-from rsl_rl_ult.algorithms import construct
 from rsl_rl_ult.algorithms.figures import mean_figures
 from rsl_rl_ult.algorithms.processes import Processes
+from rsl_rl_ult.algorithms.protocol import RunnerProtocol, Tensors
 from rsl_rl_ult.algorithms.symmetry import Symmetry
 from rsl_rl_ult.modules.actor_critic import ActorCritic
 from rsl_rl_ult.modules.policies import Policy, join
@@ -31,10 +31,8 @@ RESERVED = {
 
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}
 
-Tensors = Mapping[str, torch.Tensor]
 
-
-class PPO:
+class PPO(RunnerProtocol):
     """Proximal policy optimisation (Schulman et al. 2017) with an adaptive learning rate.
 
     Hooks of the methods: `acting_mean` (who acts), `sample_rows`, `extra_samples`, `policy_mean`, `surrogate`, `auxiliary_losses`,
@@ -71,6 +69,8 @@ class PPO:
         symmetry: Symmetry | None = None,
         multi_gpu_cfg: Mapping[str, int] | None = None,
         grad_reduce_bucket_mb: float = 25,
+        clip_jointly: bool = False,
+        kl_epsilon: float = 0.0,
     ) -> None:
         """Hold network, storage and settings; option names and defaults are those of rsl-rl-lib 5.5.
 
@@ -97,6 +97,9 @@ class PPO:
             symmetry: mirror images to learn from.
             multi_gpu_cfg: `global_rank` and `world_size` of a distributed training.
             grad_reduce_bucket_mb: size of the messages that average gradients over processes [MiB].
+            clip_jointly: clip the gradients of actor and critic as one, as rsl_rl 1.0.2 does.
+            kl_epsilon: see `losses.gaussian_kl`; with the 1e-5 of rsl_rl 1.0.2 the adaptive schedule raises the learning rate in the first
+                step of every update.
         """
         if schedule not in ("adaptive", "fixed"):
             raise ValueError(f"algorithm.schedule '{schedule}': expected adaptive or fixed")
@@ -123,7 +126,9 @@ class PPO:
         self.learning_rate = learning_rate
         self.symmetry, self.processes = symmetry, Processes(multi_gpu_cfg, grad_reduce_bucket_mb)
         self.optimizer = getattr(torch.optim, OPTIMIZERS[optimizer])(self._parameter_groups(), lr=learning_rate)
+        self.clip_jointly, self.kl_epsilon = clip_jointly, kl_epsilon
         self.policy = Policy(self.network, self.sets)
+        self.updates = 0  # made so far
         self._transition: dict = {}
 
     def _parameter_groups(self) -> list:
@@ -181,8 +186,9 @@ class PPO:
         self.returns, self.advantages = returns, advantages
 
     def last_values(self, obs: Tensors) -> torch.Tensor:
-        """Values (N, 1) of the state after the rollout."""
-        return self.network.value(self.network.inputs(self.raw_sets(obs)))
+        """Values (N, 1) of the state after the rollout; reads the critic's groups only."""
+        critic = join(obs, self.sets["critic"])
+        return self.network.value({"critic": self.network.normalizers["critic"](critic)})
 
     def normalize_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
         """Advantages (S, N, 1) of the rollout, standardised."""
@@ -198,6 +204,7 @@ class PPO:
         result.update(self.after_update())
         self._update_normalizers()
         self.storage.clear()
+        self.updates += 1
         return result
 
     def _prepare(self) -> tuple:
@@ -325,7 +332,7 @@ class PPO:
     @torch.no_grad()
     def _adapt_learning_rate(self, batch: Tensors, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Shrink the learning rate after steps that changed the policy too much, raise it after timid ones."""
-        kl = losses.gaussian_kl(batch["mean"], batch["std"], mean, std)
+        kl = losses.gaussian_kl(batch["mean"], batch["std"], mean, std, self.kl_epsilon)
         kl = float(self.processes.mean(self.kl_rows(kl, batch).mean()))
         if kl > self.desired_kl * 2.0:
             self.set_learning_rate(max(MIN_LEARNING_RATE, self.learning_rate / 1.5))
@@ -341,8 +348,8 @@ class PPO:
         """Average the gradients over processes, clip actor and critic, and let the optimizer step."""
         actor, critic = self.network.actor_parameters(), self.network.critic_parameters()
         self.processes.average_gradients([*actor, *critic])
-        nn.utils.clip_grad_norm_(actor, self.max_grad_norm)
-        nn.utils.clip_grad_norm_(critic, self.max_grad_norm)
+        for parameters in ([*actor, *critic],) if self.clip_jointly else (actor, critic):
+            nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.optimizer.step()
 
     def after_update(self) -> dict[str, float]:
@@ -351,93 +358,3 @@ class PPO:
 
     def _update_normalizers(self) -> None:
         self.network.update_normalization(self.raw_sets(self.stored_frames()))
-
-    # -- the rest of the runner protocol -----------------------------------------------------------------------------
-
-    def train_mode(self) -> None:
-        """Put the networks into training mode."""
-        self.network.train()
-
-    def eval_mode(self) -> None:
-        """Put the networks into evaluation mode."""
-        self.network.eval()
-
-    def get_policy(self) -> Policy:
-        """The policy to deploy: observation groups (N, ...) -> actions (N, A); with `reset`, `as_jit` and `as_onnx`."""
-        return self.policy
-
-    def inference_policies(self) -> dict[str, Policy]:
-        """Every policy worth evaluating, by name."""
-        return {"policy": self.policy}
-
-    def broadcast_parameters(self) -> None:
-        """Give all processes the networks of the first."""
-        self.processes.broadcast(self.network.state_dict().values())
-
-    def save(self) -> dict[str, Any]:
-        """Networks, optimizer and the method's name."""
-        return {
-            "method": type(self).__name__,
-            "model_state_dict": self.network.state_dict(),
-            "optimizer_state_dict": self.optimizer.state_dict(),
-        }
-
-    def load(
-        self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True
-    ) -> bool:
-        """Take over what `save` returned; `load_cfg` chooses among actor, critic, optimizer and iteration (all by default).
-
-        Returns:
-            Whether the runner should continue at the saved iteration.
-        """
-        wanted = {"actor": True, "critic": True, "optimizer": True, "iteration": True} if load_cfg is None else load_cfg
-        method = loaded_dict.get("method", "another algorithm")
-        if method != type(self).__name__:
-            raise ValueError(
-                f"the checkpoint was written by {method}, this is {type(self).__name__}: name a checkpoint of the same method"
-            )
-        if wanted.get("actor") or wanted.get("critic"):
-            if strict:
-                construct.check_shapes(loaded_dict["model_state_dict"], self.network.state_dict())
-            self.network.load_state_dict(loaded_dict["model_state_dict"], strict=strict)
-        if wanted.get("optimizer"):
-            self.optimizer.load_state_dict(loaded_dict["optimizer_state_dict"])
-            self.learning_rate = self.optimizer.param_groups[0]["lr"]
-        return bool(wanted.get("iteration"))
-
-    def rollout_state(self) -> dict[str, Any]:
-        """What a training that continues exactly needs besides networks and optimizer: frames that histories reach back to."""
-        return {"storage": self.storage.state_dict()}
-
-    def load_rollout_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `rollout_state` returned, for the same number of environments."""
-        self.storage.load_state_dict(state["storage"])
-
-    # -- construction ------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def context(cls, network: Any, sets: Mapping[str, list]) -> dict[str, int]:
-        """Observation group -> frames from before the rollout that must be kept."""
-        return {}
-
-    @classmethod
-    def network_sizes(cls, dims: Mapping[str, int]) -> dict[str, int]:
-        """Positional sizes of the network class, from the columns of each observation set."""
-        return {"num_actor_obs": dims["actor"], "num_critic_obs": dims["critic"]}
-
-    @staticmethod
-    def construct_algorithm(obs: Tensors, env: Any, cfg: Mapping[str, Any], device: str) -> PPO:
-        """Build network, storage and algorithm from a 5.x configuration; `cfg` is not changed.
-
-        Args:
-            obs: observation groups of the environment (N, ...).
-            env: the host's environment: `num_envs`, `num_actions`.
-            cfg: sections `algorithm`, `actor`, `critic`, `obs_groups`, and `num_steps_per_env`.
-            device: where to learn.
-        """
-        return construct.make_algorithm(obs, env, cfg, device)
-
-    @classmethod
-    def make_network(cls, obs: Tensors, num_actions: int, cfg: Mapping[str, Any]) -> tuple:
-        """The network that `actor.class_name` names, and the observation sets it reads."""
-        return construct.make_network(cls, obs, num_actions, cfg)

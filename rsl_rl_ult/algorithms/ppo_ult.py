@@ -157,6 +157,7 @@ class PPO_ULT(PPO):  # noqa: N801
         if self._cache is None:
             self._cache = self._primed_cache()
         readouts = self._step(obs, inputs, self._cache)
+        self.mixing.updates = self.updates
         teacher = self.mixing.draw()
         inputs["reader"] = readouts.reader
         self._transition.update(last_actions=self._last_actions, teacher=teacher)
@@ -199,9 +200,10 @@ class PPO_ULT(PPO):  # noqa: N801
         self._sums = sums if self._sums is None else self._sums + sums
 
     def compute_returns(self, obs: Tensors) -> None:
-        """Also keeps the frames after the rollout, which its last predictions are compared with."""
+        """Also keeps the frames after the rollout, which its last predictions are compared with; some hosts do not show them."""
         super().compute_returns(obs)
-        self._next_frames = join(obs, self.sets["actor"]).clone()
+        shown = set(self.sets["actor"]) <= set(obs.keys())
+        self._next_frames = join(obs, self.sets["actor"]).clone() if shown else None
 
     def last_values(self, obs: Tensors) -> torch.Tensor:
         """Values (N, 1) of the state after the rollout."""
@@ -239,7 +241,11 @@ class PPO_ULT(PPO):  # noqa: N801
         """What a pass over the segments reads, for the environments of each minibatch and their images."""
         envs, steps = self._envs, self.storage.num_steps
         frames, last_actions = (x[envs] for x in self._segments(steps))
-        next_frames = self._next_frames[envs]
+        ongoing = (self.storage["dones"][:, envs] == 0).transpose(0, 1)
+        if self._next_frames is None:
+            next_frames, ongoing[:, -1] = torch.zeros_like(frames[:, -1]), False
+        else:
+            next_frames = self._next_frames[envs]
         if images > 1:
             frames, last_actions = self._images_of_frames(frames), self._images_of_actions(last_actions)
             next_frames = self._images_of_frames(next_frames[:, None])[:, 0]
@@ -252,7 +258,6 @@ class PPO_ULT(PPO):  # noqa: N801
             dim=1,
         )
         age = self.storage.ages(self.network.transformer.context, steps)[envs]
-        ongoing = (self.storage["dones"][:, envs] == 0).transpose(0, 1)
         found = {
             "pairs": pairs,
             "next_frames": following,
@@ -363,10 +368,9 @@ class PPO_ULT(PPO):  # noqa: N801
 
     def update(self) -> dict[str, float]:
         """As PPO's; the next rollout starts with a cache that the new networks have filled."""
-        self._measures_cosines = self.cosine_interval > 0 and self.mixing.updates % self.cosine_interval == 0
+        self._measures_cosines = self.cosine_interval > 0 and self.updates % self.cosine_interval == 0
         figures = super().update()
         self._cache = None
-        self.mixing.updates += 1
         return figures
 
     def after_update(self) -> dict[str, float]:
@@ -381,19 +385,11 @@ class PPO_ULT(PPO):  # noqa: N801
 
     # -- checkpoints and exact resume --------------------------------------------------------------------------------
 
-    def save(self) -> dict[str, Any]:
-        """Also how many updates were made, which the schedule goes by."""
-        return {**super().save(), "updates": self.mixing.updates}
-
-    def load(
-        self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True
-    ) -> bool:
-        """Also take over the number of updates when the iteration is."""
-        iteration = super().load(loaded_dict, load_cfg, strict)
+    def forget(self) -> None:
+        """Also the cache of the rollout."""
+        self.student.reset()
+        self.teacher.reset()
         self._cache = None
-        if iteration:
-            self.mixing.updates = loaded_dict["updates"]
-        return iteration
 
     def rollout_state(self) -> dict[str, Any]:
         """Also the last actions, and who drives."""
@@ -409,16 +405,16 @@ class PPO_ULT(PPO):  # noqa: N801
 
     # -- construction ------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def construct_algorithm(obs: Tensors, env: Any, cfg: Mapping[str, Any], device: str) -> PPO:
+    @classmethod
+    def host_options(cls, cfg: Mapping[str, Any]) -> dict:
         """As PPO's; a schedule without `mix_iterations` takes the whole training."""
-        algorithm = dict(cfg["algorithm"])
-        total, wanted = cfg.get("max_iterations"), algorithm.get("mix_iterations")
-        if algorithm.get("mix_schedule", "constant") != "constant" and total is not None:
+        options = super().host_options(cfg)
+        total, wanted = cfg.get("max_iterations"), options.get("mix_iterations")
+        if options.get("mix_schedule", "constant") != "constant" and total is not None:
             if wanted is None:
-                algorithm["mix_iterations"] = total
+                options["mix_iterations"] = total
             elif wanted > total and not cfg.get("resume"):
                 raise ValueError(
                     f"algorithm.mix_iterations={wanted}: the schedule never ends, the training has {total} iterations; expected at most as many"
                 )
-        return PPO.construct_algorithm(obs, env, {**cfg, "algorithm": algorithm}, device)
+        return options

@@ -6,7 +6,7 @@ from typing import Any, Mapping
 
 import torch
 
-from rsl_rl_ult.algorithms.ppo import PPO, Tensors
+from rsl_rl_ult.algorithms.ppo import Tensors
 from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
 
 
@@ -26,7 +26,7 @@ class PPO_RMA(PPO_TS):  # noqa: N801
         super().__init__(*args, **ts)
         if self.num_encoder_epochs == 0:
             raise ValueError("algorithm.num_encoder_epochs=0: stage 2 would learn nothing; expected at least 1")
-        self.stage1_iterations, self.updates = stage1_iterations, 0
+        self.stage1_iterations = stage1_iterations
 
     @property
     def stage(self) -> int:
@@ -49,30 +49,17 @@ class PPO_RMA(PPO_TS):  # noqa: N801
         else:
             figures = self.train_student()
             self.storage.clear()
-        self.updates += 1
+            self.updates += 1
         return {**figures, "stage": float(stage)}
 
     def after_update(self) -> dict[str, float]:
         """Stage 1 trains the teacher alone."""
         return {}
 
-    def save(self) -> dict[str, Any]:
-        """Also how many updates were made, which decides the stage."""
-        return {**super().save(), "updates": self.updates}
-
-    def load(
-        self, loaded_dict: Mapping[str, Any], load_cfg: Mapping[str, bool] | None = None, strict: bool = True
-    ) -> bool:
-        """Also take over the number of updates when the iteration is."""
-        iteration = super().load(loaded_dict, load_cfg, strict)
-        if iteration:
-            self.updates = loaded_dict["updates"]
-        return iteration
-
-    @staticmethod
-    def construct_algorithm(obs: Tensors, env: Any, cfg: Mapping[str, Any], device: str) -> PPO:
+    @classmethod
+    def host_options(cls, cfg: Mapping[str, Any]) -> dict:
         """As PPO's; `stage2_iterations` of the runner's configuration places stage 2 behind its `max_iterations`."""
+        options = super().host_options(cfg)
         if cfg.get("stage2_iterations"):
-            algorithm = {**cfg["algorithm"], "stage1_iterations": cfg["max_iterations"]}
-            cfg = {**cfg, "algorithm": algorithm}
-        return PPO.construct_algorithm(obs, env, cfg, device)
+            options["stage1_iterations"] = cfg["max_iterations"]
+        return options

@@ -1,0 +1,133 @@
+"""Makes our class names known to a host's runner, whichever generation it is of."""
+
+from __future__ import annotations
+
+import importlib
+from types import CodeType, ModuleType
+from typing import Any, Iterator
+
+from rsl_rl_ult.hosts.generation import rsl_rl_generation
+
+RUNNER_MODULE = "rsl_rl.runners.on_policy_runner"
+POLICIES = ("ActorCriticTS", "ActorCriticCTS", "ActorCriticULT")
+ALGORITHMS = ("PPO_TS", "PPO_CTS", "PPO_RMA", "PPO_ULT")
+PACKAGES = {"algorithms": ALGORITHMS, "modules": POLICIES}
+"""Package of rsl_rl in which runners that look names up find them -> names."""
+
+
+def register(runner_module: ModuleType | str | None = None) -> list:
+    """Make `ActorCriticULT`, `PPO_ULT` and the others resolve as bare names in a runner's configuration.
+
+    Args:
+        runner_module: where the runner class lives, as a module or its name, for forks that keep it in a package of their own (humanoid-gym:
+            "humanoid.algo.ppo.on_policy_runner"); rsl_rl's own by default.
+
+    Returns:
+        The names. Calling it again changes nothing.
+
+    Raises:
+        ValueError: the host is of a generation that accepts no foreign classes, hides another copy of rsl_rl, or has other classes under our names.
+        ModuleNotFoundError: there is no such module.
+    """
+    if runner_module is None:
+        _check_copies()
+    module = _import(RUNNER_MODULE if runner_module is None else runner_module)
+    classes = _classes_for(host_of(module), module)
+    targets: list = [(module, POLICIES + ALGORITHMS)]
+    package = module.__name__.split(".")[0]
+    if package == "rsl_rl":
+        targets += [(found, names) for part, names in PACKAGES.items() for found in _optional(f"rsl_rl.{part}")]
+    for target, names in targets:
+        for name in names:
+            _check_free(target, name, classes[name])
+    for target, names in targets:
+        for name in names:
+            setattr(target, name, classes[name])
+    return [*POLICIES, *ALGORITHMS]
+
+
+def host_of(module: ModuleType) -> str:
+    """Which contract the runner in `module` follows: "v1", "v2", "v3" or "v5".
+
+    Read off the code: runners of 1.0.2 ask for `policy_class_name`, since 4.0 for `construct_algorithm`, those of 3.x for `obs_groups`.
+    """
+    runners = [value for name, value in vars(module).items() if isinstance(value, type) and name.endswith("Runner")]
+    words = {word for runner in runners for cls in runner.__mro__ for word in _words(cls)}
+    for word, host in (("policy_class_name", "v1"), ("construct_algorithm", "v5"), ("obs_groups", "v3")):
+        if word in words:
+            return host
+    if not runners:
+        raise ValueError(
+            f"module {module.__name__} has no runner class: name the module in which the host's OnPolicyRunner is defined"
+        )
+    return "v2"
+
+
+def _words(cls: type) -> Iterator[str]:
+    """Names and strings in the methods of a class."""
+    codes: list = [value.__code__ for value in vars(cls).values() if hasattr(value, "__code__")]
+    while codes:
+        code = codes.pop()
+        yield from code.co_names
+        for constant in code.co_consts:
+            if isinstance(constant, str):
+                yield constant
+            elif isinstance(constant, CodeType):
+                codes.append(constant)
+
+
+def _classes_for(host: str, module: ModuleType) -> dict:
+    """Name -> class for a host's contract."""
+    if host == "v2":
+        found = rsl_rl_generation()
+        version = found.version or "2.x" if module.__name__.startswith("rsl_rl.") else "2.x"
+        raise ValueError(
+            f"{module.__name__} is of rsl_rl {version}, which cannot be extended from outside: use rsl-rl-lib 3.0 or newer, or a 1.0.2 fork"
+        )
+    if host == "v5":
+        sources = [importlib.import_module(f"rsl_rl_ult.{part}") for part in ("modules", "algorithms")]
+    else:
+        sources = [importlib.import_module(f"rsl_rl_ult.hosts.rsl_rl_{host}")]
+    return {
+        name: getattr(source, name) for source in sources for name in POLICIES + ALGORITHMS if hasattr(source, name)
+    }
+
+
+def _import(module: ModuleType | str) -> ModuleType:
+    if isinstance(module, ModuleType):
+        return module
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"cannot import the runner's module '{module}' ({error}): install rsl-rl-lib or the fork's rsl_rl, or give register() the module "
+            "in which your OnPolicyRunner is defined",
+            name=error.name,
+        ) from error
+
+
+def _optional(name: str) -> list:
+    try:
+        return [importlib.import_module(name)]
+    except ModuleNotFoundError:
+        return []
+
+
+def _check_free(target: Any, name: str, cls: type) -> None:
+    """A name may be new, or ours already."""
+    found = getattr(target, name, cls)
+    if found is not cls:
+        raise ValueError(
+            f"{target.__name__} has a {name} of its own ({found.__module__}), register() would replace it: rename that class, or name ours in full "
+            f"({cls.__module__}:{name}) where the host resolves it"
+        )
+
+
+def _check_copies() -> None:
+    """A library that hides a fork is found before its runner fails on the fork's configuration."""
+    found = rsl_rl_generation()
+    if found.shadowed:
+        raise ValueError(
+            f"rsl_rl is imported from {found.path} ({found.version or found.generation}) and hides another copy in {found.shadowed[0]}: uninstall the one "
+            f"that you do not want (pip uninstall rsl-rl-lib), or call register('{RUNNER_MODULE}') to use it as it is"
+        )

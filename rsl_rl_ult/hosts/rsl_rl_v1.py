@@ -1,0 +1,172 @@
+"""rsl_rl 1.0.2 and its forks: flat observations, positional calls, class names that the runner evaluates.
+
+The history is ours: environments stay as they are. The privileged vector is cut from the critic observation (`privileged_obs_buf`), as the `policy`
+section of the training configuration says:
+
+    class policy:
+        critic_obs_terms = {"obs": 48, "friction": 1, "heights": 187}  # blocks of privileged_obs_buf, in order
+        privileged_terms = ["friction", "heights"]  # all by default
+        critic_terms = ["obs", "heights"]  # what the critic reads, all by default
+
+Losses that a runner of this generation does not know are logged with its episode figures (`Episode/loss_...`), one iteration late, and stand in
+`runner.alg.figures`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Sequence
+
+import torch
+
+from rsl_rl_ult import algorithms
+from rsl_rl_ult.hosts.columns import Columns
+from rsl_rl_ult.hosts.common import HostAlgorithm, HostPolicy
+
+SETS = {"actor": ["policy"], "critic": ["critic"], "privileged": ["privileged"]}
+LIKE_V1 = {"clip_jointly": True, "kl_epsilon": 1e-5}
+"""Where that generation's PPO differs from 5.x's; what the configuration says comes first."""
+
+SHOWN_BY_HOST = ("value", "surrogate")
+"""What `update` returns and the runner logs itself."""
+
+
+class _Policy(HostPolicy):
+    """A policy as 1.0.2 builds it: (num_obs, num_critic_obs, num_actions, **policy section)."""
+
+    def __init__(
+        self,
+        num_obs: int,
+        num_critic_obs: int,
+        num_actions: int,
+        critic_obs_terms: Mapping[str, int] | None = None,
+        privileged_terms: Sequence[str] | None = None,
+        critic_terms: Sequence[str] | None = None,
+        **options: Any,
+    ) -> None:
+        columns = Columns(num_critic_obs, critic_obs_terms, privileged_terms, critic_terms)
+        dims = {"actor": num_obs, "critic": columns.critic_dim, "privileged": columns.privileged_dim}
+        if options.get("critic_input", "critic") != "critic":
+            raise ValueError(
+                f"policy.critic_input={options['critic_input']}: runners of rsl_rl 1.0.2 show the critic no frame after the rollout; expected critic"
+            )
+        super().__init__(dims, num_actions, SETS, options)
+        self.num_obs, self.columns = num_obs, columns
+
+    def groups(self, obs: torch.Tensor | None, critic_obs: torch.Tensor) -> dict:
+        """Observation groups (N, d) from the host's flat tensors."""
+        found = {name: self.columns.cut(critic_obs, name) for name in self.sets if name != "actor"}
+        return found if obs is None else {"policy": obs, **found}
+
+    def act_inference(self, observations: torch.Tensor) -> torch.Tensor:
+        """Actions (N, A) of the policy to deploy for its own observations (N, D)."""
+        return self.infer({"policy": observations})
+
+    def evaluate(self, critic_observations: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Values (N, 1)."""
+        critic = self.columns.cut(critic_observations, "critic")
+        return self.network.value({"critic": self.network.normalizers["critic"](critic)})
+
+
+class _Algorithm(HostAlgorithm):
+    """An algorithm as 1.0.2 builds it: (policy, device=..., **algorithm section)."""
+
+    _policy: _Policy
+
+    def __init__(self, actor_critic: HostPolicy, device: str = "cpu", **options: Any) -> None:
+        super().__init__(actor_critic, device, {**LIKE_V1, **options})
+        if self._symmetry_cfg:
+            raise ValueError(
+                "algorithm.symmetry_cfg: runners of rsl_rl 1.0.2 do not show the environment to the algorithm; remove it"
+            )
+        self.actor_critic = actor_critic
+
+    def init_storage(
+        self,
+        num_envs: int,
+        num_transitions_per_env: int,
+        actor_obs_shape: Sequence,
+        critic_obs_shape: Sequence,
+        action_shape: Sequence,
+    ) -> None:
+        """Build the algorithm; shapes are those of one environment, [None] where it has no privileged observations."""
+        if critic_obs_shape[0] is None and "privileged" in self.core_class.needed_sets:  # type: ignore
+            raise ValueError(
+                f"{type(self).__name__} learns from privileged observations, and this environment has none (num_privileged_obs is None): "
+                "set env.num_privileged_obs and fill privileged_obs_buf, or train with PPO"
+            )
+        self.build(num_envs, num_transitions_per_env)
+
+    def act(self, obs: torch.Tensor, critic_obs: torch.Tensor) -> torch.Tensor:
+        """Actions (N, A) for observations (N, D) and critic observations (N, D_c)."""
+        self.begin_step()
+        return self.core.act(self._policy.groups(obs, critic_obs))
+
+    def process_env_step(self, rewards: torch.Tensor, dones: torch.Tensor, infos: dict) -> None:
+        """Store the step; adds the losses of the last update to the episode figures that the runner logs."""
+        self.core.process_env_step({}, rewards, dones.long(), infos)
+        if "episode" in infos:
+            extra = {name: value for name, value in self.figures.items() if name not in SHOWN_BY_HOST}
+            infos["episode"].update({f"loss_{name}": torch.tensor(value) for name, value in extra.items()})
+
+    def compute_returns(self, last_critic_obs: torch.Tensor) -> None:
+        """Returns and advantages of the rollout."""
+        self.core.compute_returns(self._policy.groups(None, last_critic_obs))
+
+    def update(self) -> tuple:
+        """Learn from the rollout; mean value loss and mean surrogate loss."""
+        figures = self.run_update()
+        return tuple(figures.get(name, 0.0) for name in SHOWN_BY_HOST)
+
+
+class ActorCritic(_Policy):
+    """Plain actor and critic; trained by `PPO`."""
+
+    core_class = algorithms.PPO
+
+
+class ActorCriticTS(_Policy):
+    """Teacher and student with one policy head; trained by `PPO_TS` or `PPO_RMA`."""
+
+    core_class = algorithms.PPO_TS
+
+
+class ActorCriticCTS(_Policy):
+    """Teacher and student that drive environments side by side; trained by `PPO_CTS`."""
+
+    core_class = algorithms.PPO_CTS
+
+
+class ActorCriticULT(_Policy):
+    """One causal transformer, teacher and student at once; trained by `PPO_ULT`."""
+
+    core_class = algorithms.PPO_ULT
+
+
+class PPO(_Algorithm):
+    """Our PPO, the base of the others."""
+
+    core_class = algorithms.PPO
+
+
+class PPO_TS(_Algorithm):  # noqa: N801
+    """One-stage teacher-student."""
+
+    core_class = algorithms.PPO_TS
+
+
+class PPO_RMA(_Algorithm):  # noqa: N801
+    """Two stages; `algorithm.stage1_iterations` says when the second begins."""
+
+    core_class = algorithms.PPO_RMA
+
+
+class PPO_CTS(_Algorithm):  # noqa: N801
+    """Concurrent teacher-student."""
+
+    core_class = algorithms.PPO_CTS
+
+
+class PPO_ULT(_Algorithm):  # noqa: N801
+    """Unified Locomotion Transformer."""
+
+    core_class = algorithms.PPO_ULT
