@@ -74,10 +74,6 @@ class _Algorithm(HostAlgorithm):
 
     def __init__(self, actor_critic: HostPolicy, device: str = "cpu", **options: Any) -> None:
         super().__init__(actor_critic, device, {**LIKE_V1, **options})
-        if self._symmetry_cfg:
-            raise ValueError(
-                "algorithm.symmetry_cfg: runners of rsl_rl 1.0.2 do not show the environment to the algorithm; remove it"
-            )
         self.actor_critic = actor_critic
 
     def init_storage(
@@ -94,7 +90,8 @@ class _Algorithm(HostAlgorithm):
                 f"{type(self).__name__} learns from privileged observations, and this environment has none (num_privileged_obs is None): "
                 "set env.num_privileged_obs and fill privileged_obs_buf, or train with PPO"
             )
-        self.build(num_envs, num_transitions_per_env)
+        # These runners do not show the environment: mirror functions get None in its place, and groups in a dict.
+        self.build(num_envs, num_transitions_per_env, symmetry=self.make_symmetry(None, {}))
 
     def act(self, obs: torch.Tensor, critic_obs: torch.Tensor) -> torch.Tensor:
         """Actions (N, A) for observations (N, D) and critic observations (N, D_c)."""

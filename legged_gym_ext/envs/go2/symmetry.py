@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tensordict import TensorDict
+
+from legged_gym_ext.envs.base.observations import GROUPS
 
 LEGS = (1, 0, 3, 2)  # FL <-> FR, RL <-> RR
 
@@ -83,41 +84,64 @@ MIRROR: dict[str, Callable[[int], tuple[list[int], list[float]]]] = {
 """Term -> (number of columns -> source column and sign of each mirrored column)."""
 
 
+DIMS = {
+    **dict.fromkeys(("commands", "projected_gravity", "base_ang_vel", "com_shift"), 3),
+    **dict.fromkeys(
+        ("dof_pos", "dof_vel", "last_action", "kp_scale", "kd_scale", "foot_normals", "contact_states"), 12
+    ),
+    **dict.fromkeys(("friction", "added_mass", "joint_armature", "joint_stiffness", "joint_damping"), 1),
+    **{"push_velocity": 2, "foot_heights": 36, "height_scan": 81},
+}
+"""Columns of each term of the Go2 as configured, for hosts that do not show their environment."""
+
+
 def mirror_table(env: Any, group: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Source columns (D,) and signs (D,) of a group's mirror image; `env` is a `LeggedRobot`."""
+    """Source columns (D,) and signs (D,) of a group's mirror image; `env` is a `LeggedRobot`, or None for the Go2 as configured."""
     order: list[int] = []
     signs: list[float] = []
-    for name, columns in env.observations.slices(group).items():
-        term_order, term_signs = MIRROR[name](columns.stop - columns.start)
-        order += [columns.start + column for column in term_order]
+    for name in GROUPS[group]:
+        dim = DIMS[name] if env is None else env.observations.terms[name].dim
+        term_order, term_signs = MIRROR[name](dim)
+        order += [len(signs) + column for column in term_order]
         signs += term_signs
-    frames = env.cfg.env.critic_frames if group == "critic" else 1
-    width = len(order)
+    frames = env.cfg.env.critic_frames if env is not None and group == "critic" else 1
+    width, device = len(order), None if env is None else env.device
     order = [frame * width + column for frame in range(frames) for column in order]
-    return torch.tensor(order, device=env.device), torch.tensor(signs * frames, device=env.device)
+    return torch.tensor(order, device=device), torch.tensor(signs * frames, device=device)
+
+
+_TABLES: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+"""Of the Go2 as configured."""
 
 
 def mirror(env: Any, obs: Any, actions: torch.Tensor | None) -> tuple[Any, Any]:
     """Samples followed by their mirror images, as rsl-rl-lib's `data_augmentation_func` wants them.
 
     Args:
-        env: a `RslRlVecEnv`.
+        env: a `RslRlVecEnv`; None in hosts that do not show it.
         obs: groups (B, D), or None.
         actions: (B, 12), or None.
 
     Returns:
-        Groups (2 B, D) and actions (2 B, 12), each None where None was given.
+        Groups (2 B, D) in what they came in, and actions (2 B, 12), each None where None was given.
     """
-    tables = env.__dict__.setdefault("_mirror_tables", {})
+    tables = _TABLES if env is None else env.__dict__.setdefault("_mirror_tables", {})
     both_obs = both_actions = None
     if obs is not None:
         groups = {}
         for group, value in obs.items():
             if group not in tables:
-                tables[group] = mirror_table(env.env, group)
+                tables[group] = mirror_table(None if env is None else env.env, group)
             order, signs = (table.to(value.device) for table in tables[group])
+            if len(order) != value.shape[-1]:
+                raise ValueError(
+                    f"observation group '{group}' has {value.shape[-1]} columns, its mirror image {len(order)}: name the terms in symmetry.py"
+                )
             groups[group] = torch.cat((value, value[..., order] * signs))
-        both_obs = TensorDict(groups, batch_size=[2 * obs.batch_size[0]], device=obs.device)
+        if type(obs) is dict:
+            both_obs = groups
+        else:
+            both_obs = type(obs)(groups, batch_size=[2 * obs.batch_size[0]], device=obs.device)
     if actions is not None:
         order, signs = _joints(actions.shape[-1])
         image = actions[..., order] * torch.tensor(signs, device=actions.device)

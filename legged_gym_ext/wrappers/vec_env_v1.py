@@ -1,0 +1,182 @@
+"""The environment and the tasks as legged_gym forks with rsl_rl 1.0.2 want them: flat buffers, five values from `step`, one registry entry each.
+
+`privileged_obs_buf` is the critic's observation followed by the privileged one; `TERMS` names the two, and the training configurations made here tell
+the policy which is which. A checkpoint is the same in these hosts and under rsl-rl-lib 5.x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from legged_gym_ext.envs import task_registry as own_registry
+from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+from legged_gym_ext.utils.config import to_dict
+
+PLAIN_POLICY = ("init_noise_std", "actor_hidden_dims", "critic_hidden_dims", "activation")
+PLAIN_ALGORITHM = (
+    "value_loss_coef", "use_clipped_value_loss", "clip_param", "entropy_coef", "num_learning_epochs", "num_mini_batches",
+    "learning_rate", "schedule", "gamma", "lam", "desired_kl", "max_grad_norm",
+)  # fmt: skip
+"""What a fork's own `ActorCritic` and `PPO` take."""
+
+
+class VecEnvV1:
+    """A `LeggedRobot` behind the surface of legged_gym's `VecEnv`."""
+
+    def __init__(
+        self,
+        cfg: Any,
+        sim_params: Any = None,
+        physics_engine: Any = None,
+        sim_device: str = "cpu",
+        headless: bool = True,
+    ) -> None:
+        """Build the environment as a fork's registry does.
+
+        Args:
+            cfg: a `LeggedRobotCfg`; names its engine itself.
+            sim_params: Isaac Gym's, not used: time step and solver stand in `cfg.sim`.
+            physics_engine: Isaac Gym's, not used.
+            sim_device: where the physics runs, for engines that have a choice.
+            headless: accepted; training never opens a window.
+        """
+        if cfg.sim.engine != "mujoco":
+            cfg.sim.device = sim_device
+        self.env = LeggedRobot(cfg)
+        self.cfg, self.device, self.dt = cfg, self.env.device, self.env.dt
+        self.num_envs, self.num_actions = self.env.num_envs, self.env.num_actions
+        self.num_obs = self.env.obs_buf.shape[1]
+        self.terms = {"critic": self.env.critic_obs_buf.shape[1], "privileged": self.env.privileged_obs_buf.shape[1]}
+        self.num_privileged_obs = sum(self.terms.values())
+        self.max_episode_length = self.env.max_episode_length
+
+    @property
+    def obs_buf(self) -> torch.Tensor:
+        """(N, 45) what the policy sees."""
+        return self.env.obs_buf
+
+    @property
+    def privileged_obs_buf(self) -> torch.Tensor:
+        """(N, 266) what the critic sees, then what the teacher sees."""
+        return torch.cat((self.env.critic_obs_buf, self.env.privileged_obs_buf), dim=-1)
+
+    @property
+    def rew_buf(self) -> torch.Tensor:
+        """(N,) rewards of the last step."""
+        return self.env.rew_buf
+
+    @property
+    def reset_buf(self) -> torch.Tensor:
+        """(N,) bool: episodes that ended in the last step."""
+        return self.env.reset_buf
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """Figures of the last step."""
+        return self.env.extras
+
+    @property
+    def episode_length_buf(self) -> torch.Tensor:
+        """(N,) control steps since each reset; runners may randomise it."""
+        return self.env.episode_length_buf
+
+    @episode_length_buf.setter
+    def episode_length_buf(self, value: torch.Tensor) -> None:
+        """Take over values (N,)."""
+        self.env.episode_length_buf.copy_(value)
+
+    def get_observations(self) -> torch.Tensor:
+        """See `obs_buf`."""
+        return self.obs_buf
+
+    def get_privileged_observations(self) -> torch.Tensor:
+        """See `privileged_obs_buf`."""
+        return self.privileged_obs_buf
+
+    def reset(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reset all robots; both observations."""
+        self.env.reset()
+        return self.obs_buf, self.privileged_obs_buf
+
+    def step(
+        self, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
+        """Both observations, rewards (N,), dones (N,) and extras after one control step."""
+        self.env.step(actions)
+        return self.obs_buf, self.privileged_obs_buf, self.rew_buf.clone(), self.reset_buf.clone(), self.extras
+
+
+class _Cfg:
+    """Fields as attributes, which is what forks turn into dictionaries."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+
+def train_cfg_v1(train_cfg: Any, terms: dict[str, int]) -> Any:
+    """A training configuration of this package in the sections of 1.0.2: `policy`, `algorithm`, `runner`.
+
+    Args:
+        train_cfg: a `LeggedRobotCfgPPO`.
+        terms: blocks of `privileged_obs_buf`, see `VecEnvV1.terms`.
+    """
+    cfg = to_dict(train_cfg)
+    actor, critic, algorithm, runner = cfg["actor"], cfg["critic"], cfg["algorithm"], cfg["runner"]
+    name, policy_name = algorithm.pop("class_name").split(":")[-1], actor.pop("class_name")
+    policy = {
+        "init_noise_std": actor.pop("distribution_cfg")["init_std"],
+        "actor_hidden_dims": actor.pop("hidden_dims"),
+        "critic_hidden_dims": critic["hidden_dims"],
+        "actor_obs_normalization": actor.pop("obs_normalization"),
+        "critic_obs_normalization": critic["obs_normalization"],
+        **actor,
+    }
+    iterations = runner["max_iterations"]
+    if name == "PPO":
+        policy_name = "ActorCritic"
+        policy = {key: policy[key] for key in PLAIN_POLICY}
+        algorithm = {key: algorithm[key] for key in PLAIN_ALGORITHM}
+    else:
+        policy.update(critic_obs_terms=terms, critic_terms=["critic"], privileged_terms=["privileged"])
+    if runner.get("stage2_iterations"):
+        algorithm["stage1_iterations"] = iterations
+        iterations += runner["stage2_iterations"]
+    return _Cfg(
+        seed=cfg["seed"],
+        runner_class_name="OnPolicyRunner",
+        policy=_Cfg(**policy),
+        algorithm=_Cfg(**algorithm),
+        runner=_Cfg(
+            policy_class_name=policy_name,
+            algorithm_class_name=name,
+            num_steps_per_env=runner["num_steps_per_env"],
+            max_iterations=iterations,
+            save_interval=runner["save_interval"],
+            experiment_name=runner["experiment_name"],
+            run_name=runner["run_name"],
+            resume=False,
+            load_run=-1,
+            checkpoint=-1,
+            resume_path=None,
+        ),
+    )
+
+
+def register_tasks(task_registry: Any, terms: dict[str, int] | None = None) -> list[str]:
+    """Put all tasks of this package into the registry of a legged_gym fork.
+
+    Args:
+        task_registry: a fork's; has `register(name, task_class, env_cfg, train_cfg)`.
+        terms: see `train_cfg_v1`; those of the Go2 by default.
+
+    Returns:
+        Their names.
+    """
+    for name in own_registry.names:
+        env_cfg, train_cfg = own_registry.get_cfgs(name)
+        task_registry.register(
+            name, VecEnvV1, env_cfg, train_cfg_v1(train_cfg, terms or {"critic": 172, "privileged": 94})
+        )
+    return own_registry.names

@@ -1,0 +1,119 @@
+"""The Go2 tasks in a legged_gym fork: registry, flat environment, and the same checkpoint on both sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("mjbatch")
+
+import legged_gym_ext  # noqa: E402
+from legged_gym_ext.envs import task_registry  # noqa: E402
+from legged_gym_ext.wrappers.vec_env_v1 import VecEnvV1, train_cfg_v1  # noqa: E402
+from rsl_rl_ult import register  # noqa: E402
+from tests import old_host  # noqa: E402
+
+register(old_host)
+METHODS = ["go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_ult_flat"]
+
+
+def as_dict(cfg: Any) -> Any:
+    """What a fork makes of a configuration: every public attribute, in alphabetical order."""
+    if not hasattr(cfg, "__dict__"):
+        return cfg
+    return {name: as_dict(getattr(cfg, name)) for name in dir(cfg) if not name.startswith("_")}
+
+
+class ForkRegistry:
+    """The part of legged_gym's registry that makes environments and runners."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, tuple] = {}
+
+    def register(self, name: str, task_class: type, env_cfg: Any, train_cfg: Any) -> None:
+        self.tasks[name] = (task_class, env_cfg, train_cfg)
+
+    def make(self, name: str, num_envs: int = 8) -> Any:
+        task_class, env_cfg, train_cfg = self.tasks[name]
+        env_cfg.seed, env_cfg.env.num_envs = train_cfg.seed, num_envs
+        torch.manual_seed(train_cfg.seed)
+        env = task_class(cfg=env_cfg, sim_params=None, physics_engine=None, sim_device="cuda:0", headless=True)
+        return old_host.OnPolicyRunner(env, as_dict(train_cfg))
+
+
+@pytest.fixture
+def registry() -> ForkRegistry:
+    registry = ForkRegistry()
+    legged_gym_ext.register_tasks(registry)
+    return registry
+
+
+def test_every_task_gets_into_a_forks_registry(registry):
+    assert sorted(registry.tasks) == task_registry.names
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_task_trains_in_the_fork(registry, name):
+    runner = registry.make(name)
+    before = {key: value.clone() for key, value in runner.alg.actor_critic.state_dict().items()}
+    runner.learn(1)
+    after = runner.alg.actor_critic.state_dict()
+    assert any(not torch.equal(after[key], value) for key, value in before.items())
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert "symmetry" in runner.alg.figures  # mirrored samples, although the host does not show its environment
+
+
+def test_plain_tasks_name_the_forks_own_classes_and_options():
+    for name in ("go2", "go2_blind_flat"):
+        cfg = as_dict(train_cfg_v1(task_registry.get_cfgs(name)[1], {"critic": 172, "privileged": 94}))
+        assert (cfg["runner"]["policy_class_name"], cfg["runner"]["algorithm_class_name"]) == ("ActorCritic", "PPO")
+        assert set(cfg["policy"]) == {"init_noise_std", "actor_hidden_dims", "critic_hidden_dims", "activation"}
+        assert "symmetry_cfg" not in cfg["algorithm"]
+
+
+def test_both_stages_of_rma_are_in_the_forks_iterations(registry):
+    _, own = task_registry.get_cfgs("go2_rma_flat")
+    cfg = registry.tasks["go2_rma_flat"][2]
+    assert cfg.algorithm.stage1_iterations == own.runner.max_iterations
+    assert cfg.runner.max_iterations == own.runner.max_iterations + own.runner.stage2_iterations
+
+
+def test_the_flat_environment_shows_the_same_numbers():
+    cfg, _ = task_registry.get_cfgs("go2_flat")
+    cfg.env.num_envs = 4
+    env = VecEnvV1(cfg)
+    obs, privileged, rewards, dones, extras = env.step(torch.zeros(4, 12))
+    assert torch.equal(obs, env.env.obs_buf) and torch.equal(env.get_observations(), obs)
+    assert torch.equal(privileged[:, : env.terms["critic"]], env.env.critic_obs_buf)
+    assert torch.equal(privileged[:, env.terms["critic"] :], env.env.privileged_obs_buf)
+    assert (env.num_obs, env.num_privileged_obs, env.num_actions) == (45, 172 + 94, 12)
+    assert rewards.shape == dones.shape == extras["time_outs"].shape == (4,)
+    env.episode_length_buf = torch.arange(4)
+    assert env.env.episode_length_buf.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_checkpoint_of_rsl_rl_lib_5_acts_the_same_in_the_fork(registry, name, tmp_path):
+    env_cfg, train_cfg = task_registry.get_cfgs(name)
+    env_cfg.env.num_envs, train_cfg.runner.eval_interval = 8, 0
+    train_cfg.runner.max_iterations, train_cfg.runner.logger = 1, "none"
+    if "rma" in name:
+        train_cfg.runner.stage2_iterations = 1
+    env, _ = task_registry.make_env(name, env_cfg)
+    native, _ = task_registry.make_alg_runner(env, name, train_cfg, log_root=tmp_path)
+    native.learn(1)
+    path = Path(native.logger.log_dir) / "model.pt"
+    native.save(str(path))
+    fork = registry.make(name)
+    fork.load(path)
+    assert fork.alg.learning_rate == native.alg.learning_rate
+    native_policy, fork_policy = native.get_inference_policy("cpu"), fork.get_inference_policy()
+    native_policy.reset(torch.ones(8, dtype=torch.bool))
+    with torch.inference_mode():
+        for _ in range(4):
+            obs = torch.randn(8, 45)
+            assert torch.equal(fork_policy(obs), native_policy({"policy": obs}))
+    fork.learn(1)  # and the training goes on
