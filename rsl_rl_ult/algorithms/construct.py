@@ -13,8 +13,11 @@ import torch
 from rsl_rl_ult.algorithms.symmetry import Symmetry
 from rsl_rl_ult.storage import RolloutStorage
 
-PLAIN_ACTORS = ("MLPModel", "rsl_rl.models:MLPModel", "ActorCritic")
+PLAIN_ACTORS = ("MLPModel", "rsl_rl.models:MLPModel", "RNNModel", "rsl_rl.models:RNNModel", "ActorCritic")
 """Names under `actor` that leave the choice of the network to the algorithm."""
+
+OF_OTHER_MODELS = ("rnn_type", "rnn_hidden_dim", "rnn_num_layers", "cnn_cfg", "stochastic", "state_dependent_std")
+"""Options of upstream's models that our networks have no use for; ignored, with a line where they were set to something."""
 
 
 def say(line: str) -> None:
@@ -100,9 +103,11 @@ def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict
     `hidden_dims`, `activation`, `obs_normalization` and `distribution_cfg` mean what they mean there; whatever else stands under `actor` is an
     option of the network class.
     """
-    actor, critic = dict(actor), dict(critic)
+    actor, critic = _without_other_models("actor", actor), _without_other_models("critic", critic)
     actor.pop("class_name", None)
-    if critic.pop("class_name", "MLPModel") not in ("MLPModel", "rsl_rl.models:MLPModel"):
+    for name in ("distribution_cfg", "init_noise_std", "noise_std_type"):  # of stochastic models; a critic is none
+        critic.pop(name, None)
+    if critic.pop("class_name", "MLPModel") not in PLAIN_ACTORS:
         raise ValueError("critic.class_name: our networks have an MLP critic; expected MLPModel")
     options = dict(actor)
     for section, source in (("actor", actor), ("critic", critic)):
@@ -130,6 +135,18 @@ def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict
         if name not in ("hidden_dims", "obs_normalization", "activation"):
             raise ValueError(f"critic has no option '{name}'; known: hidden_dims, activation, obs_normalization")
     return options
+
+
+def _without_other_models(section: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a model without those of recurrent and convolutional ones; what is lost by that is said, or refused."""
+    if options.get("cnn_cfg") or options.get("state_dependent_std"):
+        name = "cnn_cfg" if options.get("cnn_cfg") else "state_dependent_std"
+        raise ValueError(f"{section}.{name}: these networks read vectors and learn one deviation per action; remove it")
+    if options.get("rnn_type"):
+        say(
+            f"{section}.rnn_type={options['rnn_type']} and its sizes are ignored: histories are the method's own business"
+        )
+    return {name: value for name, value in options.items() if name not in OF_OTHER_MODELS}
 
 
 UNSUPPORTED = {

@@ -6,6 +6,7 @@ from typing import Any, Mapping
 
 import torch
 
+from rsl_rl_ult.algorithms.construct import say
 from rsl_rl_ult.algorithms.ppo import Tensors
 from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
 
@@ -26,6 +27,8 @@ class PPO_RMA(PPO_TS):  # noqa: N801
         super().__init__(*args, **ts)
         if self.num_encoder_epochs == 0:
             raise ValueError("algorithm.num_encoder_epochs=0: stage 2 would learn nothing; expected at least 1")
+        if stage1_iterations is None:
+            say("PPO_RMA stays in stage 1, its student learns nothing: set algorithm.stage1_iterations")
         self.stage1_iterations = stage1_iterations
 
     @property
