@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
+    from legged_gym_ext.simulators import prepare_engine
+
+    prepare_engine(env_cfg.sim.engine)
     description = describe(args.task, env_cfg, train_cfg)
     if args.json:
         import json

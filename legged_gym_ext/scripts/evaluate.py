@@ -8,7 +8,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import make_parser, parse
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, run_main
 
@@ -30,6 +30,12 @@ def main(argv: list[str] | None = None) -> int:
     if args.json is not None and not Path(args.json).resolve().parent.is_dir():
         raise UserError(f"--json={args.json}: there is no folder {Path(args.json).resolve().parent}")
 
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.simulators import prepare_engine
+
+    asked = task_registry.get_cfgs(args.task)
+    apply_args_to_cfgs(args, *asked)
+    prepare_engine(asked[0].sim.engine)  # before the next line imports torch
     from legged_gym_ext.utils.policies import run_cfgs
 
     args.num_envs = args.num_envs or NUM_ENVS

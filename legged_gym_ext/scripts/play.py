@@ -7,14 +7,14 @@ import contextlib
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import make_parser, parse
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.errors import UserError, run_main
 
-Command = tuple[float, float, float]  # vx, vy [m/s], yaw rate [rad/s]
+Command = Tuple[float, float, float]  # vx, vy [m/s], yaw rate [rad/s]
 
 AGENTS = ("policy", "teacher", "zero", "random")
 TRAINED = ("policy", "teacher")
@@ -40,6 +40,12 @@ KEYS_HELP = "keys: up/down forward speed, left/right turn, 7/9 sideways left/rig
 def main(argv: list[str] | None = None) -> int:
     """Show a robot and return the exit code."""
     args = _parse(argv)
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.simulators import prepare_engine
+
+    asked = task_registry.get_cfgs(args.task)
+    apply_args_to_cfgs(args, *asked)
+    prepare_engine(asked[0].sim.engine)  # before the next line imports torch
     from legged_gym_ext.utils.policies import run_cfgs
 
     env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, nominal, trained=args.agent in TRAINED)
@@ -50,7 +56,6 @@ def main(argv: list[str] | None = None) -> int:
     prepare_view(window=window)
     import torch
 
-    from legged_gym_ext.envs import task_registry
     from legged_gym_ext.utils.task_registry import set_seed
 
     torch.set_num_threads(1)  # a few robots: more threads only wait for each other

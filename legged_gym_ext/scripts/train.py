@@ -24,8 +24,10 @@ def main(argv: list[str] | None = None) -> int:
 
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
+    from legged_gym_ext.simulators import prepare_engine
     from legged_gym_ext.utils.task_registry import log_root
 
+    prepare_engine(env_cfg.sim.engine)
     train(args.task, env_cfg, train_cfg, log_root(args))
     return 0
 

@@ -9,8 +9,40 @@ from legged_gym_ext.utils.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from legged_gym_ext.simulators.base import Simulator
 
-ENGINES = {"mujoco": ("legged_gym_ext.simulators.mujoco_cpu", "MujocoSimulator", 'pip install -e ".[mujoco]"')}
+ISAAC_GYM = (
+    "it is not on PyPI; get Isaac Gym Preview 4 from https://developer.nvidia.com/isaac-gym and "
+    '"pip install -e isaacgym/python" in a Python from 3.6 to 3.8'
+)
+
+ENGINES = {
+    "mujoco": ("legged_gym_ext.simulators.mujoco_cpu", "MujocoSimulator", 'pip install -e ".[mujoco]"'),
+    "isaac_gym": ("legged_gym_ext.simulators.isaac_gym", "IsaacGymSimulator", ISAAC_GYM),
+}
 """Engine name -> module, class, what installs it."""
+
+
+def prepare_engine(name: str) -> None:
+    """Import what the engine `name` wants to have imported before torch; to be called before anything imports torch.
+
+    Raises:
+        UserError: the engine is not installed, or torch was faster.
+    """
+    import importlib
+    import importlib.util
+    import sys
+
+    if name != "isaac_gym" or "isaacgym" in sys.modules:
+        return
+    if importlib.util.find_spec("isaacgym") is None:
+        raise UserError(f"simulator '{name}' needs the package 'isaacgym': {ISAAC_GYM}")
+    if "torch" in sys.modules:
+        raise UserError(
+            f"simulator '{name}' needs isaacgym to be imported before torch: put 'import isaacgym' on the first line of your program"
+        )
+    try:
+        importlib.import_module("isaacgym.gymapi")
+    except ImportError as error:
+        raise UserError(f"simulator '{name}': isaacgym cannot be imported: {error}") from error
 
 
 def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
@@ -20,6 +52,7 @@ def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
     name = cfg.sim.engine
     if name not in ENGINES:
         raise UserError(f"unknown simulator '{name}'{did_you_mean(name, ENGINES)}; known: {', '.join(ENGINES)}")
+    prepare_engine(name)
     module, class_name, install = ENGINES[name]
     try:
         engine = getattr(importlib.import_module(module), class_name)

@@ -30,7 +30,7 @@ class RoughTerrain(Terrain):
                 f"terrain.max_init_terrain_level={cfg.max_init_terrain_level}: expected a level from 0 to {self._levels - 1} (num_rows - 1)"
             )
         robots = torch.arange(num_envs, device=device)
-        self.types = robots * self.map.columns // num_envs
+        self.types = torch.div(robots * self.map.columns, num_envs, rounding_mode="floor")
         if self._curriculum:
             highest = int(cfg.max_init_terrain_level)
             self.levels = torch.randint(0, highest + 1, (num_envs,), generator=rng, device=device)

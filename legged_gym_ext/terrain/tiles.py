@@ -10,8 +10,8 @@ A new kind is one function with `@tile_type`; its name can then be given a share
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 

@@ -21,8 +21,8 @@ def projected_gravity(quat: torch.Tensor) -> torch.Tensor:
 def quat_rotate_inverse(quat: torch.Tensor, vec: torch.Tensor) -> torch.Tensor:
     """World vectors (N, 3) in the frame of `quat` (N, 4), w x y z."""
     w, u = quat[:, :1], quat[:, 1:]
-    t = 2.0 * torch.linalg.cross(u, vec)
-    return vec - w * t + torch.linalg.cross(u, t)
+    t = 2.0 * torch.cross(u, vec, dim=-1)
+    return vec - w * t + torch.cross(u, t, dim=-1)
 
 
 def yaw_of(quat: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ def quat_mul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     aw, av = a[..., :1], a[..., 1:]
     bw, bv = b[..., :1], b[..., 1:]
     scalar = aw * bw - (av * bv).sum(-1, keepdim=True)
-    return torch.cat((scalar, aw * bv + bw * av + torch.linalg.cross(av, bv)), dim=-1)
+    return torch.cat((scalar, aw * bv + bw * av + torch.cross(av, bv, dim=-1)), dim=-1)
 
 
 def rotate_by_yaw(cos: torch.Tensor, sin: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

@@ -72,9 +72,9 @@ class RunnerProtocol:
             Whether the runner should continue at the saved iteration.
         """
         wanted = {"actor": True, "critic": True, "optimizer": True, "iteration": True} if load_cfg is None else load_cfg
-        weights = loaded_dict.get("network_state_dict", loaded_dict.get("model_state_dict"))
+        weights = loaded_dict.get("network_state_dict", loaded_dict.get("model_state_dict", {}))
         # Hosts before rsl-rl-lib 4 write no method; the shapes tell.
-        method = loaded_dict.get("method", "another algorithm" if weights is None else type(self).__name__)
+        method = loaded_dict.get("method", type(self).__name__ if weights else "another algorithm")
         if method != type(self).__name__:
             raise ValueError(
                 f"the checkpoint was written by {method}, this is {type(self).__name__}: name a checkpoint of the same method"
