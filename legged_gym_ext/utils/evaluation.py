@@ -136,7 +136,8 @@ def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], Non
     On a map of tiles also "kinds" and "levels": the same figures of the robots on each kind of tile and on each level.
     """
     episodes = run_episodes(vec_env, policy, on_step)
-    terrain, figures = vec_env.env.terrain, dict[str, Any](episodes.figures())
+    terrain = vec_env.env.terrain
+    figures: dict[str, Any] = dict(episodes.figures())
     if not terrain.is_flat:
         groups = terrain.robots_by_kind()
         figures["kinds"] = {kind: episodes.figures(rows) for kind, rows in groups.items()}
