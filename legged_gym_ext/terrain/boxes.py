@@ -33,7 +33,7 @@ def rectangles(heights: np.ndarray) -> list[tuple[int, int, int, int]]:
 def _grow(same: np.ndarray) -> tuple[int, int]:
     """Rows and columns of the rectangle at the corner of `same` that is first as wide and then as high as possible."""
     columns = _run(same[0])
-    return _run(same[:, :columns].all(axis=1)), columns
+    return _run(np.asarray(same[:, :columns].all(axis=1))), columns
 
 
 def _run(flags: np.ndarray) -> int:

@@ -99,7 +99,7 @@ class TerrainMap:
             raise UserError(
                 f"terrain: tiles of {self.tile_size[0]} x {self.tile_size[1]} m are not whole cells of {self.cell} m"
             )
-        self.grid = Grid(*counts, self.cell, self.unit)
+        self.grid = Grid(counts[0], counts[1], self.cell, self.unit)
         self.size = self.rows * self.tile_size[0], self.columns * self.tile_size[1]
         self.kinds = column_kinds(to_dict(cfg.proportions), self.columns)
         self.tiles = [
