@@ -77,9 +77,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|" + "---|" * (4 + len(kinds)),
     ]
     for task, seeds in _by_task(rows):
-        join = lambda read, form: " / ".join(format(read(row), form) for row in seeds)  # noqa: B023, E731
-        cells = [join(lambda row: row["steps"] / 1e6, ".1f") + " M", join(lambda row: row["seconds"] / 60, ".0f")]
-        cells += [join(lambda row: row["levels"][key], ".1f") for key in ("level", *(f"level_{k}" for k in kinds))]  # noqa: B023
+        cells = [
+            " / ".join(f"{row['steps'] / 1e6:.1f}" for row in seeds) + " M",
+            " / ".join(f"{row['seconds'] / 60:.0f}" for row in seeds),
+        ]
+        for name in ("level", *(f"level_{kind}" for kind in kinds)):
+            cells.append(" / ".join(f"{row['levels'][name]:.1f}" for row in seeds))
         lines.append(f"| `{task}` | {' | '.join(cells)} |")
     lines += ["", "| task | policy | return | linear | yaw | progress | falls | student / teacher |", "|" + "---|" * 8]
     for task, seeds in _by_task(rows):
