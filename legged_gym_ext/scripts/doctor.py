@@ -36,6 +36,9 @@ NAMES = {
 }
 """Generation of rsl_rl -> in words."""
 
+REGISTERED = ("v1", "v3", "v4", "v5")
+"""Generations whose runners take our classes."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Print the report; 0 when training with the default engine is possible, else 1."""
@@ -136,7 +139,8 @@ def _imported(generation: Generation) -> Finding:
         advice = 'pip install "rsl-rl-lib>=5.5,<6", in another environment if a program here needs the present one'
     else:
         advice = "install it for train.py in another environment: here it would take the place of this copy"
-    return problem("rsl_rl", f"{text}; train.py needs {WANTED}", advice, WANTED)
+    plugin = "; rsl_rl_ult.register() works with it" if generation.generation in REGISTERED else ""
+    return problem("rsl_rl", f"{text}{plugin}; train.py needs {WANTED}", advice, WANTED)
 
 
 def _trains(version: str | None) -> bool:
