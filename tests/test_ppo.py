@@ -164,7 +164,7 @@ def broken(**changes) -> dict:
         ({"actor__latent_dims": 3}, "actor has no option 'latent_dims' for ActorCriticTS .did you mean 'latent_dim'"),
         ({"actor__class_name": "ActorCriticTSS"}, "cannot find 'rsl_rl_ult.modules:ActorCriticTSS'"),
         ({"actor__class_name": "ActorCritic2"}, "cannot find"),
-        ({"critic__class_name": "RNNModel"}, "our networks have an MLP critic"),
+        ({"critic__class_name": "CNNModel"}, "our networks have an MLP critic"),
         ({"critic__layers": 3}, "critic has no option 'layers'"),
         ({"actor__distribution_cfg": {"class_name": "BetaDistribution"}}, "expected GaussianDistribution"),
         ({"actor__distribution_cfg": {"std": 1.0}}, "distribution_cfg has no option 'std'"),
