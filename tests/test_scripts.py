@@ -150,7 +150,7 @@ def test_describe_prints_the_layout_as_json(tmp_path):
     assert description["groups"]["policy"]["terms"][3] | {"noise": 0} == {
         "name": "dof_pos", "dim": 12, "slice": [9, 21], "scale": 1.0, "noise": 0, "unit": "rad",
     }  # fmt: skip
-    assert description["randomization"]["friction"]["range"] == {"friction_range": [0.3, 1.25]}
+    assert description["randomization"]["friction"]["range"] == {"domain_rand.friction_range": [0.3, 1.25]}
     assert description["networks"]["actor"]["layers"][0] == [128, 45]
 
 
