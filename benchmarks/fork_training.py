@@ -10,16 +10,8 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-
-def as_dict(cfg: Any) -> Any:
-    """A configuration as forks turn it into a dictionary."""
-    if not hasattr(cfg, "__dict__"):
-        return cfg
-    return {name: as_dict(getattr(cfg, name)) for name in dir(cfg) if not name.startswith("_")}
 
 
 def main() -> None:
@@ -51,7 +43,7 @@ def main() -> None:
     env_cfg.seed = train_cfg.seed = args.seed
     set_seed(args.seed)
     env = VecEnvV1(env_cfg)
-    cfg = as_dict(train_cfg_v1(train_cfg, env.terms))
+    cfg = old_host.as_dict(train_cfg_v1(train_cfg, env.terms))
     folder = new_run_dir(log_root(args), train_cfg.runner.experiment_name, f"fork_seed{args.seed}")
     save_run_configs(folder, env_cfg, train_cfg)
     runner = old_host.OnPolicyRunner(env, cfg)

@@ -245,3 +245,28 @@ class OnPolicyRunner:
     def get_inference_policy(self) -> Any:
         self.alg.actor_critic.eval()
         return self.alg.actor_critic.act_inference
+
+
+def as_dict(cfg: Any) -> Any:
+    """What a fork makes of a configuration: every public attribute, in alphabetical order."""
+    if not hasattr(cfg, "__dict__"):
+        return cfg
+    return {name: as_dict(getattr(cfg, name)) for name in dir(cfg) if not name.startswith("_")}
+
+
+class ForkRegistry:
+    """The part of legged_gym's registry that makes environments and runners."""
+
+    def __init__(self) -> None:
+        self.tasks: dict = {}
+
+    def register(self, name: str, task_class: type, env_cfg: Any, train_cfg: Any) -> None:
+        self.tasks[name] = (task_class, env_cfg, train_cfg)
+
+    def make(self, name: str, num_envs: int = 8, sim_device: str = "cpu") -> Any:
+        """A runner on an environment of the task, as legged_gym's scripts make them."""
+        task_class, env_cfg, train_cfg = self.tasks[name]
+        env_cfg.seed, env_cfg.env.num_envs = train_cfg.seed, num_envs
+        torch.manual_seed(train_cfg.seed)
+        env = task_class(cfg=env_cfg, sim_params=None, physics_engine=None, sim_device=sim_device, headless=True)
+        return OnPolicyRunner(env, as_dict(train_cfg))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,33 +14,10 @@ from legged_gym_ext.envs import task_registry  # noqa: E402
 from legged_gym_ext.wrappers.vec_env_v1 import VecEnvV1, train_cfg_v1  # noqa: E402
 from rsl_rl_ult import register  # noqa: E402
 from tests import old_host  # noqa: E402
+from tests.old_host import ForkRegistry, as_dict  # noqa: E402
 
 register(old_host)
 METHODS = ["go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_ult_flat"]
-
-
-def as_dict(cfg: Any) -> Any:
-    """What a fork makes of a configuration: every public attribute, in alphabetical order."""
-    if not hasattr(cfg, "__dict__"):
-        return cfg
-    return {name: as_dict(getattr(cfg, name)) for name in dir(cfg) if not name.startswith("_")}
-
-
-class ForkRegistry:
-    """The part of legged_gym's registry that makes environments and runners."""
-
-    def __init__(self) -> None:
-        self.tasks: dict[str, tuple] = {}
-
-    def register(self, name: str, task_class: type, env_cfg: Any, train_cfg: Any) -> None:
-        self.tasks[name] = (task_class, env_cfg, train_cfg)
-
-    def make(self, name: str, num_envs: int = 8) -> Any:
-        task_class, env_cfg, train_cfg = self.tasks[name]
-        env_cfg.seed, env_cfg.env.num_envs = train_cfg.seed, num_envs
-        torch.manual_seed(train_cfg.seed)
-        env = task_class(cfg=env_cfg, sim_params=None, physics_engine=None, sim_device="cuda:0", headless=True)
-        return old_host.OnPolicyRunner(env, as_dict(train_cfg))
 
 
 @pytest.fixture
@@ -57,7 +33,7 @@ def test_every_task_gets_into_a_forks_registry(registry):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_task_trains_in_the_fork(registry, name):
-    runner = registry.make(name)
+    runner = registry.make(name, sim_device="cuda:0")  # of no consequence: the engine is on the CPU
     before = {key: value.clone() for key, value in runner.alg.actor_critic.state_dict().items()}
     runner.learn(1)
     after = runner.alg.actor_critic.state_dict()
