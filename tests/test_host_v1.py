@@ -260,3 +260,11 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     runner.save(tmp_path / "model.pt")
     with pytest.raises(ValueError, match="the checkpoint holds another network"):
         make_runner("TS", policy={"latent_dim": 5}).load(tmp_path / "model.pt")
+
+
+def test_blocks_that_are_adjacent_are_cut_without_a_copy():
+    columns = rsl_rl_v1.Columns(9, TERMS, ["load"], ["distractor", "obs"])
+    critic_obs = torch.arange(18.0).view(2, 9)
+    load = columns.cut(critic_obs, "privileged")
+    assert load.tolist() == [[4.0, 5.0], [13.0, 14.0]] and load.data_ptr() == critic_obs[:, 4:].data_ptr()
+    assert columns.cut(critic_obs, "critic")[0].tolist() == [6.0, 7.0, 8.0, 0.0, 1.0, 2.0, 3.0]

@@ -11,6 +11,7 @@ pytest.importorskip("mjbatch")
 
 import legged_gym_ext  # noqa: E402
 from legged_gym_ext.envs import task_registry  # noqa: E402
+from legged_gym_ext.envs.go2.symmetry import DIMS  # noqa: E402
 from legged_gym_ext.wrappers.vec_env_v1 import VecEnvV1, train_cfg_v1  # noqa: E402
 from rsl_rl_ult import register  # noqa: E402
 from tests import old_host  # noqa: E402
@@ -93,3 +94,10 @@ def test_a_checkpoint_of_rsl_rl_lib_5_acts_the_same_in_the_fork(registry, name, 
             obs = torch.randn(8, 45)
             assert torch.equal(fork_policy(obs), native_policy({"policy": obs}))
     fork.learn(1)  # and the training goes on
+
+
+def test_columns_of_mirrored_terms_are_those_of_the_environment():
+    cfg, _ = task_registry.get_cfgs("go2_flat")
+    cfg.env.num_envs = 1
+    env, _ = task_registry.make_env("go2_flat", cfg)
+    assert {name: term.dim for name, term in env.observations.terms.items()} == DIMS

@@ -81,18 +81,17 @@ class PPO_TS(PPO):  # noqa: N801
         return {**super().network_sizes(dims), "num_privileged_obs": dims["privileged"]}
 
     @classmethod
-    def make_network(cls, obs: Tensors, num_actions: int, cfg: Mapping[str, Any]) -> tuple:
-        """Also checks the window that the environment may bring."""
-        network, sets = super().make_network(obs, num_actions, cfg)
-        if "history" in sets:
-            found = tuple(obs[sets["history"][0]].shape[1:])
-            expected = (network.history_length, network.dims["actor"])
-            if len(sets["history"]) > 1 or found != expected:
-                raise ValueError(
-                    f"observation set 'history' {sets['history']} holds windows {found}, the student reads {expected}, one group (N, T, D) of "
-                    "`actor` frames: set actor.history_length to fit, or remove obs_groups.history to let the algorithm keep the frames"
-                )
-        return network, sets
+    def check_sets(cls, network: Any, sets: Mapping[str, list], obs: Tensors) -> None:
+        """The window that the environment may bring has to be the student's."""
+        if "history" not in sets:
+            return
+        found = tuple(obs[sets["history"][0]].shape[1:])
+        expected = (network.history_length, network.dims["actor"])
+        if len(sets["history"]) > 1 or found != expected:
+            raise ValueError(
+                f"observation set 'history' {sets['history']} holds windows {found}, the student reads {expected}, one group (N, T, D) of "
+                "`actor` frames: set actor.history_length to fit, or remove obs_groups.history to let the algorithm keep the frames"
+            )
 
     def remember(self, obs: Tensors) -> torch.Tensor:
         """Raw windows (N, T, D) that end with the current frame; to be called once per step where the student may act."""

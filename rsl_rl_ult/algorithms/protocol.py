@@ -55,10 +55,11 @@ class RunnerProtocol:
         The networks are there twice, in the same memory and once in the file: hosts before rsl-rl-lib 4 look for `model_state_dict`, and mjlab's runner
         takes that name away to convert what it thinks is an old checkpoint of upstream's PPO.
         """
+        weights = self.network.state_dict()
         return {
             "method": type(self).__name__,
-            "model_state_dict": self.network.state_dict(),
-            "network_state_dict": self.network.state_dict(),
+            "model_state_dict": weights,
+            "network_state_dict": weights,
             "optimizer_state_dict": self.optimizer.state_dict(),
             "updates": self.updates,
         }
@@ -131,4 +132,10 @@ class RunnerProtocol:
     @classmethod
     def make_network(cls, obs: Tensors, num_actions: int, cfg: Mapping[str, Any]) -> tuple:
         """The network that `actor.class_name` names, and the observation sets it reads."""
-        return construct.make_network(cls, obs, num_actions, cfg)
+        network, sets = construct.make_network(cls, obs, num_actions, cfg)
+        cls.check_sets(network, sets, obs)
+        return network, sets
+
+    @classmethod
+    def check_sets(cls, network: Any, sets: Mapping[str, list], obs: Tensors) -> None:
+        """Refuse observation sets of a shape that the network cannot read."""

@@ -45,11 +45,16 @@ class Columns:
             raise ValueError(
                 f"policy.critic_obs_terms adds up to {start} columns, the critic observation (privileged_obs_buf) has {dim}:\n{self.table()}"
             )
-        self._index = {
+        chosen = {
             "privileged": self._columns("privileged_terms", privileged),
             "critic": self._columns("critic_terms", critic),
         }
-        self.privileged_dim, self.critic_dim = len(self._index["privileged"]), len(self._index["critic"])
+        self.privileged_dim, self.critic_dim = len(chosen["privileged"]), len(chosen["critic"])
+        # Adjacent columns are cut as a view, others by an index that is made once.
+        self._index: dict = {}
+        for name, columns in chosen.items():
+            adjacent = columns == list(range(columns[0], columns[0] + len(columns)))
+            self._index[name] = slice(columns[0], columns[-1] + 1) if adjacent else torch.tensor(columns)
 
     def table(self) -> str:
         """One line per block: name, columns, slice."""
@@ -70,7 +75,7 @@ class Columns:
 
     def cut(self, critic_obs: torch.Tensor, name: str) -> torch.Tensor:
         """The set "critic" or "privileged" (N, d) of a critic observation (N, D)."""
-        columns = self._index[name]
-        if columns == list(range(critic_obs.shape[-1])):
-            return critic_obs
-        return critic_obs[:, torch.tensor(columns, device=critic_obs.device)]
+        index = self._index[name]
+        if isinstance(index, torch.Tensor) and index.device != critic_obs.device:
+            index = self._index[name] = index.to(critic_obs.device)
+        return critic_obs[:, index]

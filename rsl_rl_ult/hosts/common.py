@@ -47,7 +47,7 @@ class HostPolicy(nn.Module):
             raise ValueError("policy.state_dependent_std: our networks learn one deviation per action; set it to False")
         check_options(cls.network_class, options, "policy")
         self.network = cls.network_class(**cls.network_sizes(dims), num_actions=num_actions, **options)
-        self.sets = {name: list(sets[name]) for name in cls.needed_sets}
+        self.sets = {name: list(groups) for name, groups in sets.items()}
         self.core: list = []  # the algorithm, once there is one; in a list, because modules register what they own
 
     @property

@@ -49,7 +49,8 @@ class _Policy(HostPolicy):
             raise ValueError(
                 f"policy.critic_input={options['critic_input']}: runners of rsl_rl 1.0.2 show the critic no frame after the rollout; expected critic"
             )
-        super().__init__(dims, num_actions, SETS, options)
+        sets = {name: SETS[name] for name in self.core_class.needed_sets}  # type: ignore
+        super().__init__(dims, num_actions, sets, options)
         self.num_obs, self.columns = num_obs, columns
 
     def groups(self, obs: torch.Tensor | None, critic_obs: torch.Tensor) -> dict:
@@ -75,6 +76,7 @@ class _Algorithm(HostAlgorithm):
     def __init__(self, actor_critic: HostPolicy, device: str = "cpu", **options: Any) -> None:
         super().__init__(actor_critic, device, {**LIKE_V1, **options})
         self.actor_critic = actor_critic
+        self._extra_losses: dict = {}
 
     def init_storage(
         self,
@@ -102,8 +104,7 @@ class _Algorithm(HostAlgorithm):
         """Store the step; adds the losses of the last update to the episode figures that the runner logs."""
         self.core.process_env_step({}, rewards, dones.long(), infos)
         if "episode" in infos:
-            extra = {name: value for name, value in self.figures.items() if name not in SHOWN_BY_HOST}
-            infos["episode"].update({f"loss_{name}": torch.tensor(value) for name, value in extra.items()})
+            infos["episode"].update(self._extra_losses)
 
     def compute_returns(self, last_critic_obs: torch.Tensor) -> None:
         """Returns and advantages of the rollout."""
@@ -112,6 +113,8 @@ class _Algorithm(HostAlgorithm):
     def update(self) -> tuple:
         """Learn from the rollout; mean value loss and mean surrogate loss."""
         figures = self.run_update()
+        extra = {name: value for name, value in figures.items() if name not in SHOWN_BY_HOST}
+        self._extra_losses = {f"loss_{name}": torch.tensor(value) for name, value in extra.items()}
         return tuple(figures.get(name, 0.0) for name in SHOWN_BY_HOST)
 
 

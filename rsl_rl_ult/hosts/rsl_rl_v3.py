@@ -25,6 +25,7 @@ class _Policy(HostPolicy):
         sets = observation_sets(obs, groups, self.core_class.needed_sets)  # type: ignore
         dims = {name: sum(obs[group].shape[-1] for group in names) for name, names in sets.items()}
         super().__init__(dims, num_actions, sets, options)
+        self.core_class.check_sets(self.network, sets, obs)  # type: ignore
         self.observations = obs  # of the moment of construction; says what the host keeps groups in
 
     def act_inference(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
