@@ -11,6 +11,7 @@ from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
 from legged_gym_ext.simulators import make_simulator
 from legged_gym_ext.simulators.base import RobotState
 from legged_gym_ext.terrain import PlaneTerrain
+from tests.robots import set_fields
 
 ROOT = Path(__file__).resolve().parents[1]
 LEGS = ("FL", "FR", "RL", "RR")
@@ -26,13 +27,7 @@ def config(engine: str = "isaac_gym", **changes: Any) -> Any:
     cfg = Go2FlatCfg()
     cfg.sim.engine = engine
     cfg.domain_rand.randomize_delay = False
-    for path, value in changes.items():
-        *sections, name = path.split("__")
-        owner = cfg
-        for section in sections:
-            owner = getattr(owner, section)
-        setattr(owner, name, value)
-    return cfg
+    return set_fields(cfg, **changes)
 
 
 def engine(num_envs: int = 2, terrain: Any = None, **changes: Any) -> Any:

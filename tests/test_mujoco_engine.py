@@ -14,6 +14,7 @@ from legged_gym_ext.simulators import make_simulator
 from legged_gym_ext.simulators.base import PARAMETERS, RobotState
 from legged_gym_ext.terrain import PlaneTerrain
 from legged_gym_ext.utils.errors import UserError
+from tests.robots import set_fields
 
 GO2 = Path(__file__).resolve().parents[1] / "resources/robots/go2/go2.xml"
 WEIGHT = 15.019 * 9.81  # N
@@ -24,13 +25,7 @@ def engine(num_envs: int = 2, **changes: Any) -> Any:
     """An engine whose configuration fields "section.name" are replaced (dots are written as double underscores)."""
     cfg = Go2FlatCfg()
     cfg.domain_rand.randomize_delay = False
-    for path, value in changes.items():
-        *sections, name = path.split("__")
-        owner = cfg
-        for section in sections:
-            owner = getattr(owner, section)
-        setattr(owner, name, value)
-    return make_simulator(cfg, PlaneTerrain(num_envs, torch.device("cpu")), num_envs)
+    return make_simulator(set_fields(cfg, **changes), PlaneTerrain(num_envs, torch.device("cpu")), num_envs)
 
 
 def place(sim: Any, height: float, **changes: torch.Tensor) -> None:

@@ -12,7 +12,7 @@ import torch
 from legged_gym_ext.envs.base.observations import Observations, ObsTerm
 from legged_gym_ext.envs.go2.symmetry import mirror
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
-from tests.test_environment import calm, make, place, stand, turned
+from tests.robots import calm, make, place, stand, turned
 
 torch.set_num_threads(1)
 
