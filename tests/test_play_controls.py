@@ -80,7 +80,17 @@ def test_help_and_docs_have_every_key_with_its_meaning(capsys):
     rows = [line.split("|")[1:3] for line in docs.splitlines() if line.startswith("| `")]
     described = {name.strip().strip("`"): meaning.strip() for name, meaning in rows}
     assert {key.name: key.meaning for key in KEYS}.items() <= described.items()
-    flags = {word for word in shown.split() if word.startswith("--")} & {"--agent", "--command", "--tile", "--level", "--web", "--video", "--strip", "--video_length", "--video_width"}
+    flags = {word for word in shown.split() if word.startswith("--")} & {
+        "--agent",
+        "--command",
+        "--tile",
+        "--level",
+        "--web",
+        "--video",
+        "--strip",
+        "--video_length",
+        "--video_width",
+    }
     assert flags <= {name.split()[0] for name in described}
     assert len(flags) == 9
 
@@ -240,7 +250,9 @@ def test_both_moves_robot_0_by_the_student_and_robot_1_by_the_teacher(trained):
     assert agent.names == ()
 
 
-@pytest.mark.parametrize(("kind", "words"), [("teacher", "no student and no teacher"), ("both", "no student and no teacher")])
+@pytest.mark.parametrize(
+    ("kind", "words"), [("teacher", "no student and no teacher"), ("both", "no student and no teacher")]
+)
 def test_a_task_without_teacher_says_so(trained, kind, words):
     env, task, train_cfg, run = trained("go2_flat", 2)
     with pytest.raises(UserError, match=f"--agent={kind}: task 'go2_flat' has {words}; it has policy"):

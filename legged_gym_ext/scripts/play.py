@@ -27,17 +27,17 @@ def main(argv: list[str] | None = None) -> int:
     asked = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next lines import torch
-    from legged_gym_ext.utils import player as players
-    from legged_gym_ext.utils.agents import Agent
-    from legged_gym_ext.utils.policies import run_cfgs
-
-    def change(env_cfg: Any) -> None:
-        players.nominal(env_cfg)
-        if args.agent == "both":
-            env_cfg.env.num_envs = 2
-
     with contextlib.ExitStack() as stack:
         server = _take_port(args.web, stack) if args.web else None
+        from legged_gym_ext.utils import player as players
+        from legged_gym_ext.utils.agents import Agent
+        from legged_gym_ext.utils.policies import run_cfgs
+
+        def change(env_cfg: Any) -> None:
+            players.nominal(env_cfg)
+            if args.agent == "both":
+                env_cfg.env.num_envs = 2
+
         env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, change, trained=args.agent in TRAINED)
         if args.agent == "both" and env_cfg.env.num_envs != 2:
             raise UserError(f"--agent=both shows two robots, not {env_cfg.env.num_envs}: leave out --num_envs")

@@ -148,7 +148,7 @@ class PageServer:
         """Answer requests from now on; `ranges` are the other arguments of `describe`."""
         self.player, self._ranges = player, ranges
         self.note_state()
-        self._thread = threading.Thread(target=self._http.serve_forever, name="page", daemon=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), name="page", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
