@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import play
 from legged_gym_ext.utils import web
 from legged_gym_ext.utils.errors import UserError
@@ -109,7 +110,7 @@ def test_what_is_no_address_is_refused(text):
         (["--web", "--video=out.mp4"], "use one of the two"),
         (["--agent=both"], "--agent=both needs --video or --web"),
         (["--agent=both", "--strip=out.png"], "--agent=both needs --video or --web"),
-        (["--agent=zero", "--video=out.mp4", "--video_width=1000"], "expected a multiple of 32"),
+        (["--agent=zero", "--video=out.mp4", "--width=1000"], "expected a multiple of 32"),
         (["--web=eight"], "--web=eight"),
     ],
 )
@@ -217,23 +218,25 @@ def test_png_without_pillow_holds_the_frame(monkeypatch):
 
 @pytest.fixture
 def trained(tmp_path):
-    """Flags that name an untrained run of `go2_ts`."""
+    """Flags that name an untrained run of `go2_ts` on a small map."""
     pytest.importorskip("rsl_rl")
-    train = play.__file__.replace("play.py", "train.py")
-    flags = ["--task=go2_ts", f"--log_root={tmp_path}", "--env.terrain.num_rows=3", "--env.terrain.num_cols=6"]
-    started = [sys.executable, train, *flags, "--headless", "--num_envs=2", "--max_iterations=0", "--logger=none"]
-    result = subprocess.run(started, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return flags
+    pytest.importorskip("mujoco")
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_ts")
+    env_cfg.env.num_envs, env_cfg.terrain.num_rows, env_cfg.terrain.num_cols = 1, 6, 6
+    train_cfg.runner.logger = "none"
+    env, _ = task_registry.make_env("go2_ts", env_cfg)
+    runner, _ = task_registry.make_alg_runner(env, "go2_ts", train_cfg, tmp_path)
+    runner.save(f"{runner.logger.log_dir}/model_0.pt")
+    return ["--task=go2_ts", f"--log_root={tmp_path}", "--width=320"]
 
 
 def test_a_browser_shows_and_steers_a_robot(tmp_path, trained):
-    pytest.importorskip("mujoco")
     if FOUND is None:
         pytest.skip("no chromium")
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, "-u", play.__file__, *trained, "--web", "0"]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert program.stdout and program.stderr
     try:
         urls = (re.search(r"http://127\.0\.0\.1:(\d+)/", line) for line in program.stdout)
         found = next(filter(None, urls), None)

@@ -15,7 +15,8 @@ from legged_gym_ext.utils.controls import AGENTS, TRAINED, keys_help
 from legged_gym_ext.utils.errors import UserError, run_main
 
 DESCRIPTION = "Watch a trained policy in a window or a browser, or write a video of it.\n"
-WIDTHS = (320, 3840)  # px, of videos
+WIDTHS = (320, 3840)  # px, of pictures; 3840 is what the scene has room for
+WIDTH, PAGE_WIDTH = 1280, 800  # px, unless asked for another
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,9 +35,12 @@ def main(argv: list[str] | None = None) -> int:
         from legged_gym_ext.utils.policies import run_cfgs
 
         def change(env_cfg: Any) -> None:
+            spread = env_cfg.terrain.spawn_radius
             players.nominal(env_cfg)
             if args.agent == "both":
                 env_cfg.env.num_envs = 2
+            elif args.num_envs not in (None, 1):
+                env_cfg.terrain.spawn_radius = spread  # in one place they would hide each other
 
         env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, change, trained=args.agent in TRAINED)
         if args.agent == "both" and env_cfg.env.num_envs != 2:
@@ -79,9 +83,9 @@ def _show(args: argparse.Namespace, player: Any, server: Any) -> None:
     command = tuple(args.command) if args.command else None
     start = command or (0.0, 0.0, 0.0)
     if server:
-        shows.play_page(player, server, start)
+        shows.play_page(player, server, start, args.width)
     elif args.video or args.strip:
-        shows.record(player, args.video, args.strip, args.video_length, args.video_width, command)
+        shows.record(player, args.video, args.strip, args.video_length, args.width, command)
     else:
         shows.play_window(player, start)
 
@@ -119,7 +123,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--video", type=Path, metavar="FILE", help="write a video (.mp4) instead of opening a window")
     add("--strip", type=Path, metavar="FILE", help="write 6 frames side by side (.png) instead of opening a window")
     add("--video_length", type=float, default=10.0, metavar="S", help="seconds of video or strip; default: 10")
-    add("--video_width", type=int, default=1280, metavar="PX", help="width of the video, 16:9; default: 1280")
+    add(
+        "--width", type=int, metavar="PX", help="width of the pictures, 16:9; default: 1280 for files, 800 for the page"
+    )
     args = parse(parser, argv)
     args.web = parse_address(args.web) if args.web is not None else None
     _check(args)
@@ -135,8 +141,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--web shows and --video or --strip writes: use one of the two")
     if not args.video_length > 0.0:
         raise UserError(f"--video_length={args.video_length}: expected more than 0 seconds")
-    if not WIDTHS[0] <= args.video_width <= WIDTHS[1] or args.video_width % 32:
-        raise UserError(f"--video_width={args.video_width}: expected a multiple of 32 from {WIDTHS[0]} to {WIDTHS[1]}")
+    args.width = args.width or (PAGE_WIDTH if args.web else WIDTH)
+    if not WIDTHS[0] <= args.width <= WIDTHS[1] or args.width % 32:
+        raise UserError(f"--width={args.width}: expected a multiple of 32 from {WIDTHS[0]} to {WIDTHS[1]}")
     if args.headless and not (files or args.web):
         raise UserError("--headless leaves nothing to show; add --video out.mp4, or --web")
     if args.agent == "both" and (args.strip or not (files or args.web)):

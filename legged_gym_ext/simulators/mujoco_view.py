@@ -143,13 +143,14 @@ class WindowView(Scene):
         """
         if not self._figures:
             self._figures = [_figure(title, bound) for title, bound in zip(titles, bounds)]
+            self._figures[-1].flg_ticklabel[0] = 1  # one axis of time serves all
         viewport = self._handle.viewport
         if viewport is None or len(samples) < 2:
             return
         keep = np.unique(np.linspace(0, len(samples) - 1, min(CURVE_POINTS, len(samples))).astype(int))
         times = (keep - (len(samples) - 1)) * dt
         count, placed = len(self._figures), []
-        width, height = viewport.width // 4, viewport.height // (2 * count)
+        width, height = viewport.width * 3 // 10, viewport.height // 5
         for index, figure in enumerate(self._figures):
             for line, column in enumerate((index, count + index)):
                 figure.linedata[line, : 2 * len(keep)] = np.stack((times, samples[keep, column]), axis=1).ravel()
@@ -169,10 +170,11 @@ def _figure(title: str, bound: float) -> mujoco.MjvFigure:
     figure = mujoco.MjvFigure()
     mujoco.mjv_defaultFigure(figure)
     figure.title, figure.flg_extend, figure.flg_legend = title, 1, 0
+    figure.flg_ticklabel[:] = (0, 1)
     figure.figurergba[:] = (0.1, 0.13, 0.16, 0.6)
     figure.gridsize[:], figure.linewidth = (3, 3), 2.0
     figure.range[0], figure.range[1] = (-10.0, 0.0), (-bound, bound)
-    figure.xformat, figure.yformat = "%.0f", "%.1f"
+    figure.xformat, figure.yformat = "%.0f", "%.2g"
     for line, colour in enumerate((COMMAND_RGBA, ACTUAL_RGBA)):
         figure.linergb[line] = colour[:3]
     return figure

@@ -23,8 +23,8 @@ STOP: Command = (0.0, 0.0, 0.0)
 
 
 def nominal(env_cfg: Any) -> None:
-    """One undisturbed robot with nominal physics that starts at rest and plays without end."""
-    env_cfg.env.num_envs, env_cfg.terrain.curriculum = 1, False
+    """One undisturbed robot with nominal physics that starts at rest in the middle of its tile and plays without end."""
+    env_cfg.env.num_envs, env_cfg.terrain.curriculum, env_cfg.terrain.spawn_radius = 1, False, 0.0
     env_cfg.env.episode_length_s = 1e6
     env_cfg.noise.add_noise = False
     env_cfg.domain_rand.push_robots = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ FPS = 25  # of videos, at most
 PANELS = 6  # of strips
 PLOT_EVERY = 5  # control steps between two updates of the plots in the window
 LAG = 0.5  # s that a show may be behind before it gives up catching up
-PAGE_WIDTH = 800  # px, of the picture on the page
 SLOW = 0.08  # s per picture, more than this and the page goes without shadows
 SCRIPT = ((0.30, (0.8, 0.0, 0.0)), (0.20, (0.0, 0.8, 0.0)), (0.30, (0.4, 0.0, 0.8)), (0.20, (0.0, 0.0, 0.0)))
 """What a video shows: share of its length, and the command as shares of the upper bounds of commands.ranges."""
@@ -74,19 +72,18 @@ class Pictures:
         for view in self._views:
             view.shadows = False
 
-    def plain(self) -> np.ndarray:
-        """The frame without text."""
-        return self._beside(lambda robot, frame: frame)
-
-    def annotated(self) -> np.ndarray:
-        """The frame with text and plots."""
-        return self._beside(lambda robot, frame: draw_overlay(frame, self._telemetry(robot)))
-
-    def _beside(self, finish: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
+    def draw(self) -> np.ndarray:
+        """The frame as it is now, without text."""
         start = time.perf_counter()
         frames = [view.render() for view in self._views]
         self.drawing = time.perf_counter() - start
-        return np.concatenate([finish(robot, frame) for robot, frame in enumerate(frames)], axis=1)
+        return np.concatenate(frames, axis=1)
+
+    def annotate(self, frame: np.ndarray) -> np.ndarray:
+        """A frame of `draw` with text and plots of now."""
+        parts = np.split(frame, len(self._views), axis=1)
+        overlaid = [draw_overlay(part, self._telemetry(robot)) for robot, part in enumerate(parts)]
+        return np.concatenate(overlaid, axis=1)
 
     def _telemetry(self, robot: int) -> Telemetry:
         player = self.player
@@ -129,10 +126,13 @@ def record(
             for _ in range(every):
                 player.step()
             pictures.follow(1.0 / fps)
+            if append is None and index not in wanted:
+                continue
+            picture = pictures.draw()
             if index in wanted:
-                panels.append((pictures.plain(), describe_command(player.command)))
+                panels.append((picture, describe_command(player.command)))
             if append is not None:
-                append(pictures.annotated())
+                append(pictures.annotate(picture))
         if strip:
             write_strip(strip, panels)
     for path in filter(None, (video, strip)):
@@ -179,17 +179,18 @@ def play_window(player: Player, command: Command) -> None:
         view.close()
 
 
-def play_page(player: Player, server: Any, command: Command) -> None:
+def play_page(player: Player, server: Any, command: Command, width: int) -> None:
     """Play in real time for a page in a browser until Ctrl-C; pictures are drawn while somebody looks.
 
     Args:
         player: what is played.
         server: a `web.PageServer`, not yet serving.
         command: to begin with.
+        width: of the pictures [px].
     """
     env = player.env
     player.set_command(command)
-    pictures = Pictures(player, PAGE_WIDTH, draft=True)
+    pictures = Pictures(player, width, draft=True)
     clock, shown, last = _Clock(env.dt), player.seconds, 0.0
     server.serve(player, plot_bounds=plot_bounds(env), span=REMEMBERED, bounds=command_bounds(env))
     print(f"open {server.url} in a browser; Ctrl-C ends", flush=True)
@@ -206,7 +207,7 @@ def play_page(player: Player, server: Any, command: Command) -> None:
                     pictures.turn(*turn)
                 pictures.follow(player.seconds - shown)
                 shown = player.seconds
-                server.publish(pictures.plain())
+                server.publish(pictures.draw())
                 if pictures.drawing > SLOW:
                     pictures.drop_shadows()
     except KeyboardInterrupt:
