@@ -49,7 +49,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def encode(frame: np.ndarray) -> tuple[str, bytes]:
-    """Content type and file of a frame (height, width, 3) uint8: JPEG with Pillow, otherwise a PNG five times as large."""
+    """Content type and file of a frame (height, width, 3) uint8: JPEG with Pillow, otherwise a PNG three times as large."""
     if find_spec("PIL") is not None:
         from PIL import Image
 
