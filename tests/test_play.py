@@ -14,10 +14,14 @@ import torch
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import play
 from legged_gym_ext.simulators import mujoco_gl
+from legged_gym_ext.utils.agents import Agent
 from legged_gym_ext.utils.cli import make_parser, parse
+from legged_gym_ext.utils.controls import AGENTS
 from legged_gym_ext.utils.errors import UserError, run_main
+from legged_gym_ext.utils.player import Player, nominal
 from legged_gym_ext.utils.policies import hold_command, load_policies, run_cfgs
 from legged_gym_ext.utils.runs import save_run_configs
+from legged_gym_ext.utils.shows import scripted
 from legged_gym_ext.utils.video import video_file, write_strip
 
 pytest.importorskip("mujoco")
@@ -41,7 +45,7 @@ def failing_play(monkeypatch, capsys):
 
 def play_env(num_envs: int = 1):
     env_cfg, _ = task_registry.get_cfgs("go2_flat")
-    play.nominal(env_cfg)
+    nominal(env_cfg)
     env_cfg.env.num_envs = num_envs
     return task_registry.make_env("go2_flat", env_cfg)[0]
 
@@ -54,13 +58,20 @@ def test_zero_agent_writes_video_and_strip_of_the_length_asked_for(tmp_path):
     imageio = pytest.importorskip("imageio.v3")
     pytest.importorskip("imageio_ffmpeg")
     video, strip = tmp_path / "out.mp4", tmp_path / "out.png"
-    flags = ["--task=go2_flat", "--agent=zero", f"--video={video}", f"--strip={strip}", "--video_length=0.4"]
+    flags = [
+        "--task=go2_flat",
+        "--agent=zero",
+        f"--video={video}",
+        f"--strip={strip}",
+        "--video_length=0.4",
+        "--width=320",
+    ]
     result = subprocess.run([sys.executable, play.__file__, *flags], capture_output=True, text=True, cwd=tmp_path)
     if result.returncode == 2 and ("OpenGL" in result.stderr or "cannot draw here" in result.stderr):
         pytest.skip(result.stderr.strip())
     assert result.returncode == 0, result.stderr
     frames = imageio.imread(video)
-    assert frames.shape == (10, 720, 1280, 3)  # 0.4 s at 25 frames/s: every second control step of 20 ms
+    assert frames.shape == (10, 180, 320, 3)  # 0.4 s at 25 frames/s: every second control step of 20 ms
     spread = frames.reshape(10, -1, 3).std(axis=1)
     assert (spread > 10.0).all()  # of 255; a black or single-coloured picture has 0
     panels = imageio.imread(strip)
@@ -73,7 +84,9 @@ def test_no_display_is_one_line_that_names_the_way_out(monkeypatch, failing_play
         pytest.skip("other systems always have a display")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    assert "--video out.mp4" in failing_play("--task=go2_flat", "--agent=zero")
+    line = failing_play("--task=go2_flat", "--agent=zero")
+    assert "--video out.mp4" in line
+    assert "--web" in line
 
 
 def test_missing_checkpoint_says_how_to_train(tmp_path, failing_play):
@@ -84,7 +97,7 @@ def test_missing_checkpoint_says_how_to_train(tmp_path, failing_play):
 
 def test_unknown_agent_names_the_choices(failing_play):
     line = failing_play("--task=go2_flat", "--agent=bogus")
-    assert all(agent in line for agent in play.AGENTS)
+    assert all(agent in line for agent in AGENTS)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +173,7 @@ def test_run_configuration_then_play_changes_then_overrides(tmp_path):
     args = play_args(
         "--task=go2_flat", f"--log_root={tmp_path}", "--env.noise.add_noise=true", "--env.noise.noise_level=0.2"
     )
-    shown, trained, found = run_cfgs("go2_flat", args, play.nominal)
+    shown, trained, found = run_cfgs("go2_flat", args, nominal)
     assert found == run
     assert shown.control.action_scale == 0.5  # from the run
     assert trained.actor.hidden_dims == [16]
@@ -183,7 +196,7 @@ def test_policy_of_a_run_with_other_network_sizes_acts_as_it_did(tmp_path):
     observations = runner.env.get_observations()
     with torch.inference_mode():
         expected = runner.get_inference_policy("cpu")(observations)
-    _, loaded_cfg, found = run_cfgs("go2_flat", play_args("--task=go2_flat", f"--log_root={tmp_path}"), play.nominal)
+    _, loaded_cfg, found = run_cfgs("go2_flat", play_args("--task=go2_flat", f"--log_root={tmp_path}"), nominal)
     _, policies, path = load_policies(env, "go2_flat", loaded_cfg, found)
     assert path == run / "model_3.pt"
     assert list(policies) == ["policy"]
@@ -198,24 +211,13 @@ def test_student_or_teacher_of_a_run_plays_alone(tmp_path):
     runner, _ = task_registry.make_alg_runner(env, "go2_cts_flat", train_cfg, tmp_path)
     run = Path(runner.logger.log_dir)
     runner.save(str(run / "model_0.pt"))
-    student = play.Agent("policy", env, "go2_cts_flat", train_cfg, run)
-    teacher = play.Agent("teacher", env, "go2_cts_flat", train_cfg, run)
+    student = Agent("policy", env, "go2_cts_flat", train_cfg, run)
+    teacher = Agent("teacher", env, "go2_cts_flat", train_cfg, run)
     first, same = student.act(), teacher.act()
     env.privileged_obs_buf = env.privileged_obs_buf + 1.0
     student.reset(torch.ones(1))
     assert torch.equal(student.act(), first)  # reads the robot's own sensors only
     assert not torch.equal(teacher.act(), same)
-
-
-def test_a_task_without_teacher_says_so(tmp_path):
-    pytest.importorskip("rsl_rl")
-    env = play_env()
-    _, train_cfg = task_registry.get_cfgs("go2_flat")
-    train_cfg.runner.logger = "none"
-    runner, _ = task_registry.make_alg_runner(env, "go2_flat", train_cfg, tmp_path)
-    runner.save(str(Path(runner.logger.log_dir) / "model_0.pt"))
-    with pytest.raises(UserError, match="--agent=teacher: task 'go2_flat' has no teacher; it has policy"):
-        play.Agent("teacher", env, "go2_flat", train_cfg, Path(runner.logger.log_dir))
 
 
 def test_held_command_survives_resets_and_resampling():
@@ -230,9 +232,10 @@ def test_held_command_survives_resets_and_resampling():
 def test_player_reports_a_fall_and_goes_on(capsys):
     env = play_env()
     env.cfg.init_state.rot = [0.0, 1.0, 0.0, 0.0]  # on its back
-    player = play.Player(env, play.Agent("zero", env, "go2_flat", None, None))
-    player.step((0.0, 0.0, 0.0))
-    player.step((0.0, 0.0, 0.0))
+    player = Player(env, Agent("zero", env, "go2_flat", None, None))
+    player.step()
+    player.step()
+    assert player.falls == 2
     # 0.02 s per control step.
     said = capsys.readouterr().out.splitlines()
     assert said == ["0.02 s: robot fell and starts again", "0.04 s: robot fell and starts again"]
@@ -240,17 +243,56 @@ def test_player_reports_a_fall_and_goes_on(capsys):
 
 def test_script_shows_forward_sideways_turning_and_stop():
     env = play_env()
-    commands = [play.scripted(env, (i + 0.5) / 100) for i in range(100)]
+    commands = [scripted(env, (i + 0.5) / 100) for i in range(100)]
     # Shares of the upper bounds 1.0 m/s, 0.5 m/s and 1.0 rad/s.
     assert list(dict.fromkeys(commands)) == [(0.8, 0.0, 0.0), (0.0, 0.4, 0.0), (0.4, 0.0, 0.8), (0.0, 0.0, 0.0)]
 
 
 def test_scene_shows_the_pose_of_the_physics():
-    from legged_gym_ext.simulators.mujoco_view import _Scene
+    from legged_gym_ext.simulators.mujoco_scene import Scene
 
     env = play_env()
-    scene = _Scene(env)
-    scene._pose(scene.data, 0)
+    scene = Scene(env)
+    scene.pose(scene.data, 0)
     feet = np.stack([scene.data.geom(f"{leg}_foot").xpos for leg in ("FL", "FR", "RL", "RR")])
     assert np.abs(feet - env.sim.foot_pos[0].numpy()).max() < 1e-5  # m; the environment's numbers are float32
     assert np.linalg.norm(feet[0] - feet[3]) > 0.3  # m, a diagonal of the robot: the comparison is not of zeros
+
+
+def test_pictures_of_both_show_one_robot_each():
+    from legged_gym_ext.simulators.mujoco_scene import Scene
+
+    env = play_env(num_envs=2)
+    env.sim.root_pos[1, 0] += 0.5
+    second = Scene(env, robot=1, alone=True)
+    second.update()
+    assert np.allclose(second.data.qpos[:3], env.sim.root_pos[1].numpy(), atol=1e-6)
+    assert second._others == []
+    assert Scene(env)._others == [1]
+
+
+def test_curves_run_from_left_to_right_with_the_newest_at_the_right_edge():
+    from legged_gym_ext.utils.overlay import curve
+
+    # A box 100 wide and 40 high for 5 samples, 25 px apart; +-2 at its edges.
+    points = curve(np.array([0.0, 2.0, -1.0, 9.0]), 5, 2.0, (10.0, 20.0, 110.0, 60.0))
+    assert points.tolist() == [[35.0, 40.0], [60.0, 20.0], [85.0, 50.0], [110.0, 20.0]]
+
+
+def test_an_overlay_shows_contacts_and_both_curves():
+    pytest.importorskip("PIL")
+    from legged_gym_ext.utils.overlay import Telemetry, draw_overlay
+
+    def drawn(contacts):
+        tracking = np.repeat([[1.0, 0.0, 0.0, -1.0, 0.0, 0.0]], 500, axis=0)
+        texts, colours = ("x +1.00", "x -1.00"), ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        said = Telemetry("student", texts, colours, tracking, 500, 10.0, [1.5] * 3, contacts)
+        return draw_overlay(np.full((360, 640, 3), 90, dtype=np.uint8), said).astype(int)
+
+    some, none = drawn([True, False, False, False]), drawn([False] * 4)
+    changed = np.argwhere((some != none).any(-1))
+    assert (changed[:, 0].min() > 180) and (changed[:, 1].max() < 160)  # one dot in the lower left corner
+    plots = some[180:, 320:]
+    rows = [np.argwhere((plots == colour).all(-1))[:, 0] for colour in ((0, 255, 0), (0, 0, 255))]
+    assert 0 < rows[0].min() < rows[1].max()  # the command is above what happened
+    assert all(len(row) > 100 for row in rows)

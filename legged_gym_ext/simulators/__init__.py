@@ -81,7 +81,7 @@ def make_view(env: Any, *, window: bool, **options: Any) -> Any:
     Args:
         env: a `LeggedRobot`.
         window: an interactive window, or off-screen frames.
-        **options: `on_key` of a window; `width`, `height` and `fps` of frames.
+        **options: `on_key` of a window; `width`, `height`, `robot`, `alone` and `draft` of frames.
     """
     from legged_gym_ext.simulators.mujoco_view import VideoView, WindowView
 

@@ -1,171 +1,47 @@
-"""Pictures of the robots with MuJoCo: off-screen frames for videos, and an interactive window.
-
-The view has a model of its own, with the geoms that only look like something, and reads poses through the `Simulator`
-protocol; so it does not matter which engine steps the physics, and looking changes nothing.
-"""
+"""Pictures of the robots with MuJoCo: off-screen frames for videos and pages, and an interactive window."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from legged_gym_ext.simulators.mujoco_gl import NO_DISPLAY
-from legged_gym_ext.simulators.mujoco_model import add_ground, load_robot
+from legged_gym_ext.simulators.mujoco_scene import ACTUAL_RGBA, COMMAND_RGBA, Scene
 from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.utils.math import yaw_of
 
-SIGHT = 12.0  # m of ground drawn around robot 0
-HIDDEN = 5  # group of geoms that are not drawn
-MAX_ROBOTS = 50  # drawn; more would overflow the scene's list of geoms
 FOLLOW_TIME = 0.25  # s, the camera smooths the robot's motion with this time constant
 JUMP = 1.0  # m, a larger move between two frames is a reset: the camera jumps along
-ARROW_HEIGHT, ARROW_SCALE, ARROW_WIDTH = 0.2, 0.5, 0.011  # m above the base, m per m/s, m
-COMMAND_RGBA, ACTUAL_RGBA = (0.20, 0.68, 0.32, 1.0), (0.13, 0.45, 0.90, 1.0)
-NAMED_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter", 335: "enter"}
+CLOSEST, FARTHEST, STEEPEST = 0.4, 15.0, 89.0  # m, m, degrees: how the camera can be moved
+NAMED_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter", 335: "enter", 32: "space"}
 """GLFW key codes -> names; other keys are reported as their character."""
 
-
-def build_scene(cfg: Any, terrain: Any) -> mujoco.MjModel:
-    """Robot and ground of `cfg` (a `LeggedRobotCfg`) with sky, floor pattern and lights; it is never stepped."""
-    spec = load_robot(cfg.asset.file)
-    add_ground(spec, terrain)
-    _dress(spec, cfg.asset.base_name, np.deg2rad(cfg.viewer.azimuth))
-    return spec.compile()
+CURVE_POINTS = 250  # of a curve in the window
 
 
-def _dress(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
-    """Add what only pictures need."""
-    horizon = [0.80, 0.86, 0.91]
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=[0.36, 0.55, 0.76],
-        rgb2=horizon,
-        width=256,
-        height=1536,
-    )
-    spec.add_texture(
-        name="floor",
-        type=mujoco.mjtTexture.mjTEXTURE_2D,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
-        mark=mujoco.mjtMark.mjMARK_EDGE,
-        rgb1=[0.48, 0.54, 0.60],
-        rgb2=[0.43, 0.49, 0.55],
-        markrgb=[0.60, 0.66, 0.72],
-        width=512,
-        height=512,
-    )
-    # One texture repeat shows 2 x 2 fields, so the fields are half a metre wide: a scale for the eye.
-    floor = spec.add_material(name="floor", texuniform=True, texrepeat=[2, 2], reflectance=0.0, specular=0.1)
-    floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
-    for geom in spec.worldbody.geoms:
-        geom.material = "floor"
-        geom.rgba = [1.0, 1.0, 1.0, 1.0]
-    # From behind the camera, to its left: software renderers speckle the ground at the far edge on the light's side.
-    slope_x, slope_y = 0.5 * np.cos(azimuth - 0.7), 0.5 * np.sin(azimuth - 0.7)
-    # The light travels with the robot, because a shadow map covers only its surroundings.
-    spec.body(base_name).add_light(
-        name="sun",
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
-        pos=[-1.5 * slope_x, -1.5 * slope_y, 1.5],
-        dir=[slope_x, slope_y, -1.0],
-        diffuse=[0.62, 0.61, 0.58],
-        specular=[0.3, 0.3, 0.3],
-        castshadow=True,
-    )
-    visual = spec.visual
-    visual.headlight.ambient, visual.headlight.diffuse = [0.34, 0.35, 0.37], [0.28, 0.28, 0.28]
-    visual.headlight.specular = [0.05, 0.05, 0.05]
-    visual.rgba.haze = [*horizon, 1.0]
-    visual.map.haze, visual.map.shadowclip, visual.map.znear = 0.35, 2.0, 0.02
-    visual.quality.shadowsize, visual.quality.offsamples = 4096, 4
-    visual.global_.fovy = 36.0
-    visual.global_.offwidth, visual.global_.offheight = 3840, 2160
-    spec.stat.extent = 1.0  # shadows and clipping planes scale with it; computed, an infinite floor would count
-
-
-class _Scene:
-    """The robots of an environment as MuJoCo draws them, with arrows for commanded (green) and actual (blue) velocity.
+class VideoView(Scene):
+    """Draws frames off-screen with a camera that follows one robot.
 
     Attributes:
-        colours: RGBA in 0..1 of the commanded and the actual velocity, for captions.
+        shadows: whether there are any; without them drawing takes half the time or less.
     """
 
-    colours = (COMMAND_RGBA, ACTUAL_RGBA)
-
-    def __init__(self, env: Any) -> None:
-        """Build the scene of `env` (a `LeggedRobot`)."""
-        self.env = env
-        self.model = build_scene(env.cfg, env.terrain)
-        self.data, self._other = mujoco.MjData(self.model), mujoco.MjData(self.model)
-        self._joints = np.array([self.model.joint(name).qposadr[0] for name in env.sim.joint_names])
-        self.base_id = self.model.body(env.cfg.asset.base_name).id
-        self._ground = np.flatnonzero(
-            (self.model.geom_bodyid == 0) & (self.model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
-        )
-        self.option = mujoco.MjvOption()
-        self._show_groups(self.option)
-
-    def _show_groups(self, option: mujoco.MjvOption) -> None:
-        """Hide collision shapes (group 3 and up), unless the robot consists of nothing else."""
-        robot = self.model.geom_group[self.model.geom_bodyid > 0]
-        option.geomgroup[:] = [1, 1, 1, int(bool(np.all(robot > 2))), 0, 0]
-
-    def _pose(self, data: mujoco.MjData, robot: int) -> None:
-        """Put `data` into the pose of one robot; nothing is simulated."""
-        sim = self.env.sim
-        data.qpos[0:3] = sim.root_pos[robot].cpu().numpy()
-        data.qpos[3:7] = sim.root_quat[robot].cpu().numpy()
-        data.qpos[self._joints] = sim.dof_pos[robot].cpu().numpy()
-        mujoco.mj_kinematics(self.model, data)
-        mujoco.mj_comPos(self.model, data)
-        mujoco.mj_camlight(self.model, data)
-
-    def _hide_far_ground(self) -> None:
-        """Of the thousands of boxes of a map draw only those around robot 0."""
-        middle, half = self.model.geom_pos[self._ground, :2], self.model.geom_size[self._ground, :2]
-        way = np.abs(middle - self.env.sim.root_pos[0, :2].cpu().numpy()) - half
-        self.model.geom_group[self._ground] = np.where(way.max(axis=1) < SIGHT, 0, HIDDEN)
-
-    def _add_rest(self, scene: mujoco.MjvScene) -> None:
-        """Add the other robots and the arrows to a scene that has robot 0."""
-        moving, nothing = int(mujoco.mjtCatBit.mjCAT_DYNAMIC), mujoco.MjvPerturb()
-        for robot in range(1, min(self.env.num_envs, MAX_ROBOTS)):
-            self._pose(self._other, robot)
-            mujoco.mjv_addGeoms(self.model, self._other, self.option, nothing, moving, scene)
-        base = self.env.sim.root_pos[0].cpu().numpy() + np.array([0.0, 0.0, ARROW_HEIGHT])
-        yaw = float(yaw_of(self.env.sim.root_quat[:1]))
-        velocities = (self.env.commands, self.env.base_lin_vel)
-        for velocity, rgba, lift in zip(velocities, self.colours, (0.03, 0.0)):
-            _add_arrow(scene, base + np.array([0.0, 0.0, lift]), yaw, velocity[0, :2].cpu().numpy(), rgba)
-
-
-def _add_arrow(
-    scene: mujoco.MjvScene, start: np.ndarray, yaw: float, velocity: np.ndarray, rgba: tuple[float, ...]
-) -> None:
-    """Arrow for a horizontal velocity (2,) m/s given in the base frame; none when it is too small to see."""
-    if float(np.linalg.norm(velocity)) < 0.05 or scene.ngeom >= scene.maxgeom:
-        return
-    turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
-    end = start + np.append(ARROW_SCALE * turn @ velocity, 0.0)
-    geom, kind = scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_ARROW
-    mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.eye(3).flatten(), np.array(rgba, dtype=np.float32))
-    mujoco.mjv_connector(geom, kind, ARROW_WIDTH, start, end)
-    scene.ngeom += 1
-
-
-class VideoView(_Scene):
-    """Draws frames off-screen with a camera that follows robot 0."""
-
-    def __init__(self, env: Any, width: int = 1280, height: int = 720, fps: float = 25.0) -> None:
-        """`fps` is how often `follow` will be called per simulated second."""
-        super().__init__(env)
+    def __init__(
+        self,
+        env: Any,
+        width: int = 1280,
+        height: int = 720,
+        robot: int = 0,
+        *,
+        alone: bool = False,
+        draft: bool = False,
+    ) -> None:
+        """See `Scene` for `robot`, `alone` and `draft`; `width` and `height` are of the frames [px]."""
+        super().__init__(env, robot, alone=alone, draft=draft)
+        self.shadows = True
         self._renderer = mujoco.Renderer(self.model, height, width)
         viewer = env.cfg.viewer
         self._camera = mujoco.MjvCamera()
@@ -175,23 +51,30 @@ class VideoView(_Scene):
             viewer.elevation,
         )
         self._camera.lookat[:] = self._target()
-        self._pull = 1.0 - float(np.exp(-1.0 / (fps * FOLLOW_TIME)))
 
     def _target(self) -> np.ndarray:
         # A hand's breadth below the base, so that robot and arrows are in the middle of the picture.
-        return self.env.sim.root_pos[0].cpu().numpy().astype(float) - np.array([0.0, 0.0, 0.04])
+        return self.env.sim.root_pos[self.robot].cpu().numpy().astype(float) - np.array([0.0, 0.0, 0.04])
 
-    def follow(self) -> None:
-        """Move the camera on by one frame, drawn or not."""
+    def follow(self, seconds: float) -> None:
+        """Move the camera after the robot, `seconds` after the last time."""
         way = self._target() - self._camera.lookat
-        self._camera.lookat[:] += way if np.linalg.norm(way) > JUMP else self._pull * way
+        pull = 1.0 - float(np.exp(-seconds / FOLLOW_TIME))
+        self._camera.lookat[:] += way if np.linalg.norm(way) > JUMP else pull * way
+
+    def turn(self, azimuth: float, elevation: float, zoom: float) -> None:
+        """Move the camera around the robot: degrees to the side, degrees up or down, factor on the distance."""
+        camera = self._camera
+        camera.azimuth = (camera.azimuth + azimuth) % 360.0
+        camera.elevation = float(np.clip(camera.elevation + elevation, -STEEPEST, STEEPEST))
+        camera.distance = float(np.clip(camera.distance * zoom, CLOSEST, FARTHEST))
 
     def render(self) -> np.ndarray:
         """The environment as it is now, (height, width, 3) uint8 RGB."""
-        self._pose(self.data, 0)
-        self._hide_far_ground()
+        self.update()
         self._renderer.update_scene(self.data, self._camera, self.option)
-        self._add_rest(self._renderer.scene)
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = self.shadows
+        self.add_rest(self._renderer.scene)
         return self._renderer.render().copy()
 
     def close(self) -> None:
@@ -199,7 +82,7 @@ class VideoView(_Scene):
         self._renderer.close()
 
 
-class WindowView(_Scene):
+class WindowView(Scene):
     """An interactive window; the mouse turns the camera, which tracks robot 0."""
 
     def __init__(self, env: Any, on_key: Callable[[str], None]) -> None:
@@ -207,7 +90,7 @@ class WindowView(_Scene):
 
         Args:
             env: a `LeggedRobot`.
-            on_key: called with "up", "down", "left", "right", "enter" or a character, from the window's thread.
+            on_key: called with a name of `NAMED_KEYS` or a character, from the window's thread.
 
         Raises:
             UserError: no window can be opened here.
@@ -231,7 +114,8 @@ class WindowView(_Scene):
         camera, viewer = self._handle.cam, env.cfg.viewer
         camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, self.base_id
         camera.distance, camera.azimuth, camera.elevation = viewer.distance, viewer.azimuth, viewer.elevation
-        self._show_groups(self._handle.opt)
+        self.show_groups(self._handle.opt)
+        self._figures: list[mujoco.MjvFigure] = []
 
     def is_running(self) -> bool:
         """Whether the window is still open."""
@@ -240,18 +124,60 @@ class WindowView(_Scene):
     def show(self, rows: list[tuple[str, str]]) -> None:
         """Show the environment as it is now, with `rows` of label and value in a corner."""
         with self._handle.lock():
-            self._pose(self.data, 0)
-            self._hide_far_ground()
+            self.update()
             scene: Any = self._handle.user_scn
             scene.ngeom = 0
-            self._add_rest(scene)
+            self.add_rest(scene)
         labels, values = ("\n".join(column) for column in zip(*rows))
         self._handle.set_texts((None, None, labels, values))
         self._handle.sync()
 
+    def plot(self, titles: Sequence[str], bounds: Sequence[float], dt: float, samples: np.ndarray) -> None:
+        """Draw commanded and actual values over time along the right edge.
+
+        Args:
+            titles: of the K plots, first at the top.
+            bounds: of each the largest value on its axis; the smallest is its negative.
+            dt: time between samples [s].
+            samples: (T, 2 K) commanded values, then actual ones, newest last.
+        """
+        if not self._figures:
+            self._figures = [_figure(title, bound) for title, bound in zip(titles, bounds)]
+            self._figures[-1].flg_ticklabel[0] = 1  # one axis of time serves all
+        viewport = self._handle.viewport
+        if viewport is None or len(samples) < 2:
+            return
+        keep = np.unique(np.linspace(0, len(samples) - 1, min(CURVE_POINTS, len(samples))).astype(int))
+        times = (keep - (len(samples) - 1)) * dt
+        count, placed = len(self._figures), []
+        width, height = viewport.width * 3 // 10, viewport.height // 5
+        for index, figure in enumerate(self._figures):
+            for line, column in enumerate((index, count + index)):
+                figure.linedata[line, : 2 * len(keep)] = np.stack((times, samples[keep, column]), axis=1).ravel()
+                figure.linepnt[line] = len(keep)
+            bottom = viewport.bottom + viewport.height - (index + 1) * height
+            left = viewport.left + viewport.width - width
+            placed.append((mujoco.MjrRect(left, bottom, width, height), figure))
+        self._handle.set_figures(placed)
+
     def close(self) -> None:
         """Close the window."""
         self._handle.close()
+
+
+def _figure(title: str, bound: float) -> mujoco.MjvFigure:
+    """An empty plot with two curves: commanded and actual."""
+    figure = mujoco.MjvFigure()
+    mujoco.mjv_defaultFigure(figure)
+    figure.title, figure.flg_extend, figure.flg_legend = title, 1, 0
+    figure.flg_ticklabel[:] = (0, 1)
+    figure.figurergba[:] = (0.1, 0.13, 0.16, 0.6)
+    figure.gridsize[:], figure.linewidth = (3, 3), 2.0
+    figure.range[0], figure.range[1] = (-10.0, 0.0), (-bound, bound)
+    figure.xformat, figure.yformat = "%.0f", "%.2g"
+    for line, colour in enumerate((COMMAND_RGBA, ACTUAL_RGBA)):
+        figure.linergb[line] = colour[:3]
+    return figure
 
 
 def _check_glfw() -> None:

@@ -259,12 +259,15 @@ def _window() -> tuple[Finding, bool]:
     """Whether play.py can open a window, and whether a display can draw."""
     display = " ".join(f"{name}={os.environ[name]}" for name in ("DISPLAY", "WAYLAND_DISPLAY") if os.environ.get(name))
     if sys.platform.startswith("linux") and not display:
-        return note("window", "no display (DISPLAY, WAYLAND_DISPLAY): play.py can only write videos"), False
+        return note(
+            "window",
+            "no display (DISPLAY, WAYLAND_DISPLAY): play.py can write videos (--video) or serve a page (--web)",
+        ), False
     if not installed("glfw"):
         return note("window", "the package glfw is not installed; it comes with mujoco"), False
     opened, reason = probe(WINDOW)
     if not opened:
-        advice = "check the connection to the screen (ssh -X, xauth), or unset DISPLAY and use play.py --video"
+        advice = "check the connection to the screen (ssh -X, xauth), or unset DISPLAY and use play.py --video or --web"
         return problem("window", f"{display or 'screen'}: {reason or 'GLFW cannot open it'}", advice), False
     return ok("window", f"{display or 'screen'}: GLFW can open it"), True
 
@@ -287,7 +290,7 @@ def _offscreen(display: bool) -> Finding:
     if wanted and not usable.get(wanted, False):
         return problem("off-screen", f"MUJOCO_GL={wanted} cannot draw here; others: {text}", "unset MUJOCO_GL")
     if not any(usable.values()):
-        return problem("off-screen", f"no OpenGL library for videos ({text})", mujoco_gl.INSTALL)
+        return problem("off-screen", f"no OpenGL library for videos and pages ({text})", mujoco_gl.INSTALL)
     return ok("off-screen", text)
 
 

@@ -58,7 +58,7 @@ def video_file(path: Path, fps: float) -> Iterator[Callable[..., None]]:
     import imageio.v2 as imageio
 
     with _finished(path) as temporary:
-        writer = imageio.get_writer(str(temporary), fps=fps, codec="libx264", quality=8, macro_block_size=16)
+        writer = imageio.get_writer(str(temporary), fps=fps, codec="libx264", quality=8, macro_block_size=2)
         try:
             yield writer.append_data
         finally:
@@ -80,31 +80,13 @@ def write_strip(path: Path, panels: list[tuple[np.ndarray, str]]) -> None:
         square = Image.fromarray(frame).crop((left, top, left + side, top + side))
         strip.paste(square.resize((PANEL_HEIGHT, PANEL_HEIGHT), Image.LANCZOS), (index * pitch, 0))
         where = (index * pitch + PANEL_HEIGHT // 2, PANEL_HEIGHT + label_height // 2)
-        draw.text(where, label, fill=PAPER, font=_font(label_height * 0.62), anchor="mm")
+        draw.text(where, label, fill=PAPER, font=font(label_height * 0.62), anchor="mm")
     with _finished(path) as temporary:
         strip.save(temporary)
 
 
-def draw_caption(frame: np.ndarray, rows: list[tuple[tuple[float, ...], str]]) -> np.ndarray:
-    """Write rows of a colour sample (RGB in 0..1) and a text into the upper left corner; without Pillow, `frame` as it is."""
-    if find_spec("PIL") is None:
-        return frame
-    from PIL import Image, ImageDraw
-
-    image = Image.fromarray(frame)
-    size = frame.shape[0] / 32
-    draw = ImageDraw.Draw(image, "RGBA")
-    width = max(draw.textlength(text, font=_font(size)) for _, text in rows)
-    draw.rectangle((size, size, width + 4.2 * size, (1.8 + 1.45 * len(rows)) * size), fill=(*PAPER, 190))
-    for index, (colour, text) in enumerate(rows):
-        middle = (2.1 + 1.45 * index) * size
-        sample = tuple(round(255 * part) for part in colour[:3])
-        draw.rectangle((1.6 * size, middle - 0.35 * size, 2.5 * size, middle + 0.35 * size), fill=sample)
-        draw.text((3.1 * size, middle), text, fill=INK, font=_font(size), anchor="lm")
-    return np.asarray(image)
-
-
-def _font(size: float) -> Any:
+def font(size: float) -> Any:
+    """Pillow's own font with letters of `size` px."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size=size)

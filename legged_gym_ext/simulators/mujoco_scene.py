@@ -1,0 +1,171 @@
+"""What MuJoCo draws of an environment: its robots in a dressed model, the ground near them, arrows for velocities.
+
+The scene has a model of its own, with the geoms that only look like something, and reads poses through the `Simulator`
+protocol; so it does not matter which engine steps the physics, and looking changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from legged_gym_ext.simulators.mujoco_model import add_ground, load_robot
+from legged_gym_ext.utils.math import yaw_of
+
+SIGHT = 12.0  # m of ground drawn around the robot
+HIDDEN = 5  # group of geoms that are not drawn
+MAX_ROBOTS = 50  # drawn; more would overflow the scene's list of geoms
+ARROW_HEIGHT, ARROW_SCALE, ARROW_WIDTH = 0.2, 0.5, 0.011  # m above the base, m per m/s, m
+COMMAND_RGBA, ACTUAL_RGBA = (0.20, 0.68, 0.32, 1.0), (0.13, 0.45, 0.90, 1.0)
+
+
+def build_scene(cfg: Any, terrain: Any, *, draft: bool = False) -> mujoco.MjModel:
+    """Robot and ground of `cfg` (a `LeggedRobotCfg`) with sky, floor pattern and lights; it is never stepped.
+
+    Args:
+        cfg: configuration of the environment.
+        terrain: its ground.
+        draft: draw fast rather than well, edges and shadows with steps in them.
+    """
+    spec = load_robot(cfg.asset.file)
+    add_ground(spec, terrain)
+    _dress(spec, cfg.asset.base_name, np.deg2rad(cfg.viewer.azimuth))
+    if draft:
+        spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 1024, 0
+    return spec.compile()
+
+
+def _dress(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
+    """Add what only pictures need."""
+    horizon = [0.80, 0.86, 0.91]
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.36, 0.55, 0.76],
+        rgb2=horizon,
+        width=256,
+        height=1536,
+    )
+    spec.add_texture(
+        name="floor",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        mark=mujoco.mjtMark.mjMARK_EDGE,
+        rgb1=[0.48, 0.54, 0.60],
+        rgb2=[0.43, 0.49, 0.55],
+        markrgb=[0.60, 0.66, 0.72],
+        width=512,
+        height=512,
+    )
+    # One texture repeat shows 2 x 2 fields, so the fields are half a metre wide: a scale for the eye.
+    floor = spec.add_material(name="floor", texuniform=True, texrepeat=[2, 2], reflectance=0.0, specular=0.1)
+    floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
+    for geom in spec.worldbody.geoms:
+        geom.material = "floor"
+        geom.rgba = [1.0, 1.0, 1.0, 1.0]
+    # From behind the camera, to its left: software renderers speckle the ground at the far edge on the light's side.
+    slope_x, slope_y = 0.5 * np.cos(azimuth - 0.7), 0.5 * np.sin(azimuth - 0.7)
+    # The light travels with the robot, because a shadow map covers only its surroundings.
+    spec.body(base_name).add_light(
+        name="sun",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
+        pos=[-1.5 * slope_x, -1.5 * slope_y, 1.5],
+        dir=[slope_x, slope_y, -1.0],
+        diffuse=[0.62, 0.61, 0.58],
+        specular=[0.3, 0.3, 0.3],
+        castshadow=True,
+    )
+    visual = spec.visual
+    visual.headlight.ambient, visual.headlight.diffuse = [0.34, 0.35, 0.37], [0.28, 0.28, 0.28]
+    visual.headlight.specular = [0.05, 0.05, 0.05]
+    visual.rgba.haze = [*horizon, 1.0]
+    visual.map.haze, visual.map.shadowclip, visual.map.znear = 0.35, 2.0, 0.02
+    visual.quality.shadowsize, visual.quality.offsamples = 4096, 4
+    visual.global_.fovy = 36.0
+    visual.global_.offwidth, visual.global_.offheight = 3840, 2160
+    spec.stat.extent = 1.0  # shadows and clipping planes scale with it; computed, an infinite floor would count
+
+
+class Scene:
+    """The robots of an environment as MuJoCo draws them, with arrows for commanded (green) and actual (blue) velocity.
+
+    Attributes:
+        colours: RGBA in 0..1 of the commanded and the actual velocity, for captions.
+        model, data: what is drawn; `data` has the pose of `robot`.
+        base_id: body of the robot's base.
+        option: what kinds of things are drawn.
+    """
+
+    colours = (COMMAND_RGBA, ACTUAL_RGBA)
+
+    def __init__(self, env: Any, robot: int = 0, *, alone: bool = False, draft: bool = False) -> None:
+        """Build the scene of `env` (a `LeggedRobot`) around one robot, with the others unless it is `alone`."""
+        self.env, self.robot = env, robot
+        others = [] if alone else [index for index in range(env.num_envs) if index != robot]
+        self._others = others[: MAX_ROBOTS - 1]
+        self.model = build_scene(env.cfg, env.terrain, draft=draft)
+        self.data, self._other = mujoco.MjData(self.model), mujoco.MjData(self.model)
+        self._joints = np.array([self.model.joint(name).qposadr[0] for name in env.sim.joint_names])
+        self.base_id = self.model.body(env.cfg.asset.base_name).id
+        self._ground = np.flatnonzero(
+            (self.model.geom_bodyid == 0) & (self.model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
+        )
+        self.option = mujoco.MjvOption()
+        self.show_groups(self.option)
+
+    def show_groups(self, option: mujoco.MjvOption) -> None:
+        """Hide collision shapes (group 3 and up), unless the robot consists of nothing else."""
+        robot = self.model.geom_group[self.model.geom_bodyid > 0]
+        option.geomgroup[:] = [1, 1, 1, int(bool(np.all(robot > 2))), 0, 0]
+
+    def pose(self, data: mujoco.MjData, robot: int) -> None:
+        """Put `data` into the pose of one robot; nothing is simulated."""
+        sim = self.env.sim
+        data.qpos[0:3] = sim.root_pos[robot].cpu().numpy()
+        data.qpos[3:7] = sim.root_quat[robot].cpu().numpy()
+        data.qpos[self._joints] = sim.dof_pos[robot].cpu().numpy()
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_camlight(self.model, data)
+
+    def update(self) -> None:
+        """Take over pose and surroundings of the robot as they are now."""
+        self.pose(self.data, self.robot)
+        self._hide_far_ground()
+
+    def _hide_far_ground(self) -> None:
+        """Of the thousands of boxes of a map draw only those around the robot."""
+        middle, half = self.model.geom_pos[self._ground, :2], self.model.geom_size[self._ground, :2]
+        way = np.abs(middle - self.env.sim.root_pos[self.robot, :2].cpu().numpy()) - half
+        self.model.geom_group[self._ground] = np.where(way.max(axis=1) < SIGHT, 0, HIDDEN)
+
+    def add_rest(self, scene: mujoco.MjvScene) -> None:
+        """Add the other robots and the arrows to a scene that has the robot."""
+        moving, nothing = int(mujoco.mjtCatBit.mjCAT_DYNAMIC), mujoco.MjvPerturb()
+        for robot in self._others:
+            self.pose(self._other, robot)
+            mujoco.mjv_addGeoms(self.model, self._other, self.option, nothing, moving, scene)
+        chosen, sim = self.robot, self.env.sim
+        base = sim.root_pos[chosen].cpu().numpy() + np.array([0.0, 0.0, ARROW_HEIGHT])
+        yaw = float(yaw_of(sim.root_quat[chosen : chosen + 1]))
+        velocities = (self.env.commands, self.env.base_lin_vel)
+        for velocity, rgba, lift in zip(velocities, self.colours, (0.03, 0.0)):
+            _add_arrow(scene, base + np.array([0.0, 0.0, lift]), yaw, velocity[chosen, :2].cpu().numpy(), rgba)
+
+
+def _add_arrow(
+    scene: mujoco.MjvScene, start: np.ndarray, yaw: float, velocity: np.ndarray, rgba: tuple[float, ...]
+) -> None:
+    """Arrow for a horizontal velocity (2,) m/s given in the base frame; none when it is too small to see."""
+    if float(np.linalg.norm(velocity)) < 0.05 or scene.ngeom >= scene.maxgeom:
+        return
+    turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+    end = start + np.append(ARROW_SCALE * turn @ velocity, 0.0)
+    geom, kind = scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_ARROW
+    mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.eye(3).flatten(), np.array(rgba, dtype=np.float32))
+    mujoco.mjv_connector(geom, kind, ARROW_WIDTH, start, end)
+    scene.ngeom += 1
