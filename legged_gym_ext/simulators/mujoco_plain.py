@@ -22,6 +22,7 @@ import numpy as np
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.deploy.contract import Contract
 from legged_gym_ext.deploy.controller import Reading
+from legged_gym_ext.deploy.simulated import Start
 from legged_gym_ext.simulators.mujoco_faults import FAULTS, keep_quiet
 from legged_gym_ext.simulators.mujoco_ground import GROUND, add_map
 from legged_gym_ext.simulators.mujoco_model import SOLVERS, add_motor, contact_sensor, load_robot, set_delay
@@ -58,23 +59,6 @@ class Physics:
     iterations: int | None = None
 
 
-@dataclass
-class Start:
-    """How an episode begins.
-
-    Attributes:
-        yaw: rad, heading.
-        joint_pos: (J,) rad; None: the default pose.
-        lin_vel: (3,) m/s of the base, world frame.
-        ang_vel: (3,) rad/s of the base, base frame.
-    """
-
-    yaw: float = 0.0
-    joint_pos: np.ndarray | None = None
-    lin_vel: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 0.0)
-    ang_vel: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-
 class PlainRobot:
     """A robot that holds joint targets with the contract's motors.
 
@@ -84,6 +68,7 @@ class PlainRobot:
         control_steps: physics steps per control step.
         model, data: MuJoCo's, for views; what follows from a state (contacts, torques) is one physics step older than the state.
         mass: of the robot [kg].
+        base_id: body that floats.
         origin: (3,) ground under the start [m].
         free_joints: names of joints of the robot that the policy does not know and nothing moves.
     """
@@ -139,7 +124,7 @@ class PlainRobot:
         self._index(base.name)
         if physics.added_mass:
             self._add_mass(physics.added_mass)
-        self.mass = float(self.model.body_subtreemass[self._base])
+        self.mass = float(self.model.body_subtreemass[self.base_id])
         self._saturated = 0.0
         self.reset()
 
@@ -158,17 +143,17 @@ class PlainRobot:
         model = self.model
         ids = [model.joint(name).id for name in self._names]
         self._qpos, self._dofs = model.jnt_qposadr[ids].copy(), model.jnt_dofadr[ids].copy()
-        self._base = model.body(base).id
-        root = model.body_jntadr[self._base]
+        self.base_id = model.body(base).id
+        root = model.body_jntadr[self.base_id]
         self._root_qpos, self._root_dof = int(model.jnt_qposadr[root]), int(model.jnt_dofadr[root])
         self._limits = np.asarray(self.contract.torque_limits)
         self._default = np.asarray(self.contract.default_joint_pos)
 
     def _add_mass(self, kilograms: float) -> None:
         """The base gets heavier, its inertia stays, as in the tasks' randomisation."""
-        if self.model.body_mass[self._base] + kilograms <= 0.0:
-            raise UserError(f"added mass {kilograms} kg: the base has {self.model.body_mass[self._base]:.3f} kg")
-        self.model.body_mass[self._base] += kilograms
+        if self.model.body_mass[self.base_id] + kilograms <= 0.0:
+            raise UserError(f"added mass {kilograms} kg: the base has {self.model.body_mass[self.base_id]:.3f} kg")
+        self.model.body_mass[self.base_id] += kilograms
         mujoco.mj_setConst(self.model, self.data)
 
     # -- acting and sensing -----------------------------------------------------------------------------------------
