@@ -16,6 +16,7 @@ from legged_gym_ext.utils.errors import UserError
 COLOURS = (COMMAND_RGBA, ACTUAL_RGBA)
 DISTANCE, AZIMUTH, ELEVATION = 1.8, 135.0, -18.0  # m, degrees, degrees; `viewer` of the tasks
 FOLLOW_TIME = 0.25  # s, the camera smooths the robot's motion with this time constant
+SIGHT, HIDDEN = 12.0, 5  # m of ground drawn around the robot; group of geoms that are not drawn
 JUMP = 1.0  # m, a larger move between two frames is a restart: the camera jumps along
 NAMED_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter", 335: "enter"}
 """GLFW key codes -> names; other keys are reported as their character."""
@@ -38,6 +39,15 @@ class _Pictures:
         self.robot = robot
         self.option = mujoco.MjvOption()
         self._show_groups(self.option)
+        model = robot.model
+        fixed = (model.geom_bodyid == 0) & (model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
+        self._ground = np.flatnonzero(fixed & (model.geom_group == 0))
+
+    def _hide_far_ground(self) -> None:
+        """Of the boxes of a map draw only those around the robot; the physics does not look at groups."""
+        model = self.robot.model
+        way = np.abs(model.geom_pos[self._ground, :2] - self.robot.position[:2]) - model.geom_size[self._ground, :2]
+        model.geom_group[self._ground] = np.where(way.max(axis=1, initial=-np.inf) < SIGHT, 0, HIDDEN)
 
     def _show_groups(self, option: mujoco.MjvOption) -> None:
         """Hide collision shapes (group 3 and up), unless the robot consists of nothing else."""
@@ -80,6 +90,7 @@ class PlainVideo(_Pictures):
         mujoco.mj_kinematics(self.robot.model, self._data)
         mujoco.mj_comPos(self.robot.model, self._data)
         mujoco.mj_camlight(self.robot.model, self._data)
+        self._hide_far_ground()
         self._renderer.update_scene(self._data, self._camera, self.option)
         self._add_arrows(self._renderer.scene, command)
         return self._renderer.render().copy()
@@ -129,6 +140,7 @@ class PlainWindow(_Pictures):
     def show(self, command: tuple[float, float, float], rows: list[tuple[str, str]]) -> None:
         """Show the robot as it is now, with `rows` of label and value in a corner."""
         with self._handle.lock():
+            self._hide_far_ground()
             self._handle.user_scn.ngeom = 0
             self._add_arrows(self._handle.user_scn, command)
         labels, values = ("\n".join(column) for column in zip(*rows))
