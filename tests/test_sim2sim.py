@@ -53,9 +53,17 @@ class Puppet:
     def push(self, velocity: tuple[float, float]) -> None:
         self.pushes.append((self.time, velocity))
 
-    position = property(lambda self: self.place)
-    lin_vel = property(lambda self: self.velocity)
-    base_force = property(lambda self: 5.0 if self.time > self.fall_at else 0.0)
+    @property
+    def position(self) -> np.ndarray:
+        return self.place
+
+    @property
+    def lin_vel(self) -> np.ndarray:
+        return self.velocity
+
+    @property
+    def base_force(self) -> float:
+        return 5.0 if self.time > self.fall_at else 0.0
 
 
 @pytest.fixture
@@ -198,7 +206,7 @@ def test_random_starts_are_within_the_joint_limits_and_differ():
     joints = np.array([start.joint_pos for start in starts])
     low, high = np.asarray(contract.joint_pos_limits).T
     assert (joints >= low).all() and (joints <= high).all() and np.ptp(joints, axis=0).min() > 0.09
-    assert np.abs([start.lin_vel for start in starts]).max() == pytest.approx(0.5, abs=0.02)
+    assert np.abs(np.array([start.lin_vel for start in starts])).max() == pytest.approx(0.5, abs=0.02)
 
 
 # -- the program ----------------------------------------------------------------------------------------------------
