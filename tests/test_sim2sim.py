@@ -59,7 +59,7 @@ class Puppet:
 
     @property
     def lin_vel(self) -> np.ndarray:
-        return self.velocity
+        return self.velocity + 5.0 if self.base_force else self.velocity  # whatever falling does to it
 
     @property
     def base_force(self) -> float:
