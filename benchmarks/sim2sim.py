@@ -19,10 +19,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from legged_gym_ext.utils.errors import run_main
+
 SEED = 12345
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     """Parse flags, run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policies", nargs="+", metavar="[NAME=]FILE", help="exported policies")
@@ -30,7 +32,7 @@ def main() -> None:
     parser.add_argument("--conditions", nargs="+", metavar="NAME", choices=list(conditions()), help="default: all")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows = []
     for word in args.policies:
         name, _, path = word.rpartition("=")
@@ -47,6 +49,7 @@ def main() -> None:
     print(text)
     if args.markdown:
         args.markdown.write_text(text + "\n")
+    return 0
 
 
 def conditions() -> dict[str, dict[str, Any]]:
@@ -124,4 +127,4 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

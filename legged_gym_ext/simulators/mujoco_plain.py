@@ -130,9 +130,7 @@ class PlainRobot:
 
     def _add_motors(self, spec: mujoco.MjSpec, joints: list[Any], physics: Physics) -> None:
         contract = self.contract
-        columns = zip(
-            joints, contract.stiffness, contract.damping, contract.torque_limits, contract.velocity_limits, strict=True
-        )
+        columns = zip(joints, contract.stiffness, contract.damping, contract.torque_limits, contract.velocity_limits)
         for joint, kp, kd, torque, speed in columns:
             kp, kd = kp * physics.kp_scale, kd * physics.kd_scale
             motor = add_motor(spec, joint, contract.motor, kp=kp, kd=kd, torque=torque, speed=speed)
