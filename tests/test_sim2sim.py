@@ -316,3 +316,20 @@ def test_help_imports_nothing_slow(tmp_path):
     )
     result = run(cwd=tmp_path, program=program)
     assert result.returncode == 0 and "--joint_map" in result.stdout, result.stderr
+
+
+def test_a_video_is_as_long_as_asked_for_and_drawing_changes_nothing(tmp_path, hold):
+    imageio = pytest.importorskip("imageio.v3")
+    pytest.importorskip("imageio_ffmpeg")
+    video, drawn, plain = (tmp_path / name for name in ("out.mp4", "drawn.json", "plain.json"))
+    flags = ("--policy", hold, "--duration", "0.16", "--command", "0.5", "0", "0")
+    result = run(*flags, "--video", video, "--json", drawn, cwd=tmp_path)
+    if result.returncode == 2 and ("OpenGL" in result.stderr or "cannot draw here" in result.stderr):
+        pytest.skip(result.stderr.strip())
+    assert result.returncode == 0, result.stderr
+    frames = imageio.imread(video)
+    assert frames.shape == (4, 720, 1280, 3) and frames.std() > 10.0  # 25 frames per second
+    assert script.main([*map(str, flags), "--headless", "--json", str(plain)]) == 0
+    figures = [json.loads(path.read_text()) for path in (drawn, plain)]
+    same = [name for name in UNITS if not name.startswith("latency")]
+    assert [figures[0][name] for name in same] == [figures[1][name] for name in same]
