@@ -21,7 +21,7 @@ from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.deploy.simulated import Start
 from legged_gym_ext.scripts import sim2sim as script
 from legged_gym_ext.utils.errors import UserError
-from tests import exported
+from tests import policy_files as exported
 
 ROOT = Path(__file__).resolve().parents[1]
 RANGES = exported.contract().commands

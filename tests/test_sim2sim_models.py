@@ -16,7 +16,7 @@ from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
 from legged_gym_ext.terrain.map import map_of_one_kind
 from legged_gym_ext.utils.errors import UserError
-from tests import exported
+from tests import policy_files as exported
 
 GO2 = ROOT_DIR / "resources" / "robots" / "go2" / "go2.xml"
 WORLD = """

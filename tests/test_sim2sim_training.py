@@ -20,7 +20,7 @@ from legged_gym_ext.scripts.play import nominal
 from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
 from legged_gym_ext.utils import evaluation
 from legged_gym_ext.utils.policies import hold_command
-from tests import exported
+from tests import policy_files as exported
 from tests.robots import set_fields
 
 TRAINING = Physics(solver="pgs", iterations=4)  # as sim.mujoco of the configuration
