@@ -15,20 +15,10 @@ import torch
 from mjbatch import Batch
 
 from legged_gym_ext.simulators.base import PARAMETERS, RobotState, Simulator
+from legged_gym_ext.simulators.mujoco_faults import FAULTS, keep_quiet
 from legged_gym_ext.simulators.mujoco_model import ModelInfo, build_model
 from legged_gym_ext.utils.cpus import usable_cpus
 from legged_gym_ext.utils.errors import UserError
-
-FAULTS = [
-    int(w)
-    for w in (
-        mujoco.mjtWarning.mjWARN_BADQPOS,
-        mujoco.mjtWarning.mjWARN_BADQVEL,
-        mujoco.mjtWarning.mjWARN_BADQACC,
-        mujoco.mjtWarning.mjWARN_BADCTRL,
-    )
-]
-"""Warnings after which MuJoCo has thrown the state away."""
 
 
 class MujocoSimulator(Simulator):
@@ -42,7 +32,7 @@ class MujocoSimulator(Simulator):
             )
         self.device = torch.device("cpu")
         self.num_envs, self.dt = num_envs, float(cfg.sim.dt)
-        _keep_quiet()
+        keep_quiet()
         self.info: ModelInfo = build_model(cfg, terrain)
         self.model = self.info.model
         threads = cfg.sim.num_threads or usable_cpus()
@@ -248,13 +238,6 @@ class MujocoSimulator(Simulator):
         self._write_state(saved)
         # The pass above replaced the solver's warm start; bit-identical continuation wants the saved one.
         self.batch.bind("state")[:] = saved
-
-
-def _keep_quiet() -> None:
-    """Stop MuJoCo from printing a line and writing MUJOCO_LOG.TXT for every fault: `faults` reports them."""
-    log = mujoco.MjLogConfig.get()
-    log.logto_console = log.logto_file = False
-    log.set()
 
 
 def _columns(tensor: torch.Tensor, index: np.ndarray) -> Any:

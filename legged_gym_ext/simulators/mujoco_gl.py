@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 
 from legged_gym_ext.utils.errors import UserError
@@ -22,6 +23,18 @@ def check_window() -> None:
     """Raise a `UserError` where no window can be opened."""
     _check_installed()
     if sys.platform.startswith("linux") and not _has_display():
+        raise UserError(NO_DISPLAY)
+
+
+def check_glfw() -> None:
+    """Raise where no window can be opened; `launch_passive` would wait forever for its thread."""
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the reason is in the UserError
+        usable = glfw.init()
+        glfw.terminate()
+    if not usable:
         raise UserError(NO_DISPLAY)
 
 

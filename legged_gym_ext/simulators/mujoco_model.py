@@ -52,8 +52,8 @@ class ModelInfo:
     near_ground: NearGround | None  # what each environment has in the model's slots; None on a plane
 
 
-def load_robot(file: str) -> mujoco.MjSpec:
-    """Read the robot's MJCF ("{ROOT}" is the repository) and drop everything that is not robot."""
+def load_robot(file: str, *, keep_ground: bool = False) -> mujoco.MjSpec:
+    """Read the robot's MJCF ("{ROOT}" is the repository) and drop everything that is not robot, ground excepted if it is to be kept."""
     path = Path(file.replace("{ROOT}", str(ROOT_DIR))).expanduser()
     if not path.is_file():
         raise UserError(f"robot model not found: {path}; set --env.asset.file to an MJCF file")
@@ -61,7 +61,10 @@ def load_robot(file: str) -> mujoco.MjSpec:
         spec = mujoco.MjSpec.from_file(str(path))
     except ValueError as error:
         raise UserError(f"robot model {path} cannot be read by MuJoCo: {' '.join(str(error).split())}") from error
-    for group in (spec.actuators, spec.sensors, spec.keys, spec.worldbody.geoms):
+    ground = [] if keep_ground else list(spec.worldbody.geoms)
+    names = {geom.name for geom in ground}
+    pairs = [pair for pair in spec.pairs if names & {pair.geomname1, pair.geomname2}]
+    for group in (spec.actuators, spec.sensors, spec.keys, pairs, ground):
         for element in list(group):
             spec.delete(element)
     return spec
@@ -199,12 +202,7 @@ def _set_collisions(spec: mujoco.MjSpec, self_collisions: bool) -> None:
 
 
 def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:
-    """One position motor per joint; limits, torque-speed line and delay are evaluated in every physics step.
-
-    MuJoCo's `dcmotor` with a position controller clips the PD torque to the line
-    `tau_max (+-1 - v / v_max)`: with K = 1 and R = v_max / tau_max, the voltage limit v_max gives exactly that. The joint's
-    own force range then cuts what the line allows above tau_max while braking.
-    """
+    """One position motor per joint, with a delay line where delays are randomised."""
     control = cfg.control
     if control.control_type != "P":
         raise UserError(f"control.control_type is '{control.control_type}'; this engine knows 'P' (position targets)")
@@ -215,25 +213,57 @@ def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:
         )
         tau = match_joint(cfg.asset.torque_limits, joint.name, "asset.torque_limits")
         speed = match_joint(cfg.asset.velocity_limits, joint.name, "asset.velocity_limits")
-        joint.actfrcrange, joint.actfrclimited = [-tau, tau], mujoco.mjtLimited.mjLIMITED_TRUE
         joint.springref = cfg.init_state.default_joint_angles[joint.name]
-        motor = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        if control.motor == "dc":
-            motor.set_to_dcmotor(
-                motorconst=[1.0, 1.0],
-                resistance=speed / tau,
-                controller=[kp, 0.0, kd, 0.0, 0.0, speed],
-                ctrlspec=int(mujoco.mjtCtrlInput.mjINPUT_POS),
-            )
-        elif control.motor == "ideal":
-            motor.set_to_position(kp=kp, kv=kd)
-            motor.forcerange, motor.forcelimited = [-tau, tau], mujoco.mjtLimited.mjLIMITED_TRUE
-        else:
-            raise UserError(f"unknown control.motor '{control.motor}'; known: dc, ideal")
+        motor = add_motor(spec, joint, control.motor, kp=kp, kd=kd, torque=tau, speed=speed)
         if cfg.domain_rand.randomize_delay:
-            # One sample more than the longest delay, so that the oldest target is still there.
-            motor.nsample = int(np.ceil(max(cfg.domain_rand.delay_range) / cfg.sim.dt - 1e-9)) + 1
+            set_delay(motor, max(cfg.domain_rand.delay_range), cfg.sim.dt)
             motor.delay = cfg.sim.dt  # replaced per environment
+
+
+def add_motor(spec: mujoco.MjSpec, joint: Any, kind: str, *, kp: float, kd: float, torque: float, speed: float) -> Any:
+    """A position motor on `joint`, named after it; limits and torque-speed line are evaluated in every physics step.
+
+    MuJoCo's `dcmotor` with a position controller clips the PD torque to the line
+    `tau_max (+-1 - v / v_max)`: with K = 1 and R = v_max / tau_max, the voltage limit v_max gives exactly that. The joint's
+    own force range then cuts what the line allows above tau_max while braking.
+
+    Args:
+        spec: of the robot.
+        joint: a hinge in it.
+        kind: "dc" (that line) or "ideal" (constant limit).
+        kp: N m / rad.
+        kd: N m s / rad.
+        torque: N m, largest.
+        speed: rad/s without load; "dc" only.
+
+    Raises:
+        UserError: another kind.
+    """
+    joint.actfrcrange, joint.actfrclimited = [-torque, torque], mujoco.mjtLimited.mjLIMITED_TRUE
+    motor = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+    # The file's defaults for actuators meant other actuators.
+    motor.gear, motor.ctrllimited = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0], mujoco.mjtLimited.mjLIMITED_FALSE
+    motor.forcelimited = mujoco.mjtLimited.mjLIMITED_FALSE
+    if kind == "dc":
+        motor.set_to_dcmotor(
+            motorconst=[1.0, 1.0],
+            resistance=speed / torque,
+            controller=[kp, 0.0, kd, 0.0, 0.0, speed],
+            ctrlspec=int(mujoco.mjtCtrlInput.mjINPUT_POS),
+        )
+    elif kind == "ideal":
+        motor.set_to_position(kp=kp, kv=kd)
+        motor.forcerange, motor.forcelimited = [-torque, torque], mujoco.mjtLimited.mjLIMITED_TRUE
+    else:
+        raise UserError(f"unknown control.motor '{kind}'; known: dc, ideal")
+    return motor
+
+
+def set_delay(motor: Any, longest: float, dt: float) -> None:
+    """Let `motor` act on targets that are up to `longest` s old, in physics steps of `dt` s."""
+    # One sample more than the longest delay, so that the oldest target is still there.
+    motor.nsample = int(np.ceil(longest / dt - 1e-9)) + 1
+    motor.delay = longest
 
 
 def _add_contact_sensors(
@@ -249,10 +279,10 @@ def _add_contact_sensors(
     bodies = [b.name for b in sorted(chosen, key=lambda body: _place(body, order))]
     foot_names = [g.name or f"foot_{i}" for i, g in enumerate(feet)]
     for index, name in enumerate(bodies):
-        _contact_sensor(spec, index, mujoco.mjtObj.mjOBJ_BODY, name)
+        contact_sensor(spec, index, mujoco.mjtObj.mjOBJ_BODY, name)
     for index, geom in enumerate(feet):
         geom.name = foot_names[index]
-        _contact_sensor(spec, len(bodies) + index, mujoco.mjtObj.mjOBJ_GEOM, geom.name)
+        contact_sensor(spec, len(bodies) + index, mujoco.mjtObj.mjOBJ_GEOM, geom.name)
     inside = [
         (bodies.index(geom.parent.name), len(bodies) + index)
         for index, geom in enumerate(feet)
@@ -261,7 +291,7 @@ def _add_contact_sensors(
     return bodies + foot_names, inside
 
 
-def _contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> None:
+def contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> None:
     """Sum of the contact forces on one body or geom, three numbers in world axes."""
     data, reduce = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3  # 3: net force
     spec.add_sensor(

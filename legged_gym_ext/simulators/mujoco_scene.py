@@ -11,14 +11,13 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from legged_gym_ext.simulators.mujoco_dress import ACTUAL_RGBA, ARROW_HEIGHT, COMMAND_RGBA, add_arrow, dress
 from legged_gym_ext.simulators.mujoco_model import add_ground, load_robot
 from legged_gym_ext.utils.math import yaw_of
 
 SIGHT = 12.0  # m of ground drawn around the robot
 HIDDEN = 5  # group of geoms that are not drawn
 MAX_ROBOTS = 50  # drawn; more would overflow the scene's list of geoms
-ARROW_HEIGHT, ARROW_SCALE, ARROW_WIDTH = 0.2, 0.5, 0.011  # m above the base, m per m/s, m
-COMMAND_RGBA, ACTUAL_RGBA = (0.20, 0.68, 0.32, 1.0), (0.13, 0.45, 0.90, 1.0)
 
 
 def build_scene(cfg: Any, terrain: Any, *, draft: bool = False) -> mujoco.MjModel:
@@ -31,63 +30,10 @@ def build_scene(cfg: Any, terrain: Any, *, draft: bool = False) -> mujoco.MjMode
     """
     spec = load_robot(cfg.asset.file)
     add_ground(spec, terrain)
-    _dress(spec, cfg.asset.base_name, np.deg2rad(cfg.viewer.azimuth))
+    dress(spec, cfg.asset.base_name, np.deg2rad(cfg.viewer.azimuth))
     if draft:
         spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 1024, 0
     return spec.compile()
-
-
-def _dress(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
-    """Add what only pictures need."""
-    horizon = [0.80, 0.86, 0.91]
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=[0.36, 0.55, 0.76],
-        rgb2=horizon,
-        width=256,
-        height=1536,
-    )
-    spec.add_texture(
-        name="floor",
-        type=mujoco.mjtTexture.mjTEXTURE_2D,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
-        mark=mujoco.mjtMark.mjMARK_EDGE,
-        rgb1=[0.48, 0.54, 0.60],
-        rgb2=[0.43, 0.49, 0.55],
-        markrgb=[0.60, 0.66, 0.72],
-        width=512,
-        height=512,
-    )
-    # One texture repeat shows 2 x 2 fields, so the fields are half a metre wide: a scale for the eye.
-    floor = spec.add_material(name="floor", texuniform=True, texrepeat=[2, 2], reflectance=0.0, specular=0.1)
-    floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
-    for geom in spec.worldbody.geoms:
-        geom.material = "floor"
-        geom.rgba = [1.0, 1.0, 1.0, 1.0]
-    # From behind the camera, to its left: software renderers speckle the ground at the far edge on the light's side.
-    slope_x, slope_y = 0.5 * np.cos(azimuth - 0.7), 0.5 * np.sin(azimuth - 0.7)
-    # The light travels with the robot, because a shadow map covers only its surroundings.
-    spec.body(base_name).add_light(
-        name="sun",
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
-        pos=[-1.5 * slope_x, -1.5 * slope_y, 1.5],
-        dir=[slope_x, slope_y, -1.0],
-        diffuse=[0.62, 0.61, 0.58],
-        specular=[0.3, 0.3, 0.3],
-        castshadow=True,
-    )
-    visual = spec.visual
-    visual.headlight.ambient, visual.headlight.diffuse = [0.34, 0.35, 0.37], [0.28, 0.28, 0.28]
-    visual.headlight.specular = [0.05, 0.05, 0.05]
-    visual.rgba.haze = [*horizon, 1.0]
-    visual.map.haze, visual.map.shadowclip, visual.map.znear = 0.35, 2.0, 0.02
-    visual.quality.shadowsize, visual.quality.offsamples = 4096, 4
-    visual.global_.fovy = 36.0
-    visual.global_.offwidth, visual.global_.offheight = 3840, 2160
-    spec.stat.extent = 1.0  # shadows and clipping planes scale with it; computed, an infinite floor would count
 
 
 class Scene:
@@ -154,18 +100,4 @@ class Scene:
         yaw = float(yaw_of(sim.root_quat[chosen : chosen + 1]))
         velocities = (self.env.commands, self.env.base_lin_vel)
         for velocity, rgba, lift in zip(velocities, self.colours, (0.03, 0.0)):
-            _add_arrow(scene, base + np.array([0.0, 0.0, lift]), yaw, velocity[chosen, :2].cpu().numpy(), rgba)
-
-
-def _add_arrow(
-    scene: mujoco.MjvScene, start: np.ndarray, yaw: float, velocity: np.ndarray, rgba: tuple[float, ...]
-) -> None:
-    """Arrow for a horizontal velocity (2,) m/s given in the base frame; none when it is too small to see."""
-    if float(np.linalg.norm(velocity)) < 0.05 or scene.ngeom >= scene.maxgeom:
-        return
-    turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
-    end = start + np.append(ARROW_SCALE * turn @ velocity, 0.0)
-    geom, kind = scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_ARROW
-    mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.eye(3).flatten(), np.array(rgba, dtype=np.float32))
-    mujoco.mjv_connector(geom, kind, ARROW_WIDTH, start, end)
-    scene.ngeom += 1
+            add_arrow(scene, base + np.array([0.0, 0.0, lift]), yaw, velocity[chosen, :2].cpu().numpy(), rgba)

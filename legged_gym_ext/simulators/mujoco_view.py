@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import mujoco
 import numpy as np
 
-from legged_gym_ext.simulators.mujoco_gl import NO_DISPLAY
-from legged_gym_ext.simulators.mujoco_scene import ACTUAL_RGBA, COMMAND_RGBA, Scene
+from legged_gym_ext.simulators.mujoco_dress import ACTUAL_RGBA, COMMAND_RGBA, NAMED_KEYS
+from legged_gym_ext.simulators.mujoco_gl import NO_DISPLAY, check_glfw
+from legged_gym_ext.simulators.mujoco_scene import Scene
 from legged_gym_ext.utils.errors import UserError
 
 FOLLOW_TIME = 0.25  # s, the camera smooths the robot's motion with this time constant
 JUMP = 1.0  # m, a larger move between two frames is a reset: the camera jumps along
 CLOSEST, FARTHEST, STEEPEST = 0.4, 15.0, 89.0  # m, m, degrees: how the camera can be moved
-NAMED_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter", 335: "enter", 32: "space"}
-"""GLFW key codes -> names; other keys are reported as their character."""
-
 CURVE_POINTS = 250  # of a curve in the window
 
 
@@ -96,7 +93,7 @@ class WindowView(Scene):
             UserError: no window can be opened here.
         """
         super().__init__(env)
-        _check_glfw()
+        check_glfw()
         import mujoco.viewer
 
         try:
@@ -178,15 +175,3 @@ def _figure(title: str, bound: float) -> mujoco.MjvFigure:
     for line, colour in enumerate((COMMAND_RGBA, ACTUAL_RGBA)):
         figure.linergb[line] = colour[:3]
     return figure
-
-
-def _check_glfw() -> None:
-    """Raise where no window can be opened; `launch_passive` would wait forever for its thread."""
-    import glfw
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the reason is in the UserError
-        usable = glfw.init()
-        glfw.terminate()
-    if not usable:
-        raise UserError(NO_DISPLAY)

@@ -1,21 +1,37 @@
-"""Ground the robots walk on: heights, normals, spawn origins and levels."""
+"""Ground the robots walk on: heights, normals, spawn origins and levels.
+
+What looks heights up for many robots needs torch and is imported at first use; the map itself (map.py) is plain numpy.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.terrain.map import TerrainMap
-from legged_gym_ext.terrain.rough import RoughTerrain
-from legged_gym_ext.terrain.terrain import PlaneTerrain, Terrain
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
+if TYPE_CHECKING:
+    import torch
+
+    from legged_gym_ext.terrain.rough import RoughTerrain
+    from legged_gym_ext.terrain.terrain import PlaneTerrain, Terrain
+
 __all__ = ["PlaneTerrain", "RoughTerrain", "Terrain", "TerrainMap", "make_terrain"]
+_MODULES = {"PlaneTerrain": "terrain", "RoughTerrain": "rough", "Terrain": "terrain"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"legged_gym_ext.terrain.{_MODULES[name]}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def make_terrain(cfg: Any, num_envs: int, rng: torch.Generator) -> Terrain:
     """The terrain named in `cfg.mesh_type` (section `terrain`) on the device of `rng`; an unknown name is a `UserError`."""
+    from legged_gym_ext.terrain.rough import RoughTerrain
+    from legged_gym_ext.terrain.terrain import PlaneTerrain
+
     if cfg.mesh_type == "plane":
         return PlaneTerrain(num_envs, rng.device)
     if cfg.mesh_type == "rough":

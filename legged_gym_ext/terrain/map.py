@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,3 +181,26 @@ class TerrainMap:
         padded = np.pad(np.minimum(lowest, 0.0), 1)
         around = [padded[i : i + self.rows, j : j + self.columns] for i in range(3) for j in range(3)]
         return np.min(around, axis=0) - DEPTH
+
+
+def map_of_one_kind(kind: str, columns: int = 3) -> TerrainMap:
+    """Ten levels of one kind of tile, as large as the tasks' tiles; the robot on the middle column stays on its level sideways.
+
+    Raises:
+        UserError: no such kind.
+    """
+    if kind not in TILE_TYPES:
+        raise UserError(f"no tile of kind '{kind}'{did_you_mean(kind, TILE_TYPES)}; known: {', '.join(TILE_TYPES)}")
+    return TerrainMap(
+        SimpleNamespace(
+            horizontal_scale=0.1,
+            vertical_scale=0.005,
+            num_rows=10,
+            num_cols=columns,
+            border_size=25.0,
+            terrain_length=8.0,
+            terrain_width=8.0,
+            proportions=SimpleNamespace(**{kind: 1.0}),
+            seed=1,
+        )
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -49,10 +50,10 @@ def draw_overlay(frame: np.ndarray, telemetry: Telemetry) -> np.ndarray:
 
     image = Image.fromarray(frame)
     height, width = frame.shape[:2]
-    size = min(height / 30, width / 32)  # px, of the letters: the caption nearly fills a narrow frame
+    size = _letters(frame)
     draw = ImageDraw.Draw(image, "RGBA")
-    colours = [tuple(round(255 * part) for part in colour[:3]) for colour in telemetry.colours]
-    _caption(draw, size, telemetry, colours)
+    colours = _bytes(telemetry.colours)
+    _caption(draw, size, telemetry.title, telemetry.velocities, colours)
     _feet(draw, size, height, telemetry.contacts)
     left, top = width - size - 15.5 * size, height - size - 11.5 * size
     draw.rectangle((left, top, width - size, height - size), fill=PANEL)
@@ -77,6 +78,30 @@ def draw_overlay(frame: np.ndarray, telemetry: Telemetry) -> np.ndarray:
     return np.asarray(image)
 
 
+def draw_caption(
+    frame: np.ndarray, title: str, velocities: tuple[str, str], colours: Sequence[tuple[float, ...]]
+) -> np.ndarray:
+    """The upper left corner of `draw_overlay` alone; arguments as in `Telemetry`."""
+    if find_spec("PIL") is None:
+        return frame
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(frame)
+    _caption(ImageDraw.Draw(image, "RGBA"), _letters(frame), title, velocities, _bytes(colours))
+    return np.asarray(image)
+
+
+def _letters(frame: np.ndarray) -> float:
+    """Height of letters [px]: the caption nearly fills a narrow frame."""
+    height, width = frame.shape[:2]
+    return min(height / 30, width / 32)
+
+
+def _bytes(colours: Sequence[tuple[float, ...]]) -> list[tuple[int, ...]]:
+    """Colours in 0..1 as RGB bytes."""
+    return [tuple(round(255 * part) for part in colour[:3]) for colour in colours]
+
+
 def curve(values: np.ndarray, length: int, bound: float, box: tuple[float, float, float, float]) -> np.ndarray:
     """Pixels (T, 2) of values (T,): the newest at the right edge of `box` (left, top, right, bottom), `length` samples wide.
 
@@ -88,10 +113,10 @@ def curve(values: np.ndarray, length: int, bound: float, box: tuple[float, float
     return np.stack((x, (top + bottom) / 2 - share * (bottom - top) / 2), axis=1)
 
 
-def _caption(draw: Any, size: float, telemetry: Telemetry, colours: list) -> None:
+def _caption(draw: Any, size: float, title: str, velocities: tuple[str, str], colours: list[tuple[int, ...]]) -> None:
     """Title, commanded and actual velocity in the upper left corner."""
-    rows = [f"{label}  {text}" for label, text in zip(("command", "actual"), telemetry.velocities)]
-    texts = [telemetry.title, *rows]
+    rows = [f"{label}  {text}" for label, text in zip(("command", "actual"), velocities)]
+    texts = [title, *rows]
     width = max(draw.textlength(text, font=font(size)) for text in texts)
     draw.rectangle((size, size, width + 4.2 * size, (1.8 + 1.45 * len(texts)) * size), fill=PANEL)
     for index, text in enumerate(texts):

@@ -1,0 +1,155 @@
+"""What a deployed robot is told to do: a fixed command, a timed script, keys, or random commands as in an evaluation.
+
+A command is vx, vy [m/s] and yaw rate [rad/s] in the base frame. Every source is a function from the seconds since an episode began to the command of
+that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Tuple
+
+import numpy as np
+
+from legged_gym_ext.utils.errors import UserError
+
+Command = Tuple[float, float, float]
+
+RANGES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
+RESAMPLING_TIME = 10.0  # s; this and the two below are the defaults of the tasks' `commands`
+ZERO_FRACTION = 0.1
+MIN_LIN_VEL = 0.1  # m/s
+TOUR = (
+    (2.0, (0.0, 0.0, 0.0)),
+    (4.0, (0.6, 0.0, 0.0)),
+    (3.0, (1.0, 0.0, 0.0)),
+    (3.0, (0.0, 0.8, 0.0)),
+    (3.0, (-0.5, 0.0, 0.0)),
+    (3.0, (0.5, 0.0, 0.8)),
+    (2.0, (0.0, 0.0, 0.0)),
+)
+"""The default script: seconds, and the command as shares of the trained bounds."""
+
+
+class Fixed:
+    """One command for ever.
+
+    Attributes:
+        command: may be replaced at any time.
+    """
+
+    def __init__(self, command: Command) -> None:
+        """Start with `command`."""
+        self.command = command
+
+    def __call__(self, seconds: float) -> Command:
+        """The command."""
+        return self.command
+
+
+class Script:
+    """Timed commands; the last one holds.
+
+    Attributes:
+        duration: s until the last command ends.
+    """
+
+    def __init__(self, steps: list[tuple[float, Command]]) -> None:
+        """Run `steps`, (seconds, command) each, one after the other."""
+        self._ends = np.cumsum([seconds for seconds, _ in steps])
+        self._commands = [command for _, command in steps]
+        self.duration = float(self._ends[-1])
+
+    def __call__(self, seconds: float) -> Command:
+        """The command of that moment; one that begins then counts already."""
+        # Control steps are sums of floats: half a millisecond decides nothing but which side of a boundary they are on.
+        index = int(np.searchsorted(self._ends, seconds + 5e-4, side="right"))
+        return self._commands[min(index, len(self._commands) - 1)]
+
+
+class Random:
+    """Commands drawn as the tasks draw them: uniform, new every 10 s, a tenth of them "stand still", slow ones without translation."""
+
+    def __init__(self, ranges: Mapping[str, tuple[float, float]], rng: np.random.Generator) -> None:
+        """Draw from `ranges` (those of a contract) with `rng`."""
+        self._low, self._high = bounds(ranges)
+        self._rng, self._drawn, self._command = rng, -1, (0.0, 0.0, 0.0)
+
+    def __call__(self, seconds: float) -> Command:
+        """The command of that moment; time runs forward from zero."""
+        interval = int((seconds + 5e-4) / RESAMPLING_TIME)
+        while self._drawn < interval:
+            self._drawn += 1
+            self._command = self._draw()
+        return self._command
+
+    def _draw(self) -> Command:
+        vx, vy, yaw = self._rng.uniform(self._low, self._high).tolist()
+        stand = self._rng.random() < ZERO_FRACTION
+        if stand or np.hypot(vx, vy) < MIN_LIN_VEL:
+            vx = vy = 0.0
+        return (vx, vy, 0.0 if stand else yaw)
+
+
+def bounds(ranges: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds (3,) of the trained commands.
+
+    Raises:
+        UserError: a range is missing or upside down.
+    """
+    for name in RANGES:
+        if name not in ranges or ranges[name][0] > ranges[name][1]:
+            raise UserError(f"policy contract: commands.{name} must be [lower, upper], found {ranges.get(name)}")
+    low, high = np.array([ranges[name] for name in RANGES]).T
+    return low, high
+
+
+def tour(ranges: Mapping[str, tuple[float, float]]) -> Script:
+    """`TOUR` within the trained bounds."""
+    low, high = bounds(ranges)
+    steps = []
+    for seconds, shares in TOUR:
+        vx, vy, yaw = (
+            float(share * top if share >= 0.0 else -share * bottom) for share, bottom, top in zip(shares, low, high)
+        )
+        steps.append((seconds, (vx, vy, yaw)))
+    return Script(steps)
+
+
+def read_script(path: Path) -> Script:
+    """Timed commands of a text file: per line seconds, vx, vy and yaw rate, apart by blanks or commas; `#` starts a comment.
+
+    Raises:
+        UserError: no such file, or a line that is none of this.
+    """
+    try:
+        lines = path.expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--script={path}: {getattr(error, 'strerror', None) or 'no text file'}") from error
+    steps = []
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            seconds, vx, vy, yaw = map(float, words)
+        except ValueError:
+            seconds = vx = vy = yaw = float("nan")
+        if not (np.isfinite([seconds, vx, vy, yaw]).all() and seconds > 0.0):
+            raise UserError(f"{path}:{number}: expected SECONDS VX VY YAW, found '{line.strip()}'")
+        steps.append((seconds, (vx, vy, yaw)))
+    if not steps:
+        raise UserError(f"{path}: no commands; a line is SECONDS VX VY YAW")
+    return Script(steps)
+
+
+def outside(command: Command, ranges: Mapping[str, tuple[float, float]]) -> str:
+    """Which parts of `command` were never trained, in words; empty when all were."""
+    low, high = bounds(ranges)
+    found = [
+        f"{name} {value:g} (trained {bottom:g} to {top:g})"
+        for name, value, bottom, top in zip(RANGES, command, low, high)
+        if not bottom - 1e-9 <= value <= top + 1e-9
+    ]
+    return ", ".join(found)

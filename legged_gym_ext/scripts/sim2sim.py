@@ -1,0 +1,266 @@
+"""Run an exported policy in plain MuJoCo: `sim2sim.py --policy policy.onnx`, your own robot file with `--model robot.xml`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+
+from legged_gym_ext.deploy.sim2sim_flags import LEVEL, add_flags, check, read_joint_map
+from legged_gym_ext.utils import controls
+from legged_gym_ext.utils.cli import Parser, parse
+from legged_gym_ext.utils.errors import UserError, run_main
+
+if TYPE_CHECKING:
+    from legged_gym_ext.deploy.commands import Command, Fixed
+    from legged_gym_ext.deploy.sim2sim import Moment, Trial
+
+FPS = 25  # of videos, at most
+DURATION = 20.0  # s of a fixed command
+KEYS = {key.name: key.value for key in controls.KEYS if key.action == "move"}
+"""Change of the command per key press."""
+
+KEYS_HELP = "keys: up/down forward speed, left/right turn, 7/9 sideways left/right, enter stop; close the window to end"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the policy, print the figures and return the exit code."""
+    args = _parse(argv)
+    from legged_gym_ext.deploy.controller import Controller
+    from legged_gym_ext.deploy.policy_file import ExportedPolicy
+    from legged_gym_ext.deploy.sim2sim import Disturbances, Trial
+
+    controller = Controller(ExportedPolicy(args.policy))
+    command = _command(args, controller.contract.commands)
+    window = not (args.episodes or args.video or args.headless)
+    _prepare_pictures(args, window)
+    robot = _robot(args, controller.contract, pictures=window or args.video is not None)
+    trial = Trial(controller, robot, Disturbances(args.noise, args.push), args.seed)
+    _introduce(controller, robot)
+    if args.episodes:
+        _run_episodes(trial, args)
+    elif window:
+        _run_window(trial, command, args)
+    else:
+        _run_headless(trial, command, args)
+    _report(trial, args)
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    """Flags, checked as far as possible before anything slow happens."""
+    parser = Parser(
+        description="Run an exported policy on a robot in plain MuJoCo and print how it does. Without --episodes, --video or "
+        "--headless a window opens.\n" + KEYS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_flags(parser)
+    args = parse(parser, argv)
+    overrides = [f"--env.{name}" for name in args.env_overrides] + [f"--train.{name}" for name in args.train_overrides]
+    if overrides:
+        raise UserError(f"{overrides[0]}: an exported policy has no configuration to override; see --help")
+    check(args)
+    return args
+
+
+def _command(args: argparse.Namespace, ranges: Any) -> Any:
+    """Where commands come from: a function of time. Keys change the one of a window."""
+    from legged_gym_ext.deploy.commands import Fixed, outside, read_script, tour
+
+    if args.script:
+        return read_script(args.script)
+    if args.command:
+        never = outside(tuple(args.command), ranges)
+        if never:
+            print(f"note: the policy was never told this in training: {never}")
+        return Fixed(tuple(args.command))
+    return tour(ranges) if args.headless or args.video else Fixed((0.0, 0.0, 0.0))
+
+
+def _prepare_pictures(args: argparse.Namespace, window: bool) -> None:
+    """Find out whether pictures can be drawn, before MuJoCo is imported."""
+    from legged_gym_ext.simulators import prepare_view
+
+    if window:
+        try:
+            prepare_view(window=True)
+        except UserError as error:
+            raise UserError(f"{error}; --headless only prints the figures") from error
+    elif args.video:
+        prepare_view(window=False)
+
+
+def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
+    """The robot of the command line on its ground."""
+    try:
+        from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
+    except ModuleNotFoundError as error:
+        raise UserError(f"sim2sim needs the package '{error.name}': pip install -e \".[mujoco]\"") from error
+    from legged_gym_ext.terrain.map import map_of_one_kind
+
+    ground, origin, dress = None, (0.0, 0.0, 0.0), None
+    if args.terrain == "model":
+        ground = "model"
+    elif args.terrain != "flat":
+        ground = map_of_one_kind(args.terrain)
+        level = LEVEL if args.level is None else args.level
+        if not 0 <= level < ground.rows:
+            raise UserError(f"--level={level}: there are levels 0 to {ground.rows - 1}")
+        origin = tuple(ground.origins[level, ground.columns // 2])
+    if pictures:
+        from legged_gym_ext.simulators.mujoco_plain_view import dress_plain, dress_scene
+
+        dress = dress_scene if ground == "model" else dress_plain
+    physics = Physics(
+        dt=args.physics_dt,
+        delay=1e-3 * args.delay,
+        friction=args.friction,
+        added_mass=args.added_mass,
+        kp_scale=args.kp_scale,
+        kd_scale=args.kd_scale,
+        solver=args.solver,
+        iterations=args.iterations,
+    )
+    return PlainRobot(
+        contract,
+        args.model,
+        physics=physics,
+        ground=ground,
+        origin=origin,
+        joint_map=read_joint_map(args.joint_map),
+        dress=dress,
+    )
+
+
+def _introduce(controller: Any, robot: Any) -> None:
+    contract = controller.contract
+    print(f"{contract.method} {contract.role} of task {contract.task}: {controller.policy.path}")
+    print(f"robot of {robot.mass:.3f} kg, {1.0 / contract.control_dt:.0f} Hz control, {1e3 * robot.dt:g} ms physics")
+    if robot.free_joints:
+        print(f"note: joints that the policy does not know, and nothing moves: {', '.join(robot.free_joints)}")
+
+
+def _run_episodes(trial: Trial, args: argparse.Namespace) -> None:
+    from legged_gym_ext.deploy.sim2sim import EPISODE, run_episodes
+
+    duration = args.duration or EPISODE
+    print(f"{args.episodes} episodes of {duration:g} s, random commands within the trained ranges")
+    for _ in run_episodes(trial, args.episodes, args.seed, duration):
+        pass
+
+
+def _run_headless(trial: Trial, command: Any, args: argparse.Namespace) -> None:
+    """A script or a command, with a video where one is asked for."""
+    duration = args.duration or getattr(command, "duration", DURATION)
+    if not args.video:
+        for moment in trial.run(command, duration):
+            _tell(moment)
+        return
+    from legged_gym_ext.simulators.mujoco_plain_view import COLOURS, PlainVideo
+    from legged_gym_ext.utils.overlay import draw_caption
+    from legged_gym_ext.utils.video import video_file
+
+    every = max(1, round(1.0 / (FPS * trial.control_dt)))
+    fps = 1.0 / (every * trial.control_dt)
+    with contextlib.ExitStack() as stack:
+        robot: Any = trial.robot
+        view = PlainVideo(robot, fps)
+        stack.callback(view.close)
+        append = stack.enter_context(video_file(args.video, fps))
+        for step, moment in enumerate(trial.run(command, duration)):
+            _tell(moment)
+            if step % every == 0:
+                frame, title = view.frame(moment.command), f"{trial.controller.contract.method}, {moment.time:.1f} s"
+                append(draw_caption(frame, title, _velocities(trial, moment.command), COLOURS))
+    print(f"wrote {args.video}")
+
+
+def _run_window(trial: Trial, command: Any, args: argparse.Namespace) -> None:
+    """In real time until the window is closed or time is over; keys change a fixed command."""
+    from legged_gym_ext.deploy.commands import Fixed
+    from legged_gym_ext.simulators.mujoco_plain_view import PlainWindow
+
+    def on_key(name: str) -> None:
+        if isinstance(command, Fixed):
+            press(command, name, trial.controller.contract.commands)
+
+    robot: Any = trial.robot
+    window = PlainWindow(robot, on_key)
+    print(KEYS_HELP if isinstance(command, Fixed) else "close the window to end")
+    due = time.perf_counter()
+    try:
+        for moment in trial.run(command, args.duration or getattr(command, "duration", math.inf)):
+            if not window.is_running():
+                return
+            _tell(moment)
+            window.show(moment.command, list(zip(("command", "actual"), _velocities(trial, moment.command))))
+            due = max(
+                due + trial.control_dt, time.perf_counter() - 0.2
+            )  # never run to catch up with more than a moment
+            time.sleep(max(0.0, due - time.perf_counter()))
+    finally:
+        window.close()
+
+
+def press(command: Fixed, key: str, ranges: Any) -> None:
+    """Change `command` by what the key called `key` does, within the trained ranges."""
+    from legged_gym_ext.deploy.commands import bounds
+
+    if key == "enter":
+        command.command = (0.0, 0.0, 0.0)
+    elif key in KEYS:
+        vx, vy, yaw = (
+            round(min(max(old + change, low), high), 3)
+            for old, change, low, high in zip(command.command, KEYS[key], *bounds(ranges))
+        )
+        command.command = (vx, vy, yaw)
+
+
+def _velocities(trial: Trial, command: Command) -> tuple[str, str]:
+    """Commanded and actual velocity in words."""
+    robot = trial.robot
+    actual = (*robot.lin_vel[:2], robot.read().ang_vel[2])
+    commanded, measured = (f"x {vx:+.2f}  y {vy:+.2f} m/s   yaw {yaw:+.2f} rad/s" for vx, vy, yaw in (command, actual))
+    return commanded, measured
+
+
+def _tell(moment: Moment) -> None:
+    fall = moment.fall
+    if fall is not None:
+        print(f"{fall.time:.2f} s: {fall.reason} at x {fall.x:.2f} m, y {fall.y:.2f} m; starts again")
+
+
+def _report(trial: Trial, args: argparse.Namespace) -> None:
+    """The table, and the file."""
+    from legged_gym_ext.deploy.metrics import table
+
+    report = trial.metrics.report()
+    print(table(report))
+    if args.episodes:
+        for fall in trial.metrics.falls[:10]:
+            print(
+                f"episode {fall.episode}: {fall.reason} after {fall.time:.2f} s at x {fall.x:.2f} m, y {fall.y:.2f} m"
+            )
+        more = len(trial.metrics.falls) - 10
+        if more > 0:
+            print(f"and {more} more falls")
+    if args.json is not None:
+        import json
+
+        from legged_gym_ext.utils.runs import atomic_write
+
+        settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+        settings = {name: value for name, value in settings.items() if not name.endswith("_overrides")}
+        text = json.dumps({"settings": settings, **report}, indent=2)
+        atomic_write(args.json, lambda target: target.write_text(text + "\n"))
+
+
+if __name__ == "__main__":
+    run_main(main)
