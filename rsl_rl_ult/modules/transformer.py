@@ -189,6 +189,11 @@ class Block(nn.Module):
                 found.append(attend_and_self(asked, seen, looked_at, bias, itself, self_bias, self.kernel))
         return found[0] if parts == 1 else torch.cat(found, dim=2)
 
+    def reader_bias(self) -> torch.Tensor:
+        """(h, 2) bias of a frame and its reader for themselves; the frame stands among the keys already."""
+        own = self.distance_bias[:, -1:]
+        return torch.cat((torch.full_like(own, -math.inf), own), dim=1)
+
     def _distances(self, queries: int, keys: int) -> torch.Tensor:
         """(h, n, m) bias of the last n of m frames by their distance to all m."""
         index = torch.arange(keys, device=self.distance_bias.device)
@@ -340,35 +345,38 @@ class Transformer(nn.Module):
             if reader is None:
                 attended = attend(queries, *past, bias, block.kernel)
             else:
-                own = block.distance_bias[:, -1:]
-                own_bias = torch.cat((torch.full_like(own, -math.inf), own), dim=1)  # the frame is in the cache already
-                attended = attend_and_self(queries, *past, bias, (keys, values), own_bias, block.kernel)
+                attended = attend_and_self(queries, *past, bias, (keys, values), block.reader_bias(), block.kernel)
             x = block.finish(x, attended)
         x = self.norm(x)
         return x[:, 0], None if reader is None else x[:, 1]
 
     def step_with(
-        self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor
+        self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor, reader: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`step` without a reader as a pure function, for deployment.
+        """`step` as a pure function, for deployment.
 
         Args:
             frame: (B, D).
             past: (B, L, 2, h, T - 1, d), keys and values of the frames before, oldest first.
             seen: (B, T - 1), 1 for frames of the current episode, 0 for others.
+            reader: (B, D), or None.
 
         Returns:
-            The frame's output (B, D) and the `past` of the next step.
+            The output (B, D) of the reader, or of the frame without one, and the `past` of the next step.
         """
-        x = frame[:, None]
+        x = frame[:, None] if reader is None else torch.stack((frame, reader), dim=1)
         mask = torch.zeros_like(seen).masked_fill(seen < 0.5, -math.inf)[:, None, None]
-        mask = nn.functional.pad(mask, (0, 1))  # the frame sees itself
+        mask = nn.functional.pad(mask, (0, 1))  # the frame is seen by itself and by its reader
         following = []
         for index, block in enumerate(self.blocks):
-            queries, *new = block.project(x, 1)
-            new = torch.stack(new, dim=1)  # (B, 2, h, 1, d)
+            queries, keys, values = block.project(x, x.shape[1])
+            new = torch.stack((keys[:, :, :1], values[:, :, :1]), dim=1)  # (B, 2, h, 1, d)
             both = torch.cat((past[:, index], new), dim=3)
             following.append(both[:, :, :, 1:])
-            bias = (block.distance_bias[:, : self.window].flip(-1)[:, None], mask)
-            x = block.finish(x, attend(queries, both[:, 0], both[:, 1], bias, block.kernel))
-        return self.norm(x[:, 0]), torch.stack(following, dim=1)
+            band, bias = (both[:, 0], both[:, 1]), (block.distance_bias[:, : self.window].flip(-1)[:, None], mask)
+            if reader is None:
+                attended = attend(queries, *band, bias, block.kernel)
+            else:
+                attended = attend_and_self(queries, *band, bias, (keys, values), block.reader_bias(), block.kernel)
+            x = block.finish(x, attended)
+        return self.norm(x[:, -1]), torch.stack(following, dim=1)
