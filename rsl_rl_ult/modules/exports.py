@@ -97,7 +97,7 @@ class Remembering(nn.Module):
     @torch.jit.export
     def targets(self, actions: torch.Tensor) -> torch.Tensor:
         """Joint targets [rad] of actions, both (1, A)."""
-        return self.offset + self.scale * actions
+        return self.offset + self.scale * actions  # pyright: ignore
 
     @torch.jit.export
     def reset(self) -> None:

@@ -12,14 +12,6 @@ from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
 from rsl_rl_ult.modules.exports import Step
 
 
-def spelt_out(transformer: nn.Module) -> Any:
-    """A copy whose attention uses elementary operations only, which every exporter knows; the results are equal."""
-    transformer = copy.deepcopy(transformer)
-    for block in transformer.blocks:  # pyright: ignore
-        block.kernel = "softmax"
-    return transformer
-
-
 class CacheStep(Step):
     """One step of teacher or student with its cache as state.
 
@@ -46,11 +38,12 @@ class CacheStep(Step):
         self.frame_tokenizer = copy.deepcopy(network.frame_tokenizer)
         self.head_reads_frame, self.teacher = network.head_reads_frame, teacher
         own_head = teacher and network.teacher_head is not None
-        self.head = copy.deepcopy(network.teacher_head if own_head else network.actor)
+        self.head: Any = copy.deepcopy(network.teacher_head if own_head else network.actor)
         self.transformer = copy.deepcopy(trunk)
         self.reader_tokens = nn.Identity()
         if teacher:
-            self.transformer = spelt_out(trunk)
+            for block in self.transformer.blocks:
+                block.kernel = "softmax"  # exporters do not know everything that the fused one needs for two queries
             parts = network.normalizers["privileged"], network.privilege_tokenizer
             self.reader_tokens = nn.Sequential(*(copy.deepcopy(part) for part in parts))
 
@@ -111,8 +104,9 @@ class SegmentExport(nn.Module):
             raise ValueError(f"columns {last_action} of a frame do not hold its {step.num_actions} last actions")
         self.normalizer = copy.deepcopy(step.normalizer)
         self.frame_tokenizer = copy.deepcopy(step.frame_tokenizer)
-        self.transformer = spelt_out(step.transformer)
-        self.head, self.head_reads_frame = copy.deepcopy(step.head), step.head_reads_frame
+        self.transformer = copy.deepcopy(step.transformer)
+        self.head: Any = copy.deepcopy(step.head)
+        self.head_reads_frame = step.head_reads_frame
         self.start, self.stop = last_action.start, last_action.stop
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
@@ -120,6 +114,5 @@ class SegmentExport(nn.Module):
         started = (window.abs().sum(-1) > 0.0).long().cumsum(1) > 0
         frames = self.normalizer(window)
         tokens = self.frame_tokenizer(torch.cat((frames, window[..., self.start : self.stop]), dim=-1))
-        output, _ = self.transformer(tokens, None, started.long().cumsum(1), 1)
-        output, frame = output[:, -1], frames[:, -1]
-        return self.head(torch.cat((output, frame), dim=-1) if self.head_reads_frame else output)
+        output = self.transformer.last(tokens, started.long().cumsum(1))
+        return self.head(torch.cat((output, frames[:, -1]), dim=-1) if self.head_reads_frame else output)

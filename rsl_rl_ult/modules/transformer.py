@@ -181,7 +181,7 @@ class Block(nn.Module):
             rows = slice(frames - count + start, frames - count + stop)
             columns = slice(max(0, rows.start - self.window + 1), rows.stop)
             asked, seen, looked_at = query[:, :, start:stop], keys[:, :, columns], values[:, :, columns]
-            bias = (self._distances(stop - start, seen.shape[2]), mask[:, :, rows, columns])
+            bias = (self.distances(stop - start, seen.shape[2]), mask[:, :, rows, columns])
             if own is None:
                 found.append(attend(asked, seen, looked_at, bias, self.kernel))
             else:
@@ -194,7 +194,7 @@ class Block(nn.Module):
         own = self.distance_bias[:, -1:]
         return torch.cat((torch.full_like(own, -math.inf), own), dim=1)
 
-    def _distances(self, queries: int, keys: int) -> torch.Tensor:
+    def distances(self, queries: int, keys: int) -> torch.Tensor:
         """(h, n, m) bias of the last n of m frames by their distance to all m."""
         index = torch.arange(keys, device=self.distance_bias.device)
         distance = (index[keys - queries :, None] - index).clamp(0, self.window - 1)
@@ -303,6 +303,25 @@ class Transformer(nn.Module):
             frames, readers, _ = block(frames, readers, mask, kept)
             mask = mask[:, :, -kept:, -kept:]
         return self.norm(frames), None if readers is None else self.norm(readers)
+
+    def last(self, frames: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
+        """`forward` for the last of exactly C + 1 frames, with sizes that are known beforehand, as exporters want them.
+
+        Args:
+            frames: (B, C + 1, D).
+            age: (B, C + 1), as in `band_mask`.
+
+        Returns:
+            (B, D).
+        """
+        mask = band_mask(age, self.window)
+        for index, block in enumerate(self.blocks):
+            kept = 1 + (len(self.blocks) - 1 - index) * (self.window - 1)
+            length = kept + self.window - 1
+            queries, keys, values = block.project(frames, kept)
+            bias = (block.distances(kept, length), mask[:, :, -kept:, -length:])
+            frames = block.finish(frames[:, -kept:], attend(queries, keys, values, bias, "softmax"))
+        return self.norm(frames[:, -1])
 
     def _kept(self, frames: torch.Tensor, layer: int, steps: int) -> int:
         """Frames at the end of the segment that the layers above `layer` still look at."""
