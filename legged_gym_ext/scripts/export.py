@@ -64,18 +64,15 @@ def make_sources(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path) -> tupl
     from legged_gym_ext.utils.export import Source
     from legged_gym_ext.utils.export_contract import make_contract, provenance, trained_commands
     from legged_gym_ext.utils.policies import load_policies
-    from legged_gym_ext.utils.runs import find_checkpoint
 
-    checkpoint = find_checkpoint(run_dir, train_cfg.runner.checkpoint)
     env, _ = task_registry.make_env(task, env_cfg)
-    _, policies, checkpoint = load_policies(env, task, train_cfg, run_dir)
+    vec_env, policies, checkpoint = load_policies(env, task, train_cfg, run_dir)
     commands, origin = trained_commands(env_cfg, checkpoint), provenance(run_dir, checkpoint)
-    window = env_cfg.env.num_history if hasattr(train_cfg.obs_groups, "history") else 0
-    sources = []
+    template, sources = vec_env.get_observations()[:1], []
     for role, policy in sorted(policies.items(), key=lambda item: item[0] == "teacher"):
         step = as_step(task, policy.network, env)
         contract = make_contract(env, task, train_cfg, role, step, commands, origin)
-        sources.append(Source("teacher" if role == "teacher" else "policy", contract, step, policy, window))
+        sources.append(Source("teacher" if role == "teacher" else "policy", contract, step, policy, template))
     return sources, checkpoint
 
 

@@ -21,7 +21,15 @@ from legged_gym_ext.deploy.contract import Contract
 from legged_gym_ext.utils.deploy_yaml import UnitreePolicy, deploy_yaml, obstacle
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.export_contract import metadata, plain_metadata
-from legged_gym_ext.utils.parity import LivePolicy, ScriptForm, UnitreeForm, check, largest_differences, open_onnx
+from legged_gym_ext.utils.parity import (
+    STEPS,
+    LivePolicy,
+    ScriptForm,
+    UnitreeForm,
+    check,
+    largest_differences,
+    open_onnx,
+)
 
 OPSET = 18
 UNITREE_MODEL, UNITREE_YAML = "unitree/exported/policy.onnx", "unitree/params/deploy.yaml"
@@ -113,14 +121,14 @@ class Source:
         contract: what it says about itself.
         step: what acts, on the CPU.
         live: the policy that the files are compared with, as `load_policies` returns it.
-        window: frames under `history` that it reads from its environment, 0 where it keeps them itself.
+        template: observation groups (1, ...) of its environment.
     """
 
     name: str
     contract: Contract
     step: Any
     live: Any
-    window: int = 0
+    template: Any
 
 
 @dataclass
@@ -132,8 +140,13 @@ class Report:
     remarks: list[str] = field(default_factory=list)
 
 
-def export_policies(sources: list[Source], out: Path) -> Report:
+def export_policies(sources: list[Source], out: Path, steps: int = STEPS) -> Report:
     """Write all files of all policies, compare them with the policies, and only then put them in place.
+
+    Args:
+        sources: the policies.
+        out: folder; files of an earlier export are replaced.
+        steps: length of each comparison.
 
     Raises:
         UserError: the folder cannot be written, or a file does not act like its policy.
@@ -141,7 +154,7 @@ def export_policies(sources: list[Source], out: Path) -> Report:
     report = Report()
     with _scratch(out) as folder:
         for source in sources:
-            report.statements += _write(source, folder, report)
+            report.statements += _write(source, folder, report, steps)
         for number, path in enumerate(report.files):
             target = out / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +182,7 @@ def _scratch(out: Path) -> Iterator[Path]:
             out.rmdir()
 
 
-def _write(source: Source, folder: Path, report: Report) -> list[str]:
+def _write(source: Source, folder: Path, report: Report, steps: int) -> list[str]:
     """Write the files of one policy to `folder` and return what the comparison says."""
     contract, step, name = source.contract, source.step, source.name
     graph, script = folder / f"{name}.onnx", folder / f"{name}.pt"
@@ -187,8 +200,8 @@ def _write(source: Source, folder: Path, report: Report) -> list[str]:
             forms[UNITREE_MODEL] = UnitreeForm(folder / UNITREE_MODEL, contract)
         else:
             report.remarks.append(f"no folder unitree/: {reason}")
-    live = LivePolicy(source.live, contract, source.window)
-    return check(largest_differences(live, forms, contract), contract)
+    live = LivePolicy(source.live, contract, source.template)
+    return check(largest_differences(live, forms, contract, steps), contract, steps)
 
 
 def write_unitree(step: Any, contract: Contract, folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ import torch
 from legged_gym_ext.deploy.contract import Contract, Term
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.export_contract import INPUTS
 
 STEPS, TOLERANCE, SEED = 1000, 1e-4, 7
 """Of a comparison: its length, the largest difference of actions and targets [rad] that is allowed, and the seed of the observations."""
@@ -128,28 +129,24 @@ def open_onnx(path: Path) -> Form:
 class LivePolicy:
     """The policy of the training as a `Form`."""
 
-    def __init__(self, policy: Any, contract: Contract, window: int = 0) -> None:
-        """`policy` as `load_policies` returns it; it also sees the last `window` frames under `history` where it wants them from outside."""
-        self._policy, self._contract, self._window = policy, contract, window
-        self._frames = torch.zeros(1, window, contract.dim("obs"))
+    def __init__(self, policy: Any, contract: Contract, template: Any) -> None:
+        """`policy` as `load_policies` returns it; `template` are observation groups (1, ...) of its environment, of which some may not matter here."""
+        self._policy, self._contract, self._groups = policy, contract, template.clone().zero_()
 
     def reset(self) -> None:
         """See `Form`."""
         self._policy.reset(torch.ones(1))
-        self._frames = torch.zeros_like(self._frames)
+        self._groups.zero_()
 
     def __call__(self, **observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Form`."""
-        from tensordict import TensorDict
-
-        names = {"obs": "policy", "privileged": "privileged"}
-        groups = {names[name]: torch.from_numpy(values)[None] for name, values in observations.items()}
-        if self._window:
-            self._frames = torch.cat((self._frames[:, 1:], groups["policy"][:, None]), dim=1)
-            groups["history"] = self._frames
-        contract = self._contract
-        raw = self._policy(TensorDict(groups, batch_size=[1]))[0].cpu().numpy()
-        actions = np.clip(raw, -contract.clip_actions, contract.clip_actions)
+        groups, contract = self._groups, self._contract
+        for name, values in observations.items():
+            groups[INPUTS[name]] = torch.from_numpy(values)[None]
+        if "history" in groups.keys():  # a window that the environment keeps
+            groups["history"] = torch.cat((groups["history"][:, 1:], groups["policy"][:, None]), dim=1)
+        actions = self._policy(groups)[0].cpu().numpy()
+        actions = np.clip(actions, -contract.clip_actions, contract.clip_actions)
         return actions, np.asarray(contract.default_joint_pos, np.float32) + contract.action_scale * actions
 
 
