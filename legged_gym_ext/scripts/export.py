@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     asked = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
-    from legged_gym_ext.utils.export import check_packages, export_policies
+    from legged_gym_ext.utils.export import check_folder, check_packages, export_policies
     from legged_gym_ext.utils.export_contract import check_groups
     from legged_gym_ext.utils.policies import run_cfgs
 
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     assert run_dir is not None
     check_groups(args.task, train_cfg)
     out = run_dir / "exported" if args.out is None else Path(args.out).expanduser()
+    check_folder(out)
     sources, checkpoint = make_sources(args.task, env_cfg, train_cfg, run_dir)
     print(f"exporting {checkpoint} to {out}")
     _show(export_policies(sources, out), out)

@@ -163,6 +163,12 @@ def export_policies(sources: list[Source], out: Path, steps: int = STEPS) -> Rep
     return report
 
 
+def check_folder(out: Path) -> None:
+    """A folder that cannot be written is a `UserError`."""
+    with _scratch(out):
+        pass
+
+
 @contextlib.contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
     """A folder beside the files to be; it is gone afterwards, and `out` too if it is new and stayed empty."""

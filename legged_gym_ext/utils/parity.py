@@ -132,6 +132,7 @@ class LivePolicy:
     def __init__(self, policy: Any, contract: Contract, template: Any) -> None:
         """`policy` as `load_policies` returns it; `template` are observation groups (1, ...) of its environment, of which some may not matter here."""
         self._policy, self._contract, self._groups = policy, contract, template.clone().zero_()
+        self._shows_windows = "history" in set(template.keys())
 
     def reset(self) -> None:
         """See `Form`."""
@@ -143,7 +144,7 @@ class LivePolicy:
         groups, contract = self._groups, self._contract
         for name, values in observations.items():
             groups[INPUTS[name]] = torch.from_numpy(values)[None]
-        if "history" in groups.keys():  # a window that the environment keeps
+        if self._shows_windows:
             groups["history"] = torch.cat((groups["history"][:, 1:], groups["policy"][:, None]), dim=1)
         actions = self._policy(groups)[0].cpu().numpy()
         actions = np.clip(actions, -contract.clip_actions, contract.clip_actions)
