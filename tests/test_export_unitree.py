@@ -193,7 +193,7 @@ def test_a_controller_like_unitrees_commands_the_motors_as_ours_does(task, same_
             # nothing was done.
             own.policy(obs=own.observe(reading, command))
             if source.contract.state == "cache":
-                own.policy._state[:, 30 - 15 : 30 - 15 + 12] = 0.0
+                own.policy._state[:, 15 : 15 + 12] = 0.0  # the last action, after 15 flags
             sensors, reading, command = sensors_of(rng, order)
         for _ in range(FRAMES[task] + 15):
             expected = np.zeros(12)
@@ -216,6 +216,22 @@ def test_gains_are_in_the_order_of_the_motors(exported):
     values = read_yaml(exported["go2_flat"][0] / "unitree/params/deploy.yaml")
     assert exported["go2_flat"][1].contract.stiffness == (*(20.0,) * 5, 25.0, *(20.0,) * 6)
     assert values["stiffness"] == [20.0, 20.0, 25.0, *([20.0] * 9)]
+
+
+def test_the_map_leads_from_joints_to_motors():
+    """The Go2's order is its own inverse; here motor k drives joint k + 1, so joint 0 hangs on the last motor."""
+    from types import SimpleNamespace
+
+    names = ("a", "b", "c", "d")
+    contract: Any = SimpleNamespace(
+        joint_names=names, sdk_joint_order=("b", "c", "d", "a"), stiffness=(1.0, 2.0, 3.0, 4.0), damping=(5.0, 6.0, 7.0, 8.0),
+        default_joint_pos=(0.1, 0.2, 0.3, 0.4), action_scale=0.5, control_dt=0.02, history_length=1, task="t", method="m",
+        provenance={}, commands=dict.fromkeys(("lin_vel_x", "lin_vel_y", "ang_vel_yaw"), (0.0, 1.0)), observations={"obs": ()},
+    )  # fmt: skip
+    lines = deploy_yaml(contract).splitlines()
+    assert "joint_ids_map: [3, 0, 1, 2]" in lines
+    assert "stiffness: [2.0, 3.0, 4.0, 1.0]" in lines and "damping: [6.0, 7.0, 8.0, 5.0]" in lines
+    assert "default_joint_pos: [0.1, 0.2, 0.3, 0.4]" in lines
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from typing import Any, Optional, Sequence
 
 import torch
@@ -82,7 +83,9 @@ class Remembering(nn.Module):
         """
         super().__init__()
         step = copy.deepcopy(step).cpu().eval().requires_grad_(False)
-        self.step: Any = torch.jit.trace(step, step.example(), check_trace=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing says what "its shapes never change" says
+            self.step: Any = torch.jit.trace(step, step.example(), check_trace=False)
         self.scale, self.clip = float(scale), float(clip)
         self.register_buffer("state", torch.zeros(1, step.state_size))
         self.register_buffer("offset", torch.tensor(list(offset) or [0.0] * step.num_actions, dtype=torch.float32))
