@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,9 @@ import torch
 from legged_gym_ext.deploy.contract import KEY, Contract
 from legged_gym_ext.deploy.controller import Controller
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
+from legged_gym_ext.envs import task_registry
+from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
+from legged_gym_ext.envs.go2.go2_methods import Go2TSFlatCfgPPO
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.export import export_policies
 from legged_gym_ext.utils.parity import ObservationWalk, UnitreeForm, reset_steps
@@ -243,6 +247,24 @@ def test_actions_are_clipped_and_so_are_the_observations_of_unitrees_window(tmp_
         assert np.allclose(script(torch.from_numpy(frame)[None])[0].numpy(), actions, atol=1e-5)
         assert np.allclose(unitree(obs=wild)[0], actions, atol=1e-5)
     assert clipped > 30
+
+
+def test_a_student_that_reads_its_environments_windows_keeps_them_itself_in_the_file(tmp_path, monkeypatch):
+    class Cfg(Go2FlatCfg):
+        class env:  # noqa: N801
+            num_history = 20
+
+    class CfgPPO(Go2TSFlatCfgPPO):
+        class obs_groups:  # noqa: N801
+            history = ["history"]  # noqa: RUF012
+
+    original = task_registry._get("go2_ts_flat")
+    task = dataclasses.replace(original, env_cfg=Cfg, train_cfg=CfgPPO)
+    monkeypatch.setitem(task_registry._tasks, "windows", task)
+    source = sources(make_run(tmp_path / "logs", "windows"), "windows")[0]
+    assert "history" in set(source.template.keys()) and source.contract.state_size == 20 * 45
+    report = export_policies([source], tmp_path / "out", STEPS)
+    assert all(float(line.rsplit(" ", 1)[1]) < 1e-5 for line in report.statements)
 
 
 def test_commands_that_a_curriculum_widened_are_those_of_the_checkpoint(tmp_path):
