@@ -1,6 +1,8 @@
-"""What a step of ULT's exported student costs on one CPU core: onnxruntime and TorchScript, median and 99th percentile.
+"""What a step of each method's exported policy costs on one CPU core: onnxruntime and TorchScript, median and 99th percentile, and the size of the file.
 
-Random weights: time does not depend on them. Also the largest difference between onnxruntime and torch over the steps, through resets.
+Networks of the Go2 tasks with random weights: time does not depend on them. `onnxruntime` and `torchscript` are the files that keep what they
+remember (policy.onnx, policy.pt), `window` is the one without a memory for Unitree's controllers. Also the largest difference between onnxruntime and
+torch over the steps, through resets.
 
     python benchmarks/deployment.py --json result.json
 """
@@ -14,7 +16,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,63 +27,130 @@ import numpy as np
 import torch
 from update import ACTIONS, DIMS
 
-from legged_gym_ext.envs.go2.go2_methods import Go2ULTCfgPPO
+from legged_gym_ext.envs.go2 import go2_config, go2_methods
 from legged_gym_ext.utils.config import to_dict
+from legged_gym_ext.utils.deploy_yaml import UnitreePolicy
+from legged_gym_ext.utils.export import DeployedPolicy, write_onnx
 from rsl_rl_ult.algorithms import construct
-from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
+from rsl_rl_ult.modules import ActorCritic, ActorCriticCTS, ActorCriticTS, ActorCriticULT
+from rsl_rl_ult.modules.policies import Policy, StudentPolicy
 from rsl_rl_ult.modules.policies_ult import CachedPolicy
 
 SETS = {"actor": ["policy"], "critic": ["critic"], "privileged": ["privileged"]}
+LAST_ACTION = slice(DIMS["policy"] - ACTIONS, DIMS["policy"])
 RESET_EVERY = 250
+METHODS: dict[str, tuple[Any, Any]] = {
+    "go2": (ActorCritic, go2_config.Go2CfgPPO),
+    "go2_ts": (ActorCriticTS, go2_methods.Go2TSCfgPPO),
+    "go2_cts": (ActorCriticCTS, go2_methods.Go2CTSCfgPPO),
+    "go2_rma": (ActorCriticTS, go2_methods.Go2RMACfgPPO),
+    "go2_ult": (ActorCriticULT, go2_methods.Go2ULTCfgPPO),
+    "ULT, class defaults": (ActorCriticULT, None),
+}
+"""Row -> class of the network and configuration of the training."""
 
 
-def make_student(options: dict[str, Any]) -> CachedPolicy:
-    """A student with random weights whose attention is not zero."""
+def make_policy(network_class: Any, train_cfg: Any) -> Any:
+    """The policy to deploy, with random weights; ULT's attention is not zero."""
     torch.manual_seed(0)
-    sizes = (DIMS["policy"], DIMS["critic"], ACTIONS, DIMS["privileged"])
-    return CachedPolicy(ActorCriticULT(*sizes, **{**options, "zero_init": False}).eval(), SETS, "student")
+    task = None if train_cfg is None else to_dict(train_cfg())
+    options: dict[str, Any] = {} if task is None else construct.network_options(task["actor"], task["critic"])
+    sizes = {"num_actor_obs": DIMS["policy"], "num_critic_obs": DIMS["critic"], "num_actions": ACTIONS}
+    if network_class is ActorCritic:
+        return Policy(network_class(**sizes, **options).eval(), SETS)
+    sizes["num_privileged_obs"] = DIMS["privileged"]
+    if network_class is ActorCriticULT:
+        return CachedPolicy(network_class(**sizes, **{**options, "zero_init": False}).eval(), SETS, "student")
+    return StudentPolicy(network_class(**sizes, **options).eval(), SETS)
 
 
-def make_session(student: CachedPolicy, folder: str) -> tuple[Any, int]:
-    """An onnxruntime session on one thread, and the size of the cache."""
+def open_session(path: Path) -> Any:
+    """An onnxruntime session on one thread."""
     import onnxruntime
 
-    path = str(Path(folder) / "student.onnx")
-    module: Any = student.as_onnx().eval()
-    names: dict[str, Any] = {"input_names": list(module.input_names), "output_names": list(module.output_names)}
-    torch.onnx.export(module, module.get_dummy_inputs(), path, dynamo=False, opset_version=18, **names)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]), module.cache_size
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def measure(name: str, options: dict[str, Any], steps: int) -> dict[str, Any]:
-    """Milliseconds per step of both forms, and how far onnxruntime is from torch."""
-    student = make_student(options)
-    with tempfile.TemporaryDirectory() as folder:
-        session, size = make_session(student, folder)
-    scripted: Any = torch.jit.script(student.as_jit())
-    observations = torch.randn(steps, 1, DIMS["policy"])
-    cache, worst, took = np.zeros((1, size), np.float32), 0.0, {"onnxruntime": [], "torchscript": []}
-    for step, obs in enumerate(observations):
-        if step % RESET_EVERY == 0:
-            student.reset()
-            scripted.reset()
-            cache = np.zeros_like(cache)
-        start = time.perf_counter()
-        actions, cache = session.run(None, {"obs": obs.numpy(), "cache": cache})
-        middle = time.perf_counter()
+def make_forms(step: Any, folder: Path) -> tuple[dict[str, Callable], Callable, dict[str, float]]:
+    """What is timed, by name (frame (1, D) -> actions), how an episode starts, and the sizes of the files in kB."""
+    about: Any = SimpleNamespace(
+        clip_actions=100.0,
+        clip_observations=100.0,
+        action_scale=0.25,
+        default_joint_pos=(0.0,) * ACTIONS,
+        history_length=step.history_length,
+        dim=lambda group: step.num_obs,
+    )
+    files = {name: folder / name for name in ("policy.onnx", "policy.pt", "window.onnx")}
+    module, length = DeployedPolicy(step, about), step.history_length * step.num_obs
+    write_onnx(module, module.example(), (module.input_names, module.output_names), {}, files["policy.onnx"])
+    torch.jit.save(torch.jit.script(step.remembering()), str(files["policy.pt"]))
+    unitree = UnitreePolicy(step.as_window(LAST_ACTION), about)
+    write_onnx(unitree, (torch.zeros(1, length),), (["obs"], ["actions"]), {}, files["window.onnx"])
+    sessions = {name: open_session(files[name]) for name in ("policy.onnx", "window.onnx")}
+    scripted: Any = torch.jit.load(str(files["policy.pt"]))
+    memory = {"state": np.zeros((1, step.state_size), np.float32), "window": np.zeros((1, length), np.float32)}
+
+    def run_onnx(frame: torch.Tensor) -> np.ndarray:
+        feed = {"obs": frame.numpy(), **({"state": memory["state"]} if step.state_size else {})}
+        actions, _, *state = sessions["policy.onnx"].run(None, feed)
+        memory["state"] = state[0] if state else memory["state"]
+        return actions
+
+    def run_window(frame: torch.Tensor) -> np.ndarray:
+        memory["window"] = np.concatenate((memory["window"][:, step.num_obs :], frame.numpy()), axis=1)
+        return sessions["window.onnx"].run(None, {"obs": memory["window"]})[0]
+
+    def run_script(frame: torch.Tensor) -> np.ndarray:
         with torch.inference_mode():
-            scripted(obs)
-        took["onnxruntime"].append(middle - start)
-        took["torchscript"].append(time.perf_counter() - middle)
-        worst = max(worst, float((torch.from_numpy(actions) - student({"policy": obs})).abs().max()))
+            return scripted(frame).numpy()
+
+    def reset() -> None:
+        scripted.reset()
+        memory.update({name: np.zeros_like(values) for name, values in memory.items()})
+
+    forms = {"onnxruntime": run_onnx, "torchscript": run_script, "window": run_window}
+    return forms, reset, {name: path.stat().st_size / 1e3 for name, path in files.items()}
+
+
+def measure(name: str, network_class: Any, train_cfg: Any, steps: int) -> dict[str, Any]:
+    """Milliseconds per step of all forms, how far onnxruntime is from torch, and sizes."""
+    policy = make_policy(network_class, train_cfg)
+    step = policy.as_step()
+    with tempfile.TemporaryDirectory() as folder:
+        forms, reset, sizes = make_forms(step, Path(folder))
+    took: dict[str, list[float]] = {form: [] for form in forms}
+    observations, last, worst = torch.randn(steps, 1, DIMS["policy"]), torch.zeros(1, ACTIONS), 0.0
+    for index, obs in enumerate(observations):
+        if index % RESET_EVERY == 0:
+            policy.reset()
+            reset()
+            last = torch.zeros_like(last)
+        obs[:, LAST_ACTION] = last
+        found = {}
+        for form, act in forms.items():
+            start = time.perf_counter()
+            found[form] = act(obs)
+            took[form].append(time.perf_counter() - start)
+        with torch.inference_mode():
+            last = policy({"policy": obs, "critic": torch.zeros(1, DIMS["critic"])})
+        worst = max(worst, *(float(np.abs(actions - last.numpy()).max()) for actions in found.values()))
     warm = {form: [1e3 * seconds for seconds in values[steps // 10 :]] for form, values in took.items()}
     figures = {
         form: {"median_ms": statistics.median(values), "p99_ms": statistics.quantiles(values, n=100)[98]}
         for form, values in warm.items()
     }
-    return {"network": name, **figures, "largest_difference": worst, "cache_floats": size, "steps": steps}
+    return {
+        "network": name,
+        **figures,
+        "largest_difference": worst,
+        "state_floats": step.state_size,
+        "window_frames": step.history_length,
+        "kB": sizes,
+        "steps": steps,
+    }
 
 
 def main() -> None:
@@ -89,12 +160,10 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", nargs="?", const="-", help="write JSON to FILE, or to the output")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    task = to_dict(Go2ULTCfgPPO())
-    networks = {"go2_ult": construct.network_options(task["actor"], task["critic"]), "class defaults": {}}
     result = {
         "cpu": platform.processor() or platform.machine(),
         "torch": torch.__version__,
-        "rows": [measure(name, options, args.steps) for name, options in networks.items()],
+        "rows": [measure(name, *method, args.steps) for name, method in METHODS.items()],
     }
     text = json.dumps(result, indent=2)
     if args.json is not None and args.json != "-":

@@ -13,7 +13,7 @@ from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import describe
 from legged_gym_ext.utils.attention_picture import draw_mask, token_lines
 from rsl_rl_ult.modules import ActorCriticULT
-from rsl_rl_ult.modules.policies_ult import CacheExport
+from rsl_rl_ult.modules.exports_ult import CacheExport
 from rsl_rl_ult.modules.transformer import Transformer
 
 LEGEND = "rows attend to columns: # yes, . no; lines: an episode ends; own E: the E of the row's own step"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from rsl_rl_ult.modules.policies_ult import CachedPolicy, CacheExport
+from rsl_rl_ult.modules.exports_ult import CacheExport
+from rsl_rl_ult.modules.policies_ult import CachedPolicy
 from tests.learning import ACTIONS, DIMS
 from tests.ult import make_network
 

@@ -1,8 +1,7 @@
-"""What acts outside of training: policies on observation groups, and their exportable forms."""
+"""What acts outside of training: policies on observation groups. Their exportable forms are in exports.py."""
 
 from __future__ import annotations
 
-import copy
 from typing import Mapping, Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from rsl_rl_ult.modules.actor_critic import ActorCritic
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
+from rsl_rl_ult.modules.exports import FrameExport, FrameStep, Step, TeacherStep, WindowExport, WindowStep
 from rsl_rl_ult.storage.history import HistoryBuffer
 
 
@@ -57,6 +57,13 @@ class Policy(nn.Module):
             raise ValueError("a teacher reads privileged data that a robot does not have: export the student")
         return FrameExport(self.network)
 
+    def as_step(self) -> Step:
+        """A copy as one control step, a pure function; teachers too."""
+        network = self.network
+        if isinstance(network, ActorCriticTS):
+            return TeacherStep(network)
+        return FrameStep(FrameExport(network), network.dims["actor"], network.num_actions)
+
 
 class StudentPolicy(Policy):
     """Deterministic actions of a student that reads the last T frames; it keeps them itself."""
@@ -92,84 +99,12 @@ class StudentPolicy(Policy):
 
     def as_jit(self) -> nn.Module:
         """A TorchScript-compatible copy for one robot: current observation (1, D) -> actions (1, A); keeps the window."""
-        return RememberingExport(self.network)
+        return self.as_step().remembering()
 
     def as_onnx(self, verbose: bool = False) -> nn.Module:
         """A copy without state for `torch.onnx.export`: window (B, T, D) -> actions (B, A)."""
         return WindowExport(self.network)
 
-
-class FrameExport(nn.Module):
-    """Current observation (B, D) -> actions (B, A)."""
-
-    input_names = ("obs",)
-    output_names = ("actions",)
-
-    def __init__(self, network: ActorCritic) -> None:
-        """Copy what acting needs."""
-        super().__init__()
-        self.normalizer = copy.deepcopy(network.normalizers["actor"])
-        self.actor = copy.deepcopy(network.actor)
-        self._dim = network.dims["actor"]
-
-    def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        """(B, D) -> (B, A)."""
-        return self.actor(self.normalizer(obs))
-
-    @torch.jit.unused
-    def get_dummy_inputs(self) -> tuple:
-        """Inputs of the right shapes, for tracing."""
-        return (torch.zeros(1, self._dim),)
-
-    @torch.jit.export
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-
-class WindowExport(nn.Module):
-    """Window of raw frames (B, T, D), the newest last and zeros before the episode -> actions (B, A)."""
-
-    input_names = ("obs_history",)
-    output_names = ("actions",)
-
-    def __init__(self, network: ActorCriticTS) -> None:
-        """Copy what acting needs."""
-        super().__init__()
-        self.normalizer = copy.deepcopy(network.normalizers["actor"])
-        self.history_encoder = copy.deepcopy(network.history_encoder)
-        self.actor = copy.deepcopy(network.actor)
-        self.l2 = network.latent_norm == "l2"
-        self.length, self.dim = network.history_length, network.dims["actor"]
-
-    def forward(self, window: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) -> (B, A)."""
-        frames = self.normalizer(window)
-        latent = self.history_encoder(frames)
-        if self.l2:
-            latent = nn.functional.normalize(latent, dim=-1)
-        return self.actor(torch.cat((frames[:, -1], latent), dim=-1))
-
-    @torch.jit.unused
-    def get_dummy_inputs(self) -> tuple:
-        """Inputs of the right shapes, for tracing."""
-        return (torch.zeros(1, self.length, self.dim),)
-
-
-class RememberingExport(nn.Module):
-    """Current observation of one robot (1, D) -> actions (1, A); the window is kept between calls."""
-
-    def __init__(self, network: ActorCriticTS) -> None:
-        """Copy what acting needs; start with an empty window."""
-        super().__init__()
-        self.policy = WindowExport(network)
-        self.register_buffer("window", torch.zeros(1, network.history_length, network.dims["actor"]))
-
-    def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        """(1, D) -> (1, A)."""
-        self.window = torch.cat((self.window[:, 1:], obs[:, None]), dim=1)
-        return self.policy(self.window)
-
-    @torch.jit.export
-    def reset(self) -> None:
-        """Forget the window: a new episode starts."""
-        self.window = torch.zeros_like(self.window)
+    def as_step(self) -> Step:
+        """A copy as one control step, a pure function of the observation and the window before it."""
+        return WindowStep(self.network)

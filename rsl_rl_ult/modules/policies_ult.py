@@ -1,14 +1,15 @@
-"""Teacher and student of a Unified Locomotion Transformer as policies, and the student's deployment form."""
+"""Teacher and student of a Unified Locomotion Transformer as policies."""
 
 from __future__ import annotations
 
-import copy
-from typing import Any, Mapping, Sequence
+from typing import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
+from rsl_rl_ult.modules.exports import Step
+from rsl_rl_ult.modules.exports_ult import CacheExport, CacheStep
 from rsl_rl_ult.modules.policies import Policy, join
 from rsl_rl_ult.modules.transformer import KeyValueCache
 
@@ -51,74 +52,18 @@ class CachedPolicy(Policy):
 
     def as_jit(self) -> nn.Module:
         """A TorchScript-compatible copy for one robot: current observation (1, D) -> actions (1, A); keeps its cache."""
-        return RememberingCacheExport(self._deployed())
+        self._check_deployable()
+        return self.as_step().remembering()
 
     def as_onnx(self, verbose: bool = False) -> nn.Module:
         """A copy without state for `torch.onnx.export`: observation and cache -> actions and the next cache."""
-        return self._deployed()
-
-    def _deployed(self) -> CacheExport:
-        if self.role == "teacher":
-            raise ValueError("a teacher reads privileged data that a robot does not have: export the student")
+        self._check_deployable()
         return CacheExport(self.network)
 
+    def as_step(self) -> Step:
+        """A copy as one control step, a pure function of observation (the teacher's: and privileged observation) and cache."""
+        return CacheStep(self.network, self.role)
 
-class CacheExport(nn.Module):
-    """One observation (B, D) and its cache (B, M) -> actions (B, A) and the next cache; a cache of zeros starts an episode.
-
-    The cache holds, one after the other: which of the last T - 1 frames are of this episode (T - 1), the last action (A), and keys and values of
-    these frames (L, 2, h, T - 1, d), oldest first.
-    """
-
-    input_names = ("obs", "cache")
-    output_names = ("actions", "next_cache")
-
-    def __init__(self, network: ActorCriticULT) -> None:
-        """Copy what acting needs."""
-        super().__init__()
-        self.normalizer = copy.deepcopy(network.normalizers["actor"])
-        self.frame_tokenizer = copy.deepcopy(network.frame_tokenizer)
-        self.transformer = copy.deepcopy(network.transformer)
-        self.actor = copy.deepcopy(network.actor)
-        self.head_reads_frame = network.head_reads_frame
-        trunk = network.transformer
-        self.past = trunk.window - 1
-        self.shape = (len(trunk.blocks), 2, trunk.heads, self.past, trunk.width // trunk.heads)
-        self.dim, self.num_actions = network.dims["actor"], network.num_actions
-        self.cache_size = self.past + self.num_actions + self.past * 2 * trunk.width * len(trunk.blocks)
-
-    def forward(self, obs: torch.Tensor, cache: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, D), (B, M) -> (B, A), (B, M)."""
-        frame = self.normalizer(obs)
-        seen, last_action = cache[:, : self.past], cache[:, self.past : self.past + self.num_actions]
-        past = cache[:, self.past + self.num_actions :].unflatten(1, self.shape)
-        token = self.frame_tokenizer(torch.cat((frame, last_action), dim=-1))
-        output, past = self.transformer.step_with(token, past, seen)
-        actions = self.actor(torch.cat((output, frame), dim=-1) if self.head_reads_frame else output)
-        seen = torch.cat((seen, torch.ones_like(obs[:, :1])), dim=1)[:, 1:]
-        return actions, torch.cat((seen, actions, past.flatten(1)), dim=1)
-
-    @torch.jit.unused
-    def get_dummy_inputs(self) -> tuple:
-        """Inputs of the right shapes, for tracing."""
-        return torch.zeros(1, self.dim), torch.zeros(1, self.cache_size)
-
-
-class RememberingCacheExport(nn.Module):
-    """Current observation of one robot (1, D) -> actions (1, A); the cache is kept between calls."""
-
-    def __init__(self, policy: CacheExport) -> None:
-        """Start with an empty cache; the step is traced, its shapes never change."""
-        super().__init__()
-        self.policy: Any = torch.jit.trace(policy.eval(), policy.get_dummy_inputs(), check_trace=False)
-        self.register_buffer("cache", torch.zeros(1, policy.cache_size))
-
-    def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        """(1, D) -> (1, A)."""
-        actions, self.cache = self.policy(obs, self.cache)
-        return actions
-
-    @torch.jit.export
-    def reset(self) -> None:
-        """Start a new episode."""
-        self.cache = torch.zeros_like(self.cache)
+    def _check_deployable(self) -> None:
+        if self.role == "teacher":
+            raise ValueError("a teacher reads privileged data that a robot does not have: export the student")

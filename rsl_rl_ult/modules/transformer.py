@@ -181,7 +181,7 @@ class Block(nn.Module):
             rows = slice(frames - count + start, frames - count + stop)
             columns = slice(max(0, rows.start - self.window + 1), rows.stop)
             asked, seen, looked_at = query[:, :, start:stop], keys[:, :, columns], values[:, :, columns]
-            bias = (self._distances(stop - start, seen.shape[2]), mask[:, :, rows, columns])
+            bias = (self.distances(stop - start, seen.shape[2]), mask[:, :, rows, columns])
             if own is None:
                 found.append(attend(asked, seen, looked_at, bias, self.kernel))
             else:
@@ -189,7 +189,12 @@ class Block(nn.Module):
                 found.append(attend_and_self(asked, seen, looked_at, bias, itself, self_bias, self.kernel))
         return found[0] if parts == 1 else torch.cat(found, dim=2)
 
-    def _distances(self, queries: int, keys: int) -> torch.Tensor:
+    def reader_bias(self) -> torch.Tensor:
+        """(h, 2) bias of a frame and its reader for themselves; the frame stands among the keys already."""
+        own = self.distance_bias[:, -1:]
+        return torch.cat((torch.full_like(own, -math.inf), own), dim=1)
+
+    def distances(self, queries: int, keys: int) -> torch.Tensor:
         """(h, n, m) bias of the last n of m frames by their distance to all m."""
         index = torch.arange(keys, device=self.distance_bias.device)
         distance = (index[keys - queries :, None] - index).clamp(0, self.window - 1)
@@ -299,6 +304,25 @@ class Transformer(nn.Module):
             mask = mask[:, :, -kept:, -kept:]
         return self.norm(frames), None if readers is None else self.norm(readers)
 
+    def last(self, frames: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
+        """`forward` for the last of exactly C + 1 frames, with sizes that are known beforehand, as exporters want them.
+
+        Args:
+            frames: (B, C + 1, D).
+            age: (B, C + 1), as in `band_mask`.
+
+        Returns:
+            (B, D).
+        """
+        mask = band_mask(age, self.window)
+        for index, block in enumerate(self.blocks):
+            kept = 1 + (len(self.blocks) - 1 - index) * (self.window - 1)
+            length = kept + self.window - 1
+            queries, keys, values = block.project(frames, kept)
+            bias = (block.distances(kept, length), mask[:, :, -kept:, -length:])
+            frames = block.finish(frames[:, -kept:], attend(queries, keys, values, bias, "softmax"))
+        return self.norm(frames[:, -1])
+
     def _kept(self, frames: torch.Tensor, layer: int, steps: int) -> int:
         """Frames at the end of the segment that the layers above `layer` still look at."""
         return min(frames.shape[1], steps + (len(self.blocks) - 1 - layer) * (self.window - 1))
@@ -340,35 +364,38 @@ class Transformer(nn.Module):
             if reader is None:
                 attended = attend(queries, *past, bias, block.kernel)
             else:
-                own = block.distance_bias[:, -1:]
-                own_bias = torch.cat((torch.full_like(own, -math.inf), own), dim=1)  # the frame is in the cache already
-                attended = attend_and_self(queries, *past, bias, (keys, values), own_bias, block.kernel)
+                attended = attend_and_self(queries, *past, bias, (keys, values), block.reader_bias(), block.kernel)
             x = block.finish(x, attended)
         x = self.norm(x)
         return x[:, 0], None if reader is None else x[:, 1]
 
     def step_with(
-        self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor
+        self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor, reader: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`step` without a reader as a pure function, for deployment.
+        """`step` as a pure function, for deployment.
 
         Args:
             frame: (B, D).
             past: (B, L, 2, h, T - 1, d), keys and values of the frames before, oldest first.
             seen: (B, T - 1), 1 for frames of the current episode, 0 for others.
+            reader: (B, D), or None.
 
         Returns:
-            The frame's output (B, D) and the `past` of the next step.
+            The output (B, D) of the reader, or of the frame without one, and the `past` of the next step.
         """
-        x = frame[:, None]
+        x = frame[:, None] if reader is None else torch.stack((frame, reader), dim=1)
         mask = torch.zeros_like(seen).masked_fill(seen < 0.5, -math.inf)[:, None, None]
-        mask = nn.functional.pad(mask, (0, 1))  # the frame sees itself
+        mask = nn.functional.pad(mask, (0, 1))  # the frame is seen by itself and by its reader
         following = []
         for index, block in enumerate(self.blocks):
-            queries, *new = block.project(x, 1)
-            new = torch.stack(new, dim=1)  # (B, 2, h, 1, d)
+            queries, keys, values = block.project(x, x.shape[1])
+            new = torch.stack((keys[:, :, :1], values[:, :, :1]), dim=1)  # (B, 2, h, 1, d)
             both = torch.cat((past[:, index], new), dim=3)
             following.append(both[:, :, :, 1:])
-            bias = (block.distance_bias[:, : self.window].flip(-1)[:, None], mask)
-            x = block.finish(x, attend(queries, both[:, 0], both[:, 1], bias, block.kernel))
-        return self.norm(x[:, 0]), torch.stack(following, dim=1)
+            band, bias = (both[:, 0], both[:, 1]), (block.distance_bias[:, : self.window].flip(-1)[:, None], mask)
+            if reader is None:
+                attended = attend(queries, *band, bias, block.kernel)
+            else:
+                attended = attend_and_self(queries, *band, bias, (keys, values), block.reader_bias(), block.kernel)
+            x = block.finish(x, attended)
+        return self.norm(x[:, -1]), torch.stack(following, dim=1)

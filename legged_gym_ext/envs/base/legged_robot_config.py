@@ -98,6 +98,7 @@ class LeggedRobotCfg(BaseConfig):
         self_collisions = False
         torque_limits = {"joint": 23.7}  # [N m]
         velocity_limits = {"joint": 30.1}  # [rad/s], no-load speed
+        sdk_joint_order = []  # joint names in the order of the maker's motors, for exported policies; empty: unknown
 
     class domain_rand:
         """Ranges are drawn uniformly, once per environment unless it says 'at reset'."""

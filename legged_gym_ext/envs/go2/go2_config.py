@@ -42,6 +42,9 @@ class Go2Cfg(LeggedRobotCfg):
         name = "go2"
         torque_limits = {"hip": 23.7, "thigh": 23.7, "calf": 45.43}  # [N m]
         velocity_limits = {"hip": 30.1, "thigh": 30.1, "calf": 15.70}  # [rad/s]
+        sdk_joint_order = [
+            f"{leg}_{part}_joint" for leg in ("FR", "FL", "RR", "RL") for part in ("hip", "thigh", "calf")
+        ]
 
     class rewards:
         # Wider than the kernel that evaluate.py reports (0.25): the reward must be felt from standing still.
