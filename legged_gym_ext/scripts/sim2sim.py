@@ -177,7 +177,7 @@ def _run_headless(trial: Trial, command: Any, args: argparse.Namespace) -> None:
         for step, moment in enumerate(trial.run(command, duration)):
             _tell(moment)
             if step % every == 0:
-                frame, title = view.frame(moment.command), f"{trial.controller.contract.method}, {moment.time:.1f} s"
+                frame, title = view.frame(moment.command), f"{trial.controller.contract.method}, {moment.seconds:.1f} s"
                 append(draw_caption(frame, title, _velocities(trial, moment.command), COLOURS))
     print(f"wrote {args.video}")
 

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from legged_gym_ext.simulators.mujoco_dress import ACTUAL_RGBA, COMMAND_RGBA, NAMED_KEYS
-from legged_gym_ext.simulators.mujoco_gl import NO_DISPLAY, check_glfw
+from legged_gym_ext.simulators.mujoco_gl import check_glfw
 from legged_gym_ext.simulators.mujoco_scene import Scene
 from legged_gym_ext.utils.errors import UserError
 
