@@ -16,9 +16,9 @@ from legged_gym_ext.deploy.controller import Controller
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
 from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
-from legged_gym_ext.scripts.play import nominal
 from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
 from legged_gym_ext.utils import evaluation
+from legged_gym_ext.utils.player import nominal
 from legged_gym_ext.utils.policies import hold_command
 from tests import policy_files as exported
 from tests.robots import set_fields
