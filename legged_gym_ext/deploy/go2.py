@@ -39,8 +39,8 @@ COMMAND_PERIOD = 0.002
 """s between two commands. The robot sends states at 500 Hz and Unitree's own examples answer each: a lost message is then made up for, and a fault
 acted on, within 2 ms, while the policy's targets change every control step only."""
 
-LOWEST_STATE_RATE = 100.0
-"""States per second: two for each step of a policy at 50 Hz."""
+STATE_RATE = 500.0
+"""States per second that a Go2 sends."""
 
 OPERATOR_CHECKS = (
     "the robot hangs from a hoist or stands on a stand, its feet in the air (first runs), or lies on flat ground",
@@ -87,6 +87,13 @@ def make_parser() -> Parser:
         default=1e3 * Limits.state_age,
         metavar="MS",
         help="age of a state that stops (default: 40)",
+    )
+    add(
+        "--policy_ms",
+        type=float,
+        default=1e3 * Limits.policy_age,
+        metavar="MS",
+        help="answer time of the policy that stops (default: 40)",
     )
     add(
         "--domain",
@@ -152,7 +159,12 @@ def make_settings(args: Any, contract: Contract) -> tuple[Options, Limits]:
     if args.no_remote and args.command is None and not args.dry_run:
         raise UserError("--no_remote needs --command=VX,VY,YAW: there are no sticks to steer with")
     options = Options(command=parse_command(args.command, contract), remote=not args.no_remote, dry_run=args.dry_run)
-    limits = Limits(tilt=math.radians(args.max_tilt), temperature=args.max_temperature, state_age=args.stale_ms / 1e3)
+    limits = Limits(
+        tilt=math.radians(args.max_tilt),
+        temperature=args.max_temperature,
+        state_age=args.stale_ms / 1e3,
+        policy_age=args.policy_ms / 1e3,
+    )
     return options, limits
 
 
@@ -188,9 +200,10 @@ def check_list(contract: Contract, state: LowState, rate: float, options: Option
     supervisor.check_state(state)
     if supervisor.fault is not None:
         raise UserError(f"the robot cannot be driven: {supervisor.fault.reason}")
-    if rate < LOWEST_STATE_RATE:
+    if rate * contract.control_dt < 1.0:
         raise UserError(
-            f"the robot's states come at {rate:.0f} Hz, needed are {LOWEST_STATE_RATE:.0f}: is the network busy or wireless?"
+            f"the robot's states come at {rate:.0f} Hz, a policy at {1.0 / contract.control_dt:.0f} Hz needs one for each step: is the network "
+            "busy or wireless, or this computer?"
         )
     if options.remote and not options.dry_run and not remote.connected:
         raise UserError(
@@ -202,7 +215,7 @@ def check_list(contract: Contract, state: LowState, rate: float, options: Option
     lines = [
         f"policy: task {contract.task}, {contract.method} {contract.role}, {1.0 / contract.control_dt:.0f} Hz; trained commands: {ranges}",
         f"provenance: {', '.join(f'{key} {value}' for key, value in contract.provenance.items()) or 'unknown'}",
-        f"robot: {rate:.0f} states per second, battery {state.battery} % at {state.voltage:.1f} V, tilt {tilt:.0f} degrees, motors up to "
+        f"robot: {rate:.0f} states per second{'' if rate > 0.8 * STATE_RATE else f' (SLOW: expected {STATE_RATE:.0f})'}, battery {state.battery} % at {state.voltage:.1f} V, tilt {tilt:.0f} degrees, motors up to "
         f"{state.temperature.max():.0f} degrees, remote {'on' if remote.connected else 'NOT FOUND'}",
         "motor  joint            now     stand up to  kp    kd    limits [rad]",
     ]
