@@ -277,11 +277,69 @@ def test_the_policy_is_asked_50_times_and_commands_are_sent_500_times_a_second()
 def test_after_a_pause_steps_are_skipped_and_not_made_up_for():
     bench = Bench()
     bench.walk()
-    bench.robot.now += 0.1
+    bench.robot.now += 0.09
     asked = len(bench.link.asked)
     bench.run(0.02)
     assert len(bench.link.asked) - asked <= 2
-    assert bench.runtime.timing.summary()["deadline_misses"] >= 4
+    assert bench.runtime.timing.summary()["deadline_misses"] >= 3
+
+
+def test_a_loop_that_stood_still_for_more_than_100_ms_does_not_go_on_driving():
+    bench = Bench()
+    bench.walk()
+    bench.robot.now += 0.11
+    assert is_damping(bench.run(0.002))
+    assert bench.runtime.supervisor.fault.name == "loop late"
+
+
+def test_while_damping_the_policy_process_is_kept_from_sending_damping_too():
+    bench = Bench()
+    bench.walk()
+    bench.runtime.stop("operator", "test")
+    bench.run(0.002)
+    asked = len(bench.link.asked)
+    bench.run(1.0)
+    assert 45 <= len(bench.link.asked) - asked <= 50
+    assert not any(run for _, _, run in bench.link.asked[asked:])
+
+
+def test_a_policy_process_that_hangs_is_not_asked_again_while_damping():
+    bench = Bench()
+    bench.walk()
+    bench.link.silent = True
+    bench.run(0.1)
+    asked = len(bench.link.asked)
+    bench.run(1.0)
+    assert len(bench.link.asked) == asked
+
+
+def test_a_terminal_that_went_away_does_not_stop_damping():
+    bench = Bench()
+    bench.walk()
+
+    def fail(line):
+        raise BrokenPipeError
+
+    bench.runtime.log = fail
+    bench.runtime.stop("operator", "test")
+    assert is_damping(bench.run(0.01))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_whatever_is_raised_beside_the_loop_is_answered_with_damping_for_its_time(error):
+    bench = Bench(Options(damping_time=0.2))
+
+    def clock():
+        bench.robot.now += 0.001
+        return bench.robot.now
+
+    def fail(now):
+        if now > 1.0:
+            raise error("beside")
+
+    loop(bench.runtime, 0.0, fail, clock)
+    assert bench.runtime.supervisor.fault.name == "error"
+    assert sum(is_damping(command) for command in bench.robot.sent[-40:]) == 40
 
 
 def test_joints_are_matched_by_name_in_any_order():

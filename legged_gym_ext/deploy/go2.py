@@ -151,7 +151,8 @@ def make_settings(args: Any, contract: Contract) -> tuple[Options, Limits]:
     for flag, low, high in (
         ("max_tilt", 5.0, 90.0),
         ("max_temperature", 30.0, 100.0),
-        ("stale_ms", 5.0, 200.0),
+        ("stale_ms", 5.0, 1000.0),
+        ("policy_ms", 5.0, 1000.0),
         ("wait", 0.1, 600.0),
     ):
         if not low <= getattr(args, flag) <= high:
@@ -216,7 +217,7 @@ def check_list(contract: Contract, state: LowState, rate: float, options: Option
         f"policy: task {contract.task}, {contract.method} {contract.role}, {1.0 / contract.control_dt:.0f} Hz; trained commands: {ranges}",
         f"provenance: {', '.join(f'{key} {value}' for key, value in contract.provenance.items()) or 'unknown'}",
         f"robot: {rate:.0f} states per second{'' if rate > 0.8 * STATE_RATE else f' (SLOW: expected {STATE_RATE:.0f})'}, battery {state.battery} % at {state.voltage:.1f} V, tilt {tilt:.0f} degrees, motors up to "
-        f"{state.temperature.max():.0f} degrees, remote {'on' if remote.connected else 'NOT FOUND'}",
+        f"{state.temperature.max():.0f} degrees, {int(state.lost.sum())} messages to them lost, remote {'on' if remote.connected else 'NOT FOUND'}",
         "motor  joint            now     stand up to  kp    kd    limits [rad]",
     ]
     for motor, (name, index) in enumerate(zip(contract.sdk_joint_order, order)):

@@ -121,6 +121,8 @@ class Runtime:
         self._since: float | None = None  # start of the phase
         self._asked: float | None = None  # when the open question was put
         self._next_step: float | None = None
+        self._last_tick: float | None = None
+        self._told = False
 
     def request_start(self) -> None:
         """The operator lets the policy begin; ignored before the robot stands."""
@@ -135,19 +137,38 @@ class Runtime:
         """Read, check, ask the policy when it is time, send one command. Never raises: whatever goes wrong in here is a fault."""
         command: LowCommand | None = None
         try:
-            if self.phase != DAMP:
+            if self.phase == DAMP:
+                self._keep_company(now)
+            else:
                 command = self._step(now)
         except Exception as error:
             self.supervisor.raise_fault("error", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        self._last_tick = now
         fault = self.supervisor.fault
         if fault is not None and self.phase != DAMP:
-            self._enter(DAMP)
-            self.damping_since = now
-            self.log(f"DAMPING ({fault.name}): {fault.reason}")
+            self.phase, self.damping_since = DAMP, now
         if self.phase == DAMP or command is None:
             command = damping_command(len(self._default), self.options.damping_kd)
         if not self.options.dry_run:
             self._send(command)
+        if fault is not None and not self._told:
+            self._told = True
+            self._say(f"DAMPING ({fault.name}): {fault.reason}")
+
+    def _say(self, line: str) -> None:
+        """Tell people; a terminal that went away is no reason to stop sending."""
+        try:
+            self.log(line)
+        except Exception:
+            pass
+
+    def _keep_company(self, now: float) -> None:
+        """While damping, show the policy's process that this one is alive, or it would send damping too."""
+        if self.link.answer() is not None:
+            self._asked = None
+        if self._asked is None and self._next_step is not None and now >= self._next_step:
+            self._asked, self._next_step = now, now + self.contract.control_dt
+            self.link.ask(self.joints.reading(self.state), np.zeros(3), False)
 
     def done(self, now: float) -> bool:
         """Has damping been sent long enough?"""
@@ -163,6 +184,8 @@ class Runtime:
 
     def _step(self, now: float) -> LowCommand:
         """One pass without a fault so far; faults are latched in the supervisor."""
+        if self._last_tick is not None:
+            self.supervisor.check_gap(self._last_tick, now)
         if (state := self.robot.read()) is not None:
             self.state = state
             self.supervisor.check_state(state)
@@ -186,7 +209,7 @@ class Runtime:
     def _enter(self, phase: str, now: float | None = None) -> None:
         self.phase, self._since = phase, now
         if phase in (WAIT, RUN):
-            self.log("standing; press START to let the policy begin" if phase == WAIT else "the policy runs")
+            self._say("standing; press START to let the policy begin" if phase == WAIT else "the policy runs")
         if phase == RUN:
             self.targets = self._default.copy()
 
@@ -244,17 +267,25 @@ class Runtime:
 def loop(
     runtime: Runtime, period: float, every: Callable[[float], None], clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Call `runtime.tick` every `period` seconds until damping has been sent long enough, or `every(now)`, called after each, raises.
+    """Call `runtime.tick` every `period` seconds until damping has been sent long enough.
 
-    Late ticks are not made up for.
+    `every(now)` is called after each tick, until it raises: that is a fault like any other. Late ticks are not made up for.
     """
     due = clock()
     while True:
-        now = clock()
-        runtime.tick(now)
-        every(now)
-        if runtime.done(now):
-            return
-        due = max(due + period, clock() - period)
-        if (pause := due - clock()) > 0:
-            time.sleep(pause)
+        try:
+            now = clock()
+            runtime.tick(now)
+            if runtime.done(now):
+                return
+            every(now)
+            due = max(due + period, clock() - period)
+            if (pause := due - clock()) > 0:
+                time.sleep(pause)
+        except BaseException as error:  # KeyboardInterrupt too, where nobody handles the signal
+            runtime.stop("error", f"{type(error).__name__}: {' '.join(str(error).split())}")
+            every = _nothing
+
+
+def _nothing(now: float) -> None:
+    """What is done beside the loop once that failed."""

@@ -23,6 +23,8 @@ class Limits:
         state_age: s since the newest state arrived. Two control steps: one late message in twenty is no fault, a policy that acts twice on the
             same state is.
         policy_age: s that an answer of the policy may take. Two control steps as well: the targets of the step before are held meanwhile.
+        loop_gap: s between two passes of the command loop. Half of what the policy's process waits before it takes over (policy_process.Guard):
+            a loop that hung must not go on driving beside it.
         remote_age: s without a remote.
         tilt: rad between the base's and the world's vertical.
         joint_tolerance: rad that a measured angle may be beyond its limit: links rest on their stops, and stops give.
@@ -36,6 +38,7 @@ class Limits:
 
     state_age: float = 0.04
     policy_age: float = 0.04
+    loop_gap: float = 0.1
     remote_age: float = 0.2
     tilt: float = 1.0
     joint_tolerance: float = 0.1
@@ -74,6 +77,14 @@ class Supervisor:
         """Latch a fault; later ones change nothing."""
         if self.fault is None:
             self.fault = Fault(name, reason)
+
+    def check_gap(self, last: float, now: float) -> None:
+        """Did the loop come round in time since its pass at `last`?"""
+        if now - last > self.limits.loop_gap:
+            self.raise_fault(
+                "loop late",
+                f"the command loop stood still for {1e3 * (now - last):.0f} ms (limit {1e3 * self.limits.loop_gap:.0f})",
+            )
 
     def check_age(self, received: float, now: float) -> None:
         """Is the newest state, which arrived at `received`, new enough?"""

@@ -33,6 +33,11 @@ class RawBytes:
         """What CycloneDDS calls with the bytes of a message."""
         return cls(data)
 
+    @classmethod
+    def deserialize_key(cls, data: bytes, **_: Any) -> RawBytes:
+        """What it calls when there is no message but news, such as that a sender is gone; the reader wraps it in another type."""
+        return cls(data)
+
 
 def check_interface(interface: str) -> None:
     """Refuse a network interface that this computer does not have."""

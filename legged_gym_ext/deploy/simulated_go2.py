@@ -116,6 +116,8 @@ class SimulatedGo2:
 
     def _obey(self) -> None:
         for sample in self._reader.take(16):
+            if not isinstance(sample, RawBytes):
+                continue
             now = time.monotonic()
             command = self._commands.read(sample.data)[0]
             if self._commands.write(command) != sample.data:  # header, level and checksum must be right too
