@@ -15,7 +15,6 @@ import select
 import signal
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,6 +164,7 @@ def make_settings(args: Any, contract: Contract) -> tuple[Options, Limits]:
         temperature=args.max_temperature,
         state_age=args.stale_ms / 1e3,
         policy_age=args.policy_ms / 1e3,
+        loop_gap=max(Limits.loop_gap, args.stale_ms / 1e3),
     )
     return options, limits
 
@@ -314,7 +314,7 @@ def main(argv: list[str] | None = None) -> int:
     joints = len(contract.joint_names)
     robot = Go2(args.interface, args.domain, joints, sends=not args.dry_run)
     standby = None if args.dry_run else partial(Publisher, args.interface, args.domain, joints)
-    guard = replace(Guard(), damping_kd=options.damping_kd, period=COMMAND_PERIOD)
+    guard = Guard(silence=2.0 * limits.loop_gap, damping_kd=options.damping_kd, period=COMMAND_PERIOD)
     with PolicyProcess(Path(args.policy), standby, guard) as policy:
         report = drive(args, contract, robot, policy, options, limits)
     if args.report:

@@ -105,7 +105,7 @@ class Supervisor:
         ):
             if not np.isfinite(values).all():
                 return self.raise_fault(
-                    "bad state", f"the robot's {what} are not finite: {np.asarray(values).tolist()}"
+                    "bad state", f"of the robot's state, {what} not finite: {np.asarray(values).tolist()}"
                 )
         norm = float(np.linalg.norm(state.quat))
         if abs(norm - 1.0) > self.limits.quat_norm:

@@ -3,7 +3,8 @@
     python -m legged_gym_ext.deploy.simulated_go2
 
 It publishes low states at 500 Hz, obeys low commands whose checksum is right, and, like the robot, ignores them until the motion service has been
-released. Lines on standard input are the operator: start, stop, sticks LX LY RX, fault NAME, status, quit. Lines of JSON on standard output say what
+released. Lines on standard input are the operator: start, stop, release (of those keys), sticks LX LY
+RX, fault NAME, reset, status, quit. Lines of JSON on standard output say what
 happened, with times of this computer's monotonic clock.
 """
 
@@ -186,6 +187,9 @@ class SimulatedGo2:
             self.remote = replace(self.remote, lx=lx, ly=ly, rx=rx)
         elif order == "fault" and values and values[0] in FAULTS:
             self.fault = values[0]
+        elif order == "reset":
+            self.fault, self.remote, self.command = "", Remote(connected=True), damping_command(len(GO2_MOTORS), 3.0)
+            self.robot.place(0.12, LYING)
         elif order != "status":
             emit("not understood", time.monotonic(), line=" ".join(words))
         status = {
