@@ -40,7 +40,7 @@ class Program:
     def __init__(self, *words: str) -> None:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", *words]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self.process: Any = subprocess.Popen(command, env=env, text=True, **pipes)
         self._lines: queue.Queue[str] = queue.Queue()
         self.said: list[str] = []

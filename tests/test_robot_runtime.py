@@ -7,6 +7,7 @@ import pytest
 
 from legged_gym_ext.deploy.remote import Remote, encode
 from legged_gym_ext.deploy.runtime import DAMP, RUN, STAND, WAIT, JointMap, Options, loop, stand_up_pose
+from legged_gym_ext.deploy.safety import Limits, Supervisor
 from legged_gym_ext.deploy.timing import Timing
 from tests.robot_doubles import DEFAULT_SDK, Bench, is_damping, make_state
 from tests.robot_policies import TREE, make_contract
@@ -72,6 +73,14 @@ def test_the_reason_is_printed_once():
     assert [line for line in bench.lines if "DAMPING" in line] == [
         "DAMPING (tilt): the base is tilted by 69 degrees (limit 57)"
     ]
+
+
+def test_of_several_faults_in_one_state_the_first_is_the_reason():
+    supervisor = Supervisor(make_contract(), Limits())
+    supervisor.check_state(make_state(quat=ROLLED, **with_joint(temperature=99.0)))
+    supervisor.check_age(0.0, 1.0)
+    assert supervisor.fault is not None
+    assert supervisor.fault.name == "tilt"
 
 
 def test_a_joint_faster_than_its_motor_can_turn_for_three_states_is_a_fault():

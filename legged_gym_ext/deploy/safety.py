@@ -105,7 +105,7 @@ class Supervisor:
         ):
             if not np.isfinite(values).all():
                 return self.raise_fault(
-                    "bad state", f"of the robot's state, {what} not finite: {np.asarray(values).tolist()}"
+                    "bad state", f"the robot's state is not finite: {what} {np.asarray(values).tolist()}"
                 )
         norm = float(np.linalg.norm(state.quat))
         if abs(norm - 1.0) > self.limits.quat_norm:
@@ -172,7 +172,7 @@ class Supervisor:
                 f"for {self._beyond[joint]} steps the policy has asked {self.names[joint]} for {targets[joint]:.2f} rad or so, "
                 f"allowed are {self.low[joint]:.2f} to {self.high[joint]:.2f}",
             )
-        return self.clip(targets)
+        return targets
 
     def clip(self, targets: np.ndarray) -> np.ndarray:
         """Targets within the joint limits less the margin."""
