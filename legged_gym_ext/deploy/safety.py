@@ -172,7 +172,7 @@ class Supervisor:
                 f"for {self._beyond[joint]} steps the policy has asked {self.names[joint]} for {targets[joint]:.2f} rad or so, "
                 f"allowed are {self.low[joint]:.2f} to {self.high[joint]:.2f}",
             )
-        return targets
+        return self.clip(targets)
 
     def clip(self, targets: np.ndarray) -> np.ndarray:
         """Targets within the joint limits less the margin."""
