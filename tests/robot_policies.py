@@ -1,0 +1,101 @@
+"""Small exported policies, made by hand, for tests and benchmarks of deployment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from legged_gym_ext.deploy.contract import KEY, Contract, Term
+from legged_gym_ext.deploy.messages import GO2_MOTORS
+
+TREE = tuple(f"{leg}_{part}_joint" for leg in ("FL", "FR", "RL", "RR") for part in ("hip", "thigh", "calf"))
+DEFAULT = (0.1, 0.8, -1.5, -0.1, 0.8, -1.5, 0.1, 1.0, -1.5, -0.1, 1.0, -1.5)
+LIMITS = (
+    *(((-1.0472, 1.0472), (-1.5708, 3.4907), (-2.7227, -0.83776)) * 2),
+    *(((-1.0472, 1.0472), (-0.5236, 4.5379), (-2.7227, -0.83776)) * 2),
+)
+SIZES = (
+    ("commands", 3),
+    ("projected_gravity", 3),
+    ("base_ang_vel", 3),
+    ("dof_pos", 12),
+    ("dof_vel", 12),
+    ("last_action", 12),
+)
+
+
+def make_contract(**changes: Any) -> Contract:
+    """The contract of a Go2 at 50 Hz with every sensed term at scale 1."""
+    terms, start = [], 0
+    for name, size in SIZES:
+        terms.append(Term(name, start, start + size, (1.0,) * size))
+        start += size
+    contract = Contract(
+        robot="go2",
+        task="go2_hold",
+        method="PPO",
+        role="policy",
+        control_dt=0.02,
+        physics_dt=0.005,
+        joint_names=TREE,
+        default_joint_pos=DEFAULT,
+        joint_pos_limits=LIMITS,
+        stiffness=(20.0,) * 12,
+        damping=(0.5,) * 12,
+        torque_limits=(23.7, 23.7, 45.43) * 4,
+        velocity_limits=(30.1, 30.1, 15.7) * 4,
+        motor="dc",
+        action_scale=0.25,
+        clip_actions=100.0,
+        clip_observations=100.0,
+        observations={"obs": tuple(terms)},
+        commands={"lin_vel_x": (-1.0, 1.0), "lin_vel_y": (-0.5, 0.5), "ang_vel_yaw": (-1.0, 1.0)},
+        standing_height=0.32,
+        sdk_joint_order=GO2_MOTORS,
+    )
+    return replace(contract, **changes)
+
+
+def write_policy(path: Path, kind: str = "hold", contract: Contract | None = None) -> Path:
+    """An ONNX file whose targets are the default pose, and which misbehaves once the forward command is above 0.5 m/s.
+
+    Args:
+        path: of the file.
+        kind: "hold" never misbehaves; "nan" returns NaN; "limits" asks for 10 rad beyond; "crouch" bends its legs instead, as an action would.
+        contract: stored in the file; default `make_contract()`.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    contract = contract or make_contract()
+    joints, columns = len(contract.joint_names), contract.dim("obs")
+    pick = np.zeros((columns, 1), np.float32)
+    pick[0] = 1.0  # forward command
+    ways = {"hold": 0.0, "nan": np.nan, "limits": 10.0, "crouch": 0.2}
+    constants = {
+        "pick": pick,
+        "half": np.array(0.5, np.float32),
+        "none": np.zeros((1, joints), np.float32),
+        "wrong": np.full((1, joints), ways[kind], np.float32),
+        "default": np.array([contract.default_joint_pos], np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["obs", "pick"], ["forward"]),
+        helper.make_node("Greater", ["forward", "half"], ["fast"]),
+        helper.make_node("Where", ["fast", "wrong", "none"], ["actions"]),
+        helper.make_node("Add", ["actions", "default"], ["targets"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        kind,
+        [helper.make_tensor_value_info("obs", TensorProto.FLOAT, [1, columns])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, joints]) for name in ("actions", "targets")],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {KEY: contract.to_json()})
+    onnx.save(model, str(path))
+    return path
