@@ -56,7 +56,9 @@ def _smooth(values: np.ndarray, share: float) -> np.ndarray:
     return (sums[high] - sums[low]) / (high - low)
 
 
-def draw_curve(axes: Any, runs: list[Run], tag: str, over: str, colour: str, line: str, smoothed: float = SMOOTHED) -> bool:
+def draw_curve(
+    axes: Any, runs: list[Run], tag: str, over: str, colour: str, line: str, smoothed: float = SMOOTHED
+) -> bool:
     """Interquartile mean and band of a tag; whether there was anything to draw."""
     curve = common_curve(runs, tag, over, smoothed)
     if curve is None:
@@ -114,7 +116,7 @@ def teacher_and_student(groups: dict[str, list[Run]]) -> Picture | None:
         panel.set(title=title, ylabel=unit, xlabel=AXES["steps"])
         panel.set_xlim(left=0.0)
     handles = [style.line(marks[label][0], "-", _seeds(label, runs)) for label, runs in shown.items()]
-    style.legend(figure, handles + [style.line(style.GREY, line, role) for role, line in ROLES.items()], 6)
+    style.legend(figure, handles + [style.line(style.GREY, line, role) for role, line in ROLES.items()])
     figure.suptitle("Teacher and student while they learn")
     return Picture(
         "teacher_student",

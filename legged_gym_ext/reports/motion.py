@@ -40,8 +40,13 @@ def tracking(label: str, rollouts: list[Rollout]) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # all runs fell: nan, and a cross
             values = np.nanmean(errors, axis=0)[rows]
-        ticks = [f"{value:.2g}" for value in first.commands[rows[0], 0]], [f"{v:.2g}" for v in first.commands[rows[:, 0], column]]
-        image = style.heat(panel, values, ticks[1], ticks[0], ".2f", cmap="cividis_r", vmin=0.0, vmax=0.5, origin="lower")
+        ticks = (
+            [f"{value:.2g}" for value in first.commands[rows[0], 0]],
+            [f"{v:.2g}" for v in first.commands[rows[:, 0], column]],
+        )
+        image = style.heat(
+            panel, values, ticks[1], ticks[0], ".2f", cmap="cividis_r", vmin=0.0, vmax=0.5, origin="lower"
+        )
         for row, place in np.argwhere(fell[rows]):
             panel.plot(place, row, "x", color=style.COLOURS[1], markersize=14, markeredgewidth=2.5)
         panel.set(title=title.partition(" [")[0], xlabel="forward speed [m/s]", ylabel=across)
@@ -97,7 +102,16 @@ def motors(label: str, rollout: Rollout) -> Picture | None:
     for panel, (kind, (columns, torque, speed)) in zip(axes, rollout.limits.items()):
         speeds, torques = rollout.speeds[:, columns].ravel(), rollout.torques[:, columns].ravel()
         drawn = rng.permutation(len(speeds))[:DRAWN_POINTS]
-        panel.plot(speeds[drawn], torques[drawn], ".", color=style.COLOURS[0], markersize=2.5, alpha=0.35, markeredgewidth=0, rasterized=True)
+        panel.plot(
+            speeds[drawn],
+            torques[drawn],
+            ".",
+            color=style.COLOURS[0],
+            markersize=2.5,
+            alpha=0.35,
+            markeredgewidth=0,
+            rasterized=True,
+        )
         high = motor_line(np.linspace(-speed, speed, 201), torque, speed, rollout.motor)
         places = np.linspace(-speed, speed, 201)
         for values in (high, -high[::-1]):
@@ -115,7 +129,11 @@ def motors(label: str, rollout: Rollout) -> Picture | None:
     ]
     style.legend(figure, handles)
     figure.suptitle(f"{label}: motors against their limits")
-    line = "the torque-speed line of its DC motor, tau_max (1 - v / v_max), cut at tau_max" if rollout.motor == "dc" else "its torque limit"
+    line = (
+        "the torque-speed line of its DC motor, tau_max (1 - v / v_max), cut at tau_max"
+        if rollout.motor == "dc"
+        else "its torque limit"
+    )
     return Picture(
         f"motors_{_file(label)}",
         f"{label}: motors against their limits",
@@ -146,7 +164,9 @@ def prediction(rollouts: Rollouts) -> Picture | None:
         time = np.arange(1, len(missed) + 1) * rollout.dt
         over_time.plot(time, changed, color=style.COLOURS[4], linestyle="--", label="taking this frame for the next")
         over_time.plot(time, missed, color=style.COLOURS[0], label="prediction")
-        over_time.set(xlabel="time [s]", ylabel="error [standard deviations]", title=f"{label}: whole frame", yscale="log")
+        over_time.set(xlabel="time [s]", ylabel="error [standard deviations]", title=f"{label}: whole frame")
+        over_time.set_xlim(0.0, time[-1])
+        over_time.set_ylim(bottom=0.0)
         terms = [name for name in SHOWN_TERMS if name in errors]
         start = round(min(SETTLED, 0.5 * time[-1]) / rollout.dt)
         places = np.arange(len(terms))
@@ -183,10 +203,14 @@ def attention(label: str, rollout: Rollout, lines: list[str]) -> Picture | None:
         own = index == 1
         past = columns - own
         # Oldest left, as one reads time; a reader's weight for itself stands at the end.
-        drawn = np.concatenate((weights[..., :past][..., ::-1], weights[..., past:]), axis=-1).reshape(layers * heads, columns)
+        drawn = np.concatenate((weights[..., :past][..., ::-1], weights[..., past:]), axis=-1).reshape(
+            layers * heads, columns
+        )
         image = panel.imshow(drawn, aspect="auto", cmap="viridis", vmin=0.0, vmax=highest)
         ticks = list(range(past - 1, -1, -max(1, past // 5)))[::-1]
-        panel.set_xticks(ticks + [past] * own, [f"{1e3 * rollout.dt * (tick - past + 1):.0f}" for tick in ticks] + ["E"] * own)
+        panel.set_xticks(
+            ticks + [past] * own, [f"{1e3 * rollout.dt * (tick - past + 1):.0f}" for tick in ticks] + ["E"] * own
+        )
         names = [f"layer {layer + 1} head {head + 1}" for layer in range(layers) for head in range(heads)]
         panel.set_yticks(range(layers * heads), names if index == 0 else [""] * len(names))
         panel.grid(False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from legged_gym_ext.reports.records import Run, label_of
+from legged_gym_ext.reports.records import Run
 from legged_gym_ext.reports.scores import score, shown
 
 STYLE = """
@@ -25,7 +25,7 @@ img { display: block; width: 100%; min-width: 720px; height: auto }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; white-space: nowrap }
 th, td { padding: .3rem .7rem .3rem 0; text-align: right; border-bottom: 1px solid #e4e4e4 }
 th { font-weight: 600; border-bottom-color: #999; vertical-align: bottom }
-th:first-child, td:first-child, .text { text-align: left }
+th:first-child, td:first-child, .runs :nth-child(2) { text-align: left }
 pre { font-size: .8rem; line-height: 1.35 }
 code { font-size: .9em }
 nav ul { columns: 2; padding-left: 1.2rem; font-size: .9rem }
@@ -69,12 +69,15 @@ class Shown:
 def make_page(groups: dict[str, list[Run]], pictures: list[Shown], notes: list[str], title: str = "Report") -> str:
     """The page: table of runs, table of methods, notes, pictures."""
     runs = [run for members in groups.values() for run in members]
-    parts = [f"<h1>{escape(title)}</h1>", f"<p>{len(runs)} run{'s' * (len(runs) > 1)} of {escape(', '.join(groups))}.</p>"]
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{len(runs)} run{'s' * (len(runs) > 1)} of {escape(', '.join(groups))}.</p>",
+    ]
     parts.append(_contents(pictures))
     parts += ['<h2 id="runs">Runs</h2>', runs_table(groups)]
     methods = methods_rows(groups)
     if methods:
-        parts += ["<h2 id=\"methods\">Methods</h2>", _table(*methods), f"<p>{escape(METHODS_WORDS)}</p>"]
+        parts += ['<h2 id="methods">Methods</h2>', _table(*methods), f"<p>{escape(METHODS_WORDS)}</p>"]
     if notes:
         parts.append('<h2 id="notes">Notes</h2><ul>' + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>")
     parts += [_figure(picture) for picture in pictures]
@@ -94,7 +97,18 @@ def _contents(pictures: list[Shown]) -> str:
 
 def runs_table(groups: dict[str, list[Run]]) -> str:
     """A row per run: what it is, how long it took, and how it did."""
-    heads = ["task", "run", "seed", "ground", "iterations", "steps", "wall time", "commit", "policy", *(name for _, name, _ in FIGURES)]
+    heads = [
+        "task",
+        "run",
+        "seed",
+        "ground",
+        "iterations",
+        "steps",
+        "wall time",
+        "commit",
+        "policy",
+        *(name for _, name, _ in FIGURES),
+    ]
     rows = []
     for label, runs in groups.items():
         for run in runs:
@@ -102,11 +116,10 @@ def runs_table(groups: dict[str, list[Run]]) -> str:
             figures = run.deployed or {}
             measured = [format(figures[metric], form) if metric in figures else "-" for metric, _, form in FIGURES]
             more = f" (+ {len(run.folders) - 1} before)" if len(run.folders) > 1 else ""
-            rows.append(
-                [label, run.path.name + more, str(run.seed), "flat" if run.flat else "rough", str(run.iterations)]
-                + [f"{run.steps / 1e6:.2f} M", clock(float(run.seconds[-1])), (run.commit or "unknown")[:8], policy, *measured]
-            )
-    return _table(heads, rows)
+            ground, commit = "flat" if run.flat else "rough", (run.commit or "unknown")[:8]
+            spent = [str(run.iterations), f"{run.steps / 1e6:.2f} M", clock(float(run.seconds[-1]))]
+            rows.append([label, run.path.name + more, str(run.seed), ground, *spent, commit, policy, *measured])
+    return _table(heads, rows, "runs")
 
 
 def methods_rows(groups: dict[str, list[Run]]) -> tuple[list[str], list[list[str]]] | None:
@@ -118,7 +131,11 @@ def methods_rows(groups: dict[str, list[Run]]) -> tuple[list[str], list[list[str
         measured = [run for run in runs if run.deployed]
         row = [label, str(len(measured))]
         row += [shown(score(runs, metric), form) for metric, _, form in FIGURES]
-        both = [run for run in measured if {"teacher", "student"} <= set(run.policies) and run.policies["teacher"]["return"] > 0.0]
+        both = [
+            run
+            for run in measured
+            if {"teacher", "student"} <= set(run.policies) and run.policies["teacher"]["return"] > 0.0
+        ]
         shares = [run.policies["student"]["return"] / run.policies["teacher"]["return"] for run in both]
         row.append(" / ".join(f"{share:.1%}" for share in shares) or "-")
         row.append(clock(sum(float(run.seconds[-1]) for run in runs) / len(runs)))
@@ -132,10 +149,10 @@ def markdown_table(heads: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
+def _table(heads: list[str], rows: list[list[str]], kind: str = "methods") -> str:
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    return f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
 def _figure(picture: Shown) -> str:
@@ -154,6 +171,3 @@ def clock(seconds: float) -> str:
     if seconds < 120.0:
         return f"{seconds:.0f} s"
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
-
-
-__all__ = ["FIGURES", "Shown", "clock", "label_of", "make_page", "markdown_table", "methods_rows", "runs_table"]

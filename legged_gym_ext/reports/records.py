@@ -15,7 +15,11 @@ from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.runs import checkpoints, find_run, load_checkpoint, load_run_configs, run_age
 
 COMMIT = re.compile(r"^[0-9a-f]{40}$", re.MULTILINE)
-OWN_FIELDS = ("seed", "runner.run_name", "runner.resume", "runner.load_run", "runner.checkpoint", "runner.max_iterations")
+OWN_FIELDS = (
+    "env.seed", "env.sim.device", "env.sim.num_threads", "train.seed", "train.runner.run_name", "train.runner.experiment_name",
+    "train.runner.resume", "train.runner.load_run", "train.runner.checkpoint", "train.runner.max_iterations", "train.runner.save_interval",
+    "train.runner.logger", "train.runner.wandb_project", "train.runner.device", "train.runner.eval_interval", "train.runner.eval_envs",
+)  # fmt: skip
 """Fields in which runs of one method differ without being another experiment."""
 
 
@@ -245,11 +249,8 @@ def group_runs(runs: list[Run]) -> dict[str, list[Run]]:
 def differences(runs: list[Run]) -> list[str]:
     """Fields of the configurations, beside seeds and names, in which runs are not alike."""
     flattened = [{**_flat(run.env_cfg, "env."), **_flat(run.train_cfg, "train.")} for run in runs]
-    ignored = {"env.seed", *(f"train.{name}" for name in OWN_FIELDS)}
     names = dict.fromkeys(name for fields in flattened for name in fields)
-    return [
-        name for name in names if name not in ignored and len({json.dumps(f.get(name)) for f in flattened}) > 1
-    ]
+    return [name for name in names if name not in OWN_FIELDS and len({json.dumps(f.get(name)) for f in flattened}) > 1]
 
 
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def command_grid(cfg: Any) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
     commands, rows = [], {}
     for name, column, bounds in (("yaw", 2, ranges.ang_vel_yaw), ("vy", 1, ranges.lin_vel_y)):
         grid = np.zeros((GRID[1], GRID[0], 3))
-        grid[..., 0], grid[..., column] = forward, np.linspace(*bounds, GRID[1])[:, None]
+        grid[..., 0], grid[..., column] = forward, np.linspace(bounds[0], bounds[1], GRID[1])[:, None]
         rows[name] = np.arange(grid[..., 0].size).reshape(GRID[1], GRID[0]) + sum(len(part) for part in commands)
         commands.append(grid.reshape(-1, 3))
     return np.concatenate(commands), rows, int(rows["yaw"][GRID[1] // 2, GRID[0] - 2])
@@ -163,7 +163,9 @@ class _Recorder:
         env, start = self.env, round(min(SETTLED, 0.5 * seconds) / self.env.dt)
         errors = [torch.stack(part[start:]).mean(0).sqrt() for part in (self.linear, self.yaw)]
         linear, yaw = (torch.where(self.fell, torch.full_like(e, torch.nan), e).cpu().numpy() for e in errors)
-        torques, speeds = (torch.stack(part[start:])[:, ~self.fell].flatten(0, 1) for part in (self.torques, self.speeds))
+        torques, speeds = (
+            torch.stack(part[start:])[:, ~self.fell].flatten(0, 1) for part in (self.torques, self.speeds)
+        )
         gait = torch.stack(self.contacts)[-round(GAIT_SECONDS / env.dt) :, gait_robot]
         names = [env.sim.contact_names[index] for index in env.foot_contacts]
         found = Rollout(

@@ -97,7 +97,9 @@ def _draw_score(axes: Any, found: tuple[float, Any], height: float, colour: str,
     if interval is not None:
         axes.plot(interval, (height, height), color=colour, linewidth=3.5, alpha=0.35, solid_capstyle="butt")
     hollow = marker == "D"
-    axes.plot(mean, height, marker, color=colour, markersize=6 if hollow else 7, markerfacecolor="white" if hollow else colour)
+    axes.plot(
+        mean, height, marker, color=colour, markersize=6 if hollow else 7, markerfacecolor="white" if hollow else colour
+    )
 
 
 def ground(groups: dict[str, list[Run]]) -> Picture | None:
@@ -111,7 +113,10 @@ def ground(groups: dict[str, list[Run]]) -> Picture | None:
         return None
     height = max(1.3 + 0.3 * len(rows) for rows, _, _ in tables.values())
     figure, axes = style.panels(2 * len(tables), 2, height)
-    looks = (("progress", "progress [share of the commanded way]", "viridis"), ("fall_rate", "falls [share of episodes]", "magma_r"))
+    looks = (
+        ("progress", "progress [share of the commanded way]", "viridis"),
+        ("fall_rate", "falls [share of episodes]", "magma_r"),
+    )
     for index, (label, (rows, columns, values)) in enumerate(tables.items()):
         for side, (metric, title, colours) in enumerate(looks):
             panel = axes[2 * index + side]
@@ -124,7 +129,7 @@ def ground(groups: dict[str, list[Run]]) -> Picture | None:
         "Progress and falls by kind and level",
         f"Heat maps of progress and falls on each kind of ground at each level for {', '.join(tables)}.",
         "Of what evaluate.py measured with robots spread evenly over all tiles, mean over seeds: progress is the way along the commanded direction as a share "
-        "of the commanded way, falls are the share of 20 s episodes that end in one. The row and column \"all\" pool robots. Few robots share one cell "
+        'of the commanded way, falls are the share of 20 s episodes that end in one. The row and column "all" pool robots. Few robots share one cell '
         "(about nine of 512), so single cells are coarse.",
         figure,
     )

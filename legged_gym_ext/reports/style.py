@@ -15,9 +15,14 @@ DPI = 150
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, told apart with every kind of colour vision; yellow is left out, it is too pale for lines."""
 
-LINES = ("-", "--", ":", "-.")  # a second sign beside the colour, and what tells more methods apart than there are colours
+LINES = (
+    "-",
+    "--",
+    ":",
+    "-.",
+)  # a second sign beside the colour, and what tells more methods apart than there are colours
 INK, GREY = "#222222", "#8a8a8a"
-SETTINGS = {
+SETTINGS: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.labelsize": 10,
@@ -102,13 +107,16 @@ def colours(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def legend(figure: Any, handles: list[Any], columns: int = 4) -> None:
-    """One legend for all panels, below them."""
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)))
+def legend(figure: Any, handles: list[Any]) -> None:
+    """One legend for all panels, below them, with as many columns as fit."""
+    if not handles:
+        return
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = min(len(handles), max(1, 110 // (longest + 8)))  # letters of a line, and what the sign and the gap take
+    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // -(-len(handles) // columns)))
 
 
-def line(colour: str, style: str, label: str, **options: Any) -> Any:
+def line(colour: str, style: Any, label: str, **options: Any) -> Any:
     """A legend entry."""
     plotting()
     from matplotlib.lines import Line2D
@@ -128,5 +136,7 @@ def heat(axes: Any, values: Any, rows: list[str], columns: list[str], form: str,
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            axes.text(column, row, format(value, form), ha="center", va="center", fontsize=9, color="white" if dark else INK)
+            axes.text(
+                column, row, format(value, form), ha="center", va="center", fontsize=9, color="white" if dark else INK
+            )
     return image

@@ -38,10 +38,20 @@ def _parse(argv: list[str] | None) -> Any:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help="run folder, or TASK/RUN below the log folder, or TASK for its newest run")
+    add(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="run folder, or TASK/RUN below the log folder, or TASK for its newest run",
+    )
     add("--out", metavar="FOLDER", help="where to write; default: report/ in the first run's folder")
     add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/ of the repository")
-    add("--rollout", action="store_true", default=True, help="let the newest checkpoint of each run walk for some seconds (default)")
+    add(
+        "--rollout",
+        action="store_true",
+        default=True,
+        help="let the newest checkpoint of each run walk for some seconds (default)",
+    )
     add("--no_rollout", dest="rollout", action="store_false", help="leave that out: only what was logged and evaluated")
     args, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -97,7 +107,9 @@ def _notes(groups: dict[str, list[Any]]) -> list[str]:
         unlike = differences(runs)
         if unlike:
             more = f" and {len(unlike) - 6} more" if len(unlike) > 6 else ""
-            notes.append(f"The runs of {label} are not seeds of one experiment: they differ in {', '.join(unlike[:6])}{more}.")
+            notes.append(
+                f"The runs of {label} are not seeds of one experiment: they differ in {', '.join(unlike[:6])}{more}."
+            )
     single = [label for label, runs in groups.items() if len(runs) == 1]
     if single:
         notes.append(f"One seed only, so there is no interval over seeds: {', '.join(single)}.")
