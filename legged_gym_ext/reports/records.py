@@ -175,7 +175,7 @@ def _read(chain: list[Path]) -> Run:
     evaluation = _evaluation(chain, newest, notes)
     return Run(
         folders=chain,
-        task=_task(path, train_cfg, evaluation, newest),
+        task=_task(path, train_cfg, evaluation, newest, notes),
         seed=int(train_cfg.get("seed", 0)),
         env_cfg=env_cfg,
         train_cfg=train_cfg,
@@ -206,14 +206,17 @@ def _evaluation(chain: list[Path], newest: Path | None, notes: list[str]) -> dic
     return evaluation
 
 
-def _task(path: Path, train_cfg: dict, evaluation: dict | None, newest: Path | None) -> str:
+def _task(path: Path, train_cfg: dict, evaluation: dict | None, newest: Path | None, notes: list[str]) -> str:
     """Name of the task: of the evaluation, of the checkpoint, or of the experiment."""
     if evaluation is not None and isinstance(evaluation.get("task"), str):
         return evaluation["task"]
     if newest is not None:
-        infos = load_checkpoint(newest, "cpu").get("infos")
-        if isinstance(infos, dict) and isinstance(infos.get("task"), str):
-            return infos["task"]
+        try:
+            infos = load_checkpoint(newest, "cpu").get("infos")
+            if isinstance(infos, dict) and isinstance(infos.get("task"), str):
+                return infos["task"]
+        except UserError as error:
+            notes.append(str(error))
     return train_cfg.get("runner", {}).get("experiment_name", path.parent.name)
 
 

@@ -21,7 +21,7 @@ from legged_gym_ext.utils.errors import UserError, run_main
 
 SCRIPTS = Path(__file__).resolve().parent
 EPILOG = """Every cell is trained and evaluated, one after the other. The same command goes on where an interrupted one stopped. Fields are set for all
-tasks by --env.SECTION.FIELD=VALUE and --train.SECTION.FIELD=VALUE. A second stage (go2_rma) is part of the budget."""
+tasks that have them by --env.SECTION.FIELD=VALUE and --train.SECTION.FIELD=VALUE. A second stage (go2_rma) is part of the budget."""
 OURS = (
     "runner.max_iterations",
     "runner.experiment_name",
@@ -106,22 +106,49 @@ def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]
     if min(args.seeds) < 0:
         raise UserError(f"--seeds: expected at least 0, got {min(args.seeds)}")
     tasks, methods = list(dict.fromkeys(args.tasks)), {}
-    for task in tasks:
-        env_cfg, train_cfg = task_registry.get_cfgs(task)
-        flags = argparse.Namespace(
-            num_envs=args.num_envs, env_overrides=args.env_overrides, train_overrides=args.train_overrides
-        )
-        apply_args_to_cfgs(flags, env_cfg, train_cfg)
-        methods[task] = Method.of(env_cfg, train_cfg)
+    cfgs = {task: dict(zip(("env", "train"), task_registry.get_cfgs(task))) for task in tasks}
+    args.overrides = {task: _fitting(args, task, cfgs) for task in tasks}
+    for task, cfg in cfgs.items():
+        apply_args_to_cfgs(_overriding(args, task), cfg["env"], cfg["train"])
+        methods[task] = Method.of(cfg["env"], cfg["train"])
         check_budget(task, budget, methods[task])
-    overrides = sorted(_overrides(args))
+    overrides = sorted(
+        f"--{g}.{name}={text}" for g in ("env", "train") for name, text in getattr(args, f"{g}_overrides").items()
+    )
     settings = {"budget": args.budget, "num_envs": args.num_envs, "eval_envs": args.eval_envs, "overrides": overrides}
     return {**settings, "tasks": tasks, "seeds": list(dict.fromkeys(args.seeds))}, methods
 
 
-def _overrides(args: argparse.Namespace) -> list[str]:
+def _fitting(args: argparse.Namespace, task: str, cfgs: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """The overrides of fields that a task has, and of those that no task has: these are a mistake, which applying them reports."""
+    return {
+        group: {
+            field: text
+            for field, text in getattr(args, f"{group}_overrides").items()
+            if _has(cfgs[task][group], field) or not any(_has(cfg[group], field) for cfg in cfgs.values())
+        }
+        for group in ("env", "train")
+    }
+
+
+def _has(cfg: Any, field: str) -> bool:
+    for part in field.split("."):
+        fields = cfg if isinstance(cfg, dict) else getattr(cfg, "__dict__", {})
+        if part not in fields:
+            return False
+        cfg = fields[part]
+    return True
+
+
+def _overriding(args: argparse.Namespace, task: str) -> argparse.Namespace:
+    found = args.overrides[task]
+    return argparse.Namespace(num_envs=args.num_envs, env_overrides=found["env"], train_overrides=found["train"])
+
+
+def _overrides(args: argparse.Namespace, task: str) -> list[str]:
+    """The overrides of a task as flags."""
     return [
-        f"--{g}.{field}={text}" for g in ("env", "train") for field, text in getattr(args, f"{g}_overrides").items()
+        f"--{group}.{field}={text}" for group, found in args.overrides[task].items() for field, text in found.items()
     ]
 
 
@@ -171,7 +198,7 @@ def train_cell(table: Any, task: str, seed: int, method: Any, args: argparse.Nam
     state = table.state(task, seed, clock)
     while (training := next_training(budget, method, state)) is not None:
         print(f"{task} seed {seed}: training from iteration {state.iterations}", flush=True)
-        flags = [f"--seed={seed}", "--headless", f"--run_name=seed{seed}", *training.flags, *_overrides(args)]
+        flags = [f"--seed={seed}", "--headless", f"--run_name=seed{seed}", *training.flags, *_overrides(args, task)]
         flags += [f"--num_envs={args.num_envs}"] if args.num_envs else []
 
         def on_line(line: str) -> None:
