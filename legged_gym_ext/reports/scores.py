@@ -114,15 +114,15 @@ def ground(groups: dict[str, list[Run]]) -> Picture | None:
     height = max(1.3 + 0.3 * len(rows) for rows, _, _ in tables.values())
     figure, axes = style.panels(2 * len(tables), 2, height)
     looks = (
-        ("progress", "progress [share of the commanded way]", "viridis"),
-        ("fall_rate", "falls [share of episodes]", "magma_r"),
+        ("progress", "progress", "% of the commanded way", "viridis"),
+        ("fall_rate", "falls", "% of episodes", "magma_r"),
     )
     for index, (label, (rows, columns, values)) in enumerate(tables.items()):
-        for side, (metric, title, colours) in enumerate(looks):
+        for side, (metric, title, unit, colours) in enumerate(looks):
             panel = axes[2 * index + side]
-            image = style.heat(panel, values[metric], rows, columns, ".2f", cmap=colours, vmin=0.0, vmax=1.0)
-            panel.set(title=f"{label}: {title.partition(' [')[0]}", xlabel="level of the ground")
-            figure.colorbar(image, ax=panel, label=title, shrink=0.9)
+            image = style.heat(panel, 100.0 * values[metric], rows, columns, ".0f", cmap=colours, vmin=0.0, vmax=100.0)
+            panel.set(title=f"{label}: {title}", xlabel="level of the ground")
+            figure.colorbar(image, ax=panel, label=unit, shrink=1.0)
     figure.suptitle("Progress and falls by kind and level of the ground")
     return Picture(
         "ground",
