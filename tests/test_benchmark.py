@@ -45,7 +45,7 @@ if "--resume" in sys.argv:
     saved = json.loads((root / flags["load_run"] / f"model_{flags['checkpoint']}.pt").read_text())
     done, seconds = int(flags["checkpoint"]) + 1, saved["infos"]["total"][1]
 first, second = int(flags["max_iterations"]), int(flags.get("train.runner.stage2_iterations", 0))
-todo = max(0, first + second - done) if second else first
+todo = min(200, max(0, first + second - done) if second else first)
 run = root / f"2026-01-01_00-00-{len(list(root.glob('*'))) if root.is_dir() else 0:02d}_{flags['run_name']}"
 (run / "params").mkdir(parents=True)
 (run / "params/train.json").write_text(json.dumps({"runner": {"max_iterations": first}}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Dict, List
 
 import numpy as np
 
@@ -22,7 +23,7 @@ MEASURED = (
     f"Measured by letting the newest checkpoint walk for {SECONDS:g} s on flat ground: {{count}} robots, one per command, without noise, pushes and "
     f"randomisation; the first {SETTLED:g} s are left out."
 )
-Rollouts = "dict[str, list[Rollout]]"  # label of the method -> one per run
+Rollouts = Dict[str, List[Rollout]]  # label of the method -> one per run
 
 
 def tracking(label: str, rollouts: list[Rollout]) -> Picture:

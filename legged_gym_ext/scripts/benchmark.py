@@ -106,7 +106,9 @@ def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]
     if min(args.seeds) < 0:
         raise UserError(f"--seeds: expected at least 0, got {min(args.seeds)}")
     tasks, methods = list(dict.fromkeys(args.tasks)), {}
-    cfgs = {task: dict(zip(("env", "train"), task_registry.get_cfgs(task))) for task in tasks}
+    cfgs: dict[str, dict[str, Any]] = {
+        task: dict(zip(("env", "train"), task_registry.get_cfgs(task))) for task in tasks
+    }
     args.overrides = {task: _fitting(args, task, cfgs) for task in tasks}
     for task, cfg in cfgs.items():
         apply_args_to_cfgs(_overriding(args, task), cfg["env"], cfg["train"])
