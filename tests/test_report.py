@@ -202,22 +202,17 @@ def test_curves_of_seeds_are_compared_where_all_of_them_are(tmp_path):
     assert curves.common_curve(runs, "Terrain/level") is None
 
 
-def test_a_score_pools_seeds_and_kinds_of_ground(tmp_path):
-    run = lambda policies: SimpleNamespace(  # noqa: E731
-        policies=policies, deployed=policies.get("student", next(iter(policies.values()), None))
-    )
-    flat = [run({"teacher": figures(9.0), "student": figures(value)}) for value in (1.0, 2.0, 6.0)]
-    assert scores.score(flat, "progress") == (3.0, (pytest.approx(1.0, abs=0.34), pytest.approx(6.0, abs=1.4)))
-    assert scores.score(flat, "progress", "teacher") == (9.0, (9.0, 9.0))
-    assert scores.score(flat[:1], "progress") == (1.0, None)
-    assert scores.score([run({})], "progress") is None
-    # Kinds are strata of equal weight: values 0, 1, 3, 100 of two seeds on two kinds; the middle half is (1 + 3) / 2.
-    rough = [
-        run({"policy": figures(50.0, kinds={"a": {"progress": a}, "b": {"progress": b}})})
-        for a, b in ((0, 100), (3, 1))
-    ]
-    found = scores.score(rough, "progress")
-    assert found is not None and found[0] == 2.0
+def test_a_score_is_that_of_the_deployed_policy_over_all_robots():
+    def run(**policies: dict[str, Any]) -> Any:
+        return SimpleNamespace(policies=policies, deployed=policies.get("student", next(iter(policies.values()), None)))
+
+    # On rough ground too: with its kinds as strata the falls on the hard ones would be left out.
+    hard = {"a": figures(0.0), "b": figures(0.0), "c": figures(0.0), "d": figures(9.0)}
+    runs = [run(teacher=figures(9.0), student=figures(value, kinds=hard)) for value in (1.0, 6.0)]
+    assert scores.score(runs, "progress") == (3.5, (1.0, 6.0))
+    assert scores.score(runs, "progress", "teacher") == (9.0, (9.0, 9.0))
+    assert scores.score(runs[:1], "progress") == (1.0, None)
+    assert scores.score([run()], "progress") is None
 
 
 def test_the_table_of_the_ground_is_the_mean_over_seeds(tmp_path):
