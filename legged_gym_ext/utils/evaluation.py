@@ -133,7 +133,8 @@ def _add_step(result: Episodes, env: Any, command: torch.Tensor, rewards: torch.
 def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Mean figures of `policy` over the first episode of every environment: the metrics of `UNITS`.
 
-    On a map of tiles also "kinds" and "levels": the same figures of the robots on each kind of tile and on each level.
+    On a map of tiles also "kinds" and "levels", the same figures of the robots on each kind of tile and on each level, and "tiles", those by kind and
+    level together.
     """
     episodes = run_episodes(vec_env, policy, on_step)
     terrain = vec_env.env.terrain
@@ -143,4 +144,8 @@ def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], Non
         figures["kinds"] = {kind: episodes.figures(rows) for kind, rows in groups.items()}
         levels = {str(level): terrain.levels == level for level in terrain.levels.unique().tolist()}
         figures["levels"] = {level: episodes.figures(rows) for level, rows in levels.items()}
+        figures["tiles"] = {
+            kind: {level: episodes.figures(on & at) for level, at in levels.items() if bool((on & at).any())}
+            for kind, on in groups.items()
+        }
     return figures

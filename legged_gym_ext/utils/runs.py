@@ -64,7 +64,7 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None 
         UserError: no such run (with the nearest names), no such experiment, or nothing trained in it.
     """
     folder = log_root / experiment
-    runs = sorted((path for path in folder.iterdir() if path.is_dir()), key=_age) if folder.is_dir() else []
+    runs = sorted((path for path in folder.iterdir() if path.is_dir()), key=run_age) if folder.is_dir() else []
     if load_run not in (None, -1, "-1", ""):
         return _named_run(folder, [path.name for path in runs], str(load_run))
     if not folder.is_dir():
@@ -81,7 +81,7 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None 
     return trained[-1]
 
 
-def _age(run_dir: Path) -> tuple[bool, list[tuple[int, str]]]:
+def run_age(run_dir: Path) -> tuple[bool, list[tuple[int, str]]]:
     """Sorts run folders oldest first: by name, numbers by value; names without a date come before all others."""
     parts = re.split(r"(\d+)", run_dir.name)
     return DATED.match(run_dir.name) is not None, [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

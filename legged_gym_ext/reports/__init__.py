@@ -1,0 +1,1 @@
+"""Reports of runs: what was logged and measured, drawn and put on one page."""

@@ -1,0 +1,164 @@
+"""One page about runs: `report.py logs/go2_ult/2026-01-31_12-00-00 --out report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+
+from legged_gym_ext.utils.cli import Parser
+from legged_gym_ext.utils.cpus import wait_passively
+from legged_gym_ext.utils.errors import UserError, did_you_mean, run_main
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the report and return the exit code."""
+    args = _parse(argv)
+    wait_passively()
+    from legged_gym_ext.reports.records import find_run_dirs, group_runs, read_runs
+    from legged_gym_ext.reports.style import plotting
+    from legged_gym_ext.utils.task_registry import log_root
+
+    paths = find_run_dirs(args.runs, log_root(args))
+    target = (Path(args.out).expanduser() if args.out else paths[0] / "report").resolve()
+    _check_target(target)
+    plotting()  # says what is missing before anything takes long
+    groups = group_runs(read_runs(paths))
+    path = write_report(groups, target, rollout=args.rollout)
+    print(f"wrote {path}")
+    return 0
+
+
+def _parse(argv: list[str] | None) -> Any:
+    parser = Parser(
+        description="Make one HTML page (index.html, everything in it) and PNGs about one run or several: learning curves, teacher against student, "
+        "evaluations, and a short roll-out. Runs of one task are seeds of one method.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="run folder, or TASK/RUN below the log folder, or TASK for its newest run",
+    )
+    add("--out", metavar="FOLDER", help="where to write; default: report/ in the first run's folder")
+    add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/ of the repository")
+    add(
+        "--rollout",
+        action="store_true",
+        default=True,
+        help="let the newest checkpoint of each run walk for some seconds (default)",
+    )
+    add("--no_rollout", dest="rollout", action="store_false", help="leave that out: only what was logged and evaluated")
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        raise UserError(f"unknown flag {unknown[0]}{did_you_mean(unknown[0], known)}")
+    if args.out == "":
+        raise UserError("--out=: expected a folder")
+    return args
+
+
+def _check_target(target: Path) -> None:
+    """The folder can be made and written, before anything was computed."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        probe = target / ".report"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {target}: {error.strerror}; choose another folder with --out") from error
+
+
+def write_report(groups: dict[str, list[Any]], target: Path, rollout: bool = True) -> Path:
+    """Write `index.html` and the PNGs of `groups` (label -> runs) to the folder `target`; returns the page's path."""
+    from legged_gym_ext.reports import curves, scores
+    from legged_gym_ext.reports.page import Shown, make_page
+    from legged_gym_ext.utils.runs import atomic_write
+
+    notes = _notes(groups)
+    pictures = [
+        curves.learning_curves(groups, "steps"),
+        curves.learning_curves(groups, "hours"),
+        curves.teacher_and_student(groups),
+        scores.interquartile_means(groups),
+        curves.levels(groups),
+        scores.ground(groups),
+    ]
+    saved = [Shown(p.save(target), p.title, p.alt, p.caption, p.text) for p in pictures if p is not None]
+    if rollout:
+        more = _rollout_pictures(groups, notes)
+        saved += [Shown(p.save(target), p.title, p.alt, p.caption, p.text) for p in more]
+    page = make_page(groups, saved, notes, f"Report: {', '.join(groups)}")
+    path = target / "index.html"
+    atomic_write(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    return path
+
+
+def _notes(groups: dict[str, list[Any]]) -> list[str]:
+    """What readers must know: about runs, about runs of one method that are not alike, about single seeds."""
+    from legged_gym_ext.reports.records import differences
+
+    notes = [f"{run.path.name}: {note}." for runs in groups.values() for run in runs for note in run.notes]
+    for label, runs in groups.items():
+        unlike = differences(runs)
+        if unlike:
+            more = f" and {len(unlike) - 6} more" if len(unlike) > 6 else ""
+            notes.append(
+                f"The runs of {label} are not seeds of one experiment: they differ in {', '.join(unlike[:6])}{more}."
+            )
+    single = [label for label, runs in groups.items() if len(runs) == 1]
+    if single:
+        notes.append(f"One seed only, so there is no interval over seeds: {', '.join(single)}.")
+    return notes
+
+
+def _rollout_pictures(groups: dict[str, list[Any]], notes: list[str]) -> list[Any]:
+    """Let every run walk; what cannot is a note. Returns the pictures."""
+    rollouts = _measure(groups, notes)
+    if not rollouts:
+        return []
+    from legged_gym_ext.reports import motion
+    from legged_gym_ext.scripts.describe import describe_attention
+
+    pictures: list[Any] = [motion.tracking(label, many) for label, many in rollouts.items()]
+    pictures.append(motion.gait(rollouts))
+    pictures += [motion.motors(label, many[0]) for label, many in rollouts.items()]
+    pictures.append(motion.prediction(rollouts))
+    for label, (first, *_) in rollouts.items():
+        description = describe_attention(first.network, first.dt)
+        pictures.append(motion.attention(label, first, description["lines"] if description else []))
+    return [picture for picture in pictures if picture is not None]
+
+
+def _measure(groups: dict[str, list[Any]], notes: list[str]) -> dict[str, list[Any]]:
+    """Label -> roll-outs of its runs."""
+    try:
+        from legged_gym_ext.simulators import prepare_engine
+
+        prepare_engine("mujoco")
+        import torch
+
+        from legged_gym_ext.reports.rollout import measure
+        from legged_gym_ext.scripts.play import nominal
+    except (ImportError, UserError) as error:
+        notes.append(f"No roll-outs: {error}.")
+        return {}
+    torch.set_num_threads(1)  # so few robots: more threads only wait for each other
+    rollouts: dict[str, list[Any]] = {}
+    for label, runs in groups.items():
+        for run in runs:
+            print(f"roll-out of {run.path}", flush=True)
+            try:
+                rollouts.setdefault(label, []).append(measure(run, nominal))
+            except UserError as error:
+                notes.append(f"No roll-out of {run.path.name}: {error}.")
+                print(f"  left out: {error}", file=sys.stderr)
+    return {label: many for label, many in rollouts.items() if many}
+
+
+if __name__ == "__main__":
+    run_main(main)
