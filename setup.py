@@ -6,7 +6,8 @@ TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensor
 MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
-TEST = ["pytest>=7", "ruff", "pyright", "isaacgym-stubs==1.1rc4", "vermin", "matplotlib", *EXPORT]
+REPORT = ["matplotlib"]
+TEST = ["pytest>=7", "ruff", "pyright", "isaacgym-stubs==1.1rc4", "vermin", *REPORT, *EXPORT]
 
 setup(
     name="rsl_rl_ult",
@@ -23,6 +24,7 @@ setup(
         "mujoco": MUJOCO,
         "video": VIDEO,
         "export": EXPORT,
+        "report": REPORT,
         "wandb": ["wandb"],
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + TEST,

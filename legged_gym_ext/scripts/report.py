@@ -143,7 +143,7 @@ def _measure(groups: dict[str, list[Any]], notes: list[str]) -> dict[str, list[A
         import torch
 
         from legged_gym_ext.reports.rollout import measure
-        from legged_gym_ext.scripts.play import nominal
+        from legged_gym_ext.utils.player import nominal
     except (ImportError, UserError) as error:
         notes.append(f"No roll-outs: {error}.")
         return {}
