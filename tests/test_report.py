@@ -26,8 +26,9 @@ from legged_gym_ext.reports import curves, motion, records, scores, style  # noq
 from legged_gym_ext.reports.attention import attention_by_distance, prediction_errors  # noqa: E402
 from legged_gym_ext.reports.events import merge_curves, processes_of, read_events, seconds_of  # noqa: E402
 from legged_gym_ext.reports.rollout import command_grid, measure  # noqa: E402
-from legged_gym_ext.scripts import play, report  # noqa: E402
+from legged_gym_ext.scripts import report  # noqa: E402
 from legged_gym_ext.utils.errors import UserError  # noqa: E402
+from legged_gym_ext.utils.player import nominal  # noqa: E402
 from legged_gym_ext.utils.runs import save_run_configs  # noqa: E402
 from rsl_rl_ult.modules import ActorCriticULT  # noqa: E402
 from rsl_rl_ult.modules.transformer import Transformer, band_mask  # noqa: E402
@@ -467,7 +468,7 @@ def trained(tmp_path_factory) -> Path:
 
 def test_a_rollout_has_what_is_drawn_of_it(trained):
     (run,) = records.read_runs([trained])
-    found = measure(run, play.nominal, seconds=0.5)
+    found = measure(run, nominal, seconds=0.5)
     assert found.policy == "student" and found.linear.shape == found.fell.shape == (70,)
     assert np.array_equal(np.isnan(found.linear), found.fell)
     assert found.gait.shape == (25, 4) and found.feet == ["FL", "FR", "RL", "RR"]
