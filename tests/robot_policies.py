@@ -8,55 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from legged_gym_ext.deploy.contract import KEY, Contract, Term
+from legged_gym_ext.deploy.contract import KEY, Contract
 from legged_gym_ext.deploy.messages import GO2_MOTORS
-
-TREE = tuple(f"{leg}_{part}_joint" for leg in ("FL", "FR", "RL", "RR") for part in ("hip", "thigh", "calf"))
-DEFAULT = (0.1, 0.8, -1.5, -0.1, 0.8, -1.5, 0.1, 1.0, -1.5, -0.1, 1.0, -1.5)
-LIMITS = (
-    *(((-1.0472, 1.0472), (-1.5708, 3.4907), (-2.7227, -0.83776)) * 2),
-    *(((-1.0472, 1.0472), (-0.5236, 4.5379), (-2.7227, -0.83776)) * 2),
-)
-SIZES = (
-    ("commands", 3),
-    ("projected_gravity", 3),
-    ("base_ang_vel", 3),
-    ("dof_pos", 12),
-    ("dof_vel", 12),
-    ("last_action", 12),
-)
+from tests import policy_files
 
 
 def make_contract(**changes: Any) -> Contract:
-    """The contract of a Go2 at 50 Hz with every sensed term at scale 1."""
-    terms, start = [], 0
-    for name, size in SIZES:
-        terms.append(Term(name, start, start + size, (1.0,) * size))
-        start += size
-    contract = Contract(
-        robot="go2",
-        task="go2_hold",
-        method="PPO",
-        role="policy",
-        control_dt=0.02,
-        physics_dt=0.005,
-        joint_names=TREE,
-        default_joint_pos=DEFAULT,
-        joint_pos_limits=LIMITS,
-        stiffness=(20.0,) * 12,
-        damping=(0.5,) * 12,
-        torque_limits=(23.7, 23.7, 45.43) * 4,
-        velocity_limits=(30.1, 30.1, 15.7) * 4,
-        motor="dc",
-        action_scale=0.25,
-        clip_actions=100.0,
-        clip_observations=100.0,
-        observations={"obs": tuple(terms)},
-        commands={"lin_vel_x": (-1.0, 1.0), "lin_vel_y": (-0.5, 0.5), "ang_vel_yaw": (-1.0, 1.0)},
-        standing_height=0.32,
-        sdk_joint_order=GO2_MOTORS,
-    )
-    return replace(contract, **changes)
+    """The contract of a Go2 at 50 Hz with every sensed term at scale 1, and the maker's order of motors."""
+    terms = tuple(replace(term, scale=(1.0,) * len(term.scale)) for term in policy_files.terms())
+    fields: dict[str, Any] = {"task": "go2_hold", "observations": {"obs": terms}, "sdk_joint_order": GO2_MOTORS}
+    return policy_files.contract(**{**fields, **changes})
 
 
 def write_policy(path: Path, kind: str = "hold", contract: Contract | None = None) -> Path:

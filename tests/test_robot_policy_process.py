@@ -16,7 +16,8 @@ import pytest
 from legged_gym_ext.deploy.controller import Reading
 from legged_gym_ext.deploy.policy_process import Guard, PolicyProcess
 from legged_gym_ext.utils.errors import UserError
-from tests.robot_policies import DEFAULT, write_policy
+from tests.policy_files import DEFAULT
+from tests.robot_policies import write_policy
 
 READING = Reading(np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(3), np.asarray(DEFAULT), np.zeros(12))
 SLOW, FAST = np.array([0.4, 0.0, 0.0]), np.array([0.6, 0.0, 0.0])

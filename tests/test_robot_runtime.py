@@ -9,8 +9,9 @@ from legged_gym_ext.deploy.remote import Remote, encode
 from legged_gym_ext.deploy.runtime import DAMP, RUN, STAND, WAIT, JointMap, Options, loop, stand_up_pose
 from legged_gym_ext.deploy.safety import Limits, Supervisor
 from legged_gym_ext.deploy.timing import Timing
+from tests.policy_files import JOINTS
 from tests.robot_doubles import DEFAULT_SDK, Bench, is_damping, make_state
-from tests.robot_policies import TREE, make_contract
+from tests.robot_policies import make_contract
 
 ROLLED = np.array([np.cos(0.6), np.sin(0.6), 0.0, 0.0])  # by 1.2 rad about x; the limit is 1.0
 
@@ -177,7 +178,7 @@ def test_targets_beyond_the_limits_for_a_second_are_a_fault():
     bench = Bench()
     bench.walk()
     bench.link.targets = bench.link.targets.copy()
-    bench.link.targets[TREE.index("RL_calf_joint")] = 0.0
+    bench.link.targets[JOINTS.index("RL_calf_joint")] = 0.0
     assert not is_damping(bench.run(0.96))
     assert is_damping(bench.run(0.08))
     fault = bench.runtime.supervisor.fault
@@ -374,7 +375,7 @@ def test_a_target_reaches_the_motor_of_its_joint():
     bench = Bench()
     bench.walk()
     bench.link.targets = bench.link.targets.copy()
-    bench.link.targets[TREE.index("RL_thigh_joint")] = 1.37
+    bench.link.targets[JOINTS.index("RL_thigh_joint")] = 1.37
     command = bench.run(0.06)
     assert command.q[10] == pytest.approx(1.37)  # FR 0-2, FL 3-5, RR 6-8, RL 9-11
     assert np.delete(command.q, 10) == pytest.approx(np.delete(DEFAULT_SDK, 10))
