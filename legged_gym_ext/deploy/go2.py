@@ -289,12 +289,13 @@ def drive(
         confirm(args)
         if not args.keep_service:
             robot.release_motors()
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # a collection in the loop would be a pause, and before its first pass the state would be old by then
+    if not options.dry_run:
         state = first_state(robot, args.wait, args.interface, args.domain, seconds=0.05)[0]
     runtime = Runtime(contract, robot, policy, state, options, limits, log=lambda line: print(line, flush=True))
     operator = Operator(runtime, args.duration)
-    gc.collect()
-    gc.freeze()
-    gc.disable()  # a collection in the loop would be a pause
     loop(runtime, COMMAND_PERIOD, operator)
     fault = runtime.supervisor.fault
     report = {"stopped_by": fault and {"name": fault.name, "reason": fault.reason}, **runtime.timing.summary()}
