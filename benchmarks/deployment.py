@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from update import ACTIONS, DIMS
 
+from legged_gym_ext.deploy.policy_file import open_session
 from legged_gym_ext.envs.go2 import go2_config, go2_methods
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.deploy_yaml import UnitreePolicy
@@ -62,15 +63,6 @@ def make_policy(network_class: Any, train_cfg: Any) -> Any:
     if network_class is ActorCriticULT:
         return CachedPolicy(network_class(**sizes, **{**options, "zero_init": False}).eval(), SETS, "student")
     return StudentPolicy(network_class(**sizes, **options).eval(), SETS)
-
-
-def open_session(path: Path) -> Any:
-    """An onnxruntime session on one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def make_forms(step: Any, folder: Path) -> tuple[dict[str, Callable], Callable, dict[str, float]]:

@@ -6,7 +6,7 @@ that moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Tuple
 
@@ -103,6 +103,18 @@ def bounds(ranges: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.nd
             raise UserError(f"policy contract: commands.{name} must be [lower, upper], found {ranges.get(name)}")
     low, high = np.array([ranges[name] for name in RANGES]).T
     return low, high
+
+
+def clamp(command: Iterable[float], low: Iterable[float], high: Iterable[float]) -> Command:
+    """`command` between its bounds, in steps of 0.001, so that repeated key presses add up to round numbers."""
+    vx, vy, yaw = (round(min(max(float(part), least), most), 3) for part, least, most in zip(command, low, high))
+    return vx, vy, yaw
+
+
+def in_numbers(command: Iterable[float]) -> str:
+    """A velocity as text of constant width, e.g. "x +0.80  y +0.00 m/s   yaw -0.50 rad/s"."""
+    vx, vy, yaw = command
+    return f"x {vx:+.2f}  y {vy:+.2f} m/s   yaw {yaw:+.2f} rad/s"
 
 
 def tour(ranges: Mapping[str, tuple[float, float]]) -> Script:

@@ -7,6 +7,7 @@ written in place. The encoding is CDR little endian, version 1: every number is 
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -28,94 +29,39 @@ MODE_SERVO = 1
 POS_STOP, VEL_STOP = 2.146e9, 16000.0
 """What the SDK's examples write as position and velocity of a motor that has neither."""
 
-MOTOR_CMD = (
-    ("mode", "B", 1),
-    ("q", "f", 1),
-    ("dq", "f", 1),
-    ("tau", "f", 1),
-    ("kp", "f", 1),
-    ("kd", "f", 1),
-    ("reserve", "I", 3),
+
+def _fields(text: str, **structures: Any) -> tuple[tuple[str, Any, int], ...]:
+    """Name, type and count of fields written as "sn 2I": two numbers of struct's letter I; or as "motor_cmd 20motor": 20 of `structures["motor"]`."""
+    found = []
+    for field in text.split(","):
+        name, kind = field.split()
+        count, letter = re.fullmatch(r"(\d*)(\w+)", kind).groups()  # pyright: ignore
+        found.append((name, structures.get(letter, letter), int(count or 1)))
+    return tuple(found)
+
+
+_HEAD = "head 2B, level_flag B, frame_reserve B, sn 2I, version 2I, bandwidth H, "
+MOTOR_CMD = _fields("mode B, q f, dq f, tau f, kp f, kd f, reserve 3I")
+BMS_CMD = _fields("off B, reserve 3B")
+LOW_CMD = _fields(
+    _HEAD + f"motor_cmd {MOTORS}motor, bms_cmd bms, wireless_remote 40B, led 12B, fan 2B, gpio B, reserve I, crc I",
+    motor=MOTOR_CMD,
+    bms=BMS_CMD,
 )
-BMS_CMD = (("off", "B", 1), ("reserve", "B", 3))
-LOW_CMD = (
-    *(
-        ("head", "B", 2),
-        ("level_flag", "B", 1),
-        ("frame_reserve", "B", 1),
-        ("sn", "I", 2),
-        ("version", "I", 2),
-        ("bandwidth", "H", 1),
-    ),
-    *(
-        ("motor_cmd", MOTOR_CMD, MOTORS),
-        ("bms_cmd", BMS_CMD, 1),
-        ("wireless_remote", "B", 40),
-        ("led", "B", 12),
-        ("fan", "B", 2),
-    ),
-    *(("gpio", "B", 1), ("reserve", "I", 1), ("crc", "I", 1)),
+IMU_STATE = _fields("quaternion 4f, gyroscope 3f, accelerometer 3f, rpy 3f, temperature B")
+MOTOR_STATE = _fields(
+    "mode B, q f, dq f, ddq f, tau_est f, q_raw f, dq_raw f, ddq_raw f, temperature B, lost I, reserve 2I"
 )
-IMU_STATE = (
-    ("quaternion", "f", 4),
-    ("gyroscope", "f", 3),
-    ("accelerometer", "f", 3),
-    ("rpy", "f", 3),
-    ("temperature", "B", 1),
+BMS_STATE = _fields(
+    "version_high B, version_low B, status B, soc B, current i, cycle H, bq_ntc 2B, mcu_ntc 2B, cell_vol 15H"
 )
-MOTOR_STATE = (
-    *(
-        ("mode", "B", 1),
-        ("q", "f", 1),
-        ("dq", "f", 1),
-        ("ddq", "f", 1),
-        ("tau_est", "f", 1),
-        ("q_raw", "f", 1),
-        ("dq_raw", "f", 1),
-    ),
-    *(("ddq_raw", "f", 1), ("temperature", "B", 1), ("lost", "I", 1), ("reserve", "I", 2)),
-)
-BMS_STATE = (
-    *(
-        ("version_high", "B", 1),
-        ("version_low", "B", 1),
-        ("status", "B", 1),
-        ("soc", "B", 1),
-        ("current", "i", 1),
-        ("cycle", "H", 1),
-    ),
-    *(("bq_ntc", "B", 2), ("mcu_ntc", "B", 2), ("cell_vol", "H", 15)),
-)
-LOW_STATE = (
-    *(
-        ("head", "B", 2),
-        ("level_flag", "B", 1),
-        ("frame_reserve", "B", 1),
-        ("sn", "I", 2),
-        ("version", "I", 2),
-        ("bandwidth", "H", 1),
-    ),
-    *(
-        ("imu_state", IMU_STATE, 1),
-        ("motor_state", MOTOR_STATE, MOTORS),
-        ("bms_state", BMS_STATE, 1),
-        ("foot_force", "h", 4),
-    ),
-    *(
-        ("foot_force_est", "h", 4),
-        ("tick", "I", 1),
-        ("wireless_remote", "B", 40),
-        ("bit_flag", "B", 1),
-        ("adc_reel", "f", 1),
-    ),
-    *(
-        ("temperature_ntc1", "B", 1),
-        ("temperature_ntc2", "B", 1),
-        ("power_v", "f", 1),
-        ("power_a", "f", 1),
-        ("fan_frequency", "H", 4),
-    ),
-    *(("reserve", "I", 1), ("crc", "I", 1)),
+LOW_STATE = _fields(
+    _HEAD + f"imu_state imu, motor_state {MOTORS}motor, bms_state bms, foot_force 4h, foot_force_est 4h, tick I, "
+    "wireless_remote 40B, bit_flag B, adc_reel f, temperature_ntc1 B, temperature_ntc2 B, power_v f, power_a f, "
+    "fan_frequency 4H, reserve I, crc I",
+    imu=IMU_STATE,
+    motor=MOTOR_STATE,
+    bms=BMS_STATE,
 )
 """Fields of the SDK's IDL: name, type (struct's letters, or the fields of a structure) and count."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-TRACKING_SIGMA = 0.25  # m^2/s^2 and rad^2/s^2, as in utils/evaluation.py
+TRACKING_SIGMA = 0.25  # m^2/s^2 and rad^2/s^2, fixed so that figures stay comparable whatever a training used
 GRAVITY = 9.81  # m/s^2
 
 UNITS = {

@@ -37,7 +37,7 @@ class ExportedPolicy:
             raise UserError(f"policy not found: {self.path}; write one with export.py")
         if find_spec("onnxruntime") is None:
             raise UserError(f"running {self.path.name} needs the package 'onnxruntime': {INSTALL}")
-        self._session = _open(self.path)
+        self._session = open_session(self.path)
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         if text is None:
             raise UserError(
@@ -98,8 +98,8 @@ class ExportedPolicy:
         return outputs[0][0], outputs[1][0]
 
 
-def _open(path: Path) -> Any:
-    """An onnxruntime session on one thread."""
+def open_session(path: Path) -> Any:
+    """An onnxruntime session on one thread; a file that is no ONNX model is a `UserError`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -211,24 +211,20 @@ def _run_window(trial: Trial, command: Any, args: argparse.Namespace) -> None:
 
 def press(command: Fixed, key: str, ranges: Any) -> None:
     """Change `command` by what the key called `key` does, within the trained ranges."""
-    from legged_gym_ext.deploy.commands import bounds
+    from legged_gym_ext.deploy.commands import bounds, clamp
 
     if key == "enter":
         command.command = (0.0, 0.0, 0.0)
     elif key in KEYS:
-        vx, vy, yaw = (
-            round(min(max(old + change, low), high), 3)
-            for old, change, low, high in zip(command.command, KEYS[key], *bounds(ranges))
-        )
-        command.command = (vx, vy, yaw)
+        command.command = clamp(map(sum, zip(command.command, KEYS[key])), *bounds(ranges))
 
 
 def _velocities(trial: Trial, command: Command) -> tuple[str, str]:
     """Commanded and actual velocity in words."""
+    from legged_gym_ext.deploy.commands import in_numbers
+
     robot = trial.robot
-    actual = (*robot.lin_vel[:2], robot.read().ang_vel[2])
-    commanded, measured = (f"x {vx:+.2f}  y {vy:+.2f} m/s   yaw {yaw:+.2f} rad/s" for vx, vy, yaw in (command, actual))
-    return commanded, measured
+    return in_numbers(command), in_numbers((*robot.lin_vel[:2], robot.read().ang_vel[2]))
 
 
 def _tell(moment: Moment) -> None:

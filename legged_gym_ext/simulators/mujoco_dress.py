@@ -5,6 +5,10 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+FOLLOW_TIME = 0.25  # s, the camera smooths the robot's motion with this time constant
+JUMP = 1.0  # m, a larger move between two frames is a restart: the camera jumps along
+SIGHT = 12.0  # m of ground drawn around the robot
+HIDDEN = 5  # group of geoms that are not drawn
 FLOOR = "picture_floor"  # texture and material; a name that no robot file has
 ARROW_HEIGHT, ARROW_SCALE, ARROW_WIDTH = 0.2, 0.5, 0.011  # m above the base, m per m/s, m
 COMMAND_RGBA, ACTUAL_RGBA = (0.20, 0.68, 0.32, 1.0), (0.13, 0.45, 0.90, 1.0)
@@ -83,3 +87,23 @@ def add_arrow(
     mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.eye(3).flatten(), np.array(rgba, dtype=np.float32))
     mujoco.mjv_connector(geom, kind, ARROW_WIDTH, start, end)
     scene.ngeom += 1
+
+
+def follow(camera: mujoco.MjvCamera, base: np.ndarray, seconds: float) -> None:
+    """Move a camera after a robot whose base is at `base` (3,) m, `seconds` after the last time; infinitely many put it there."""
+    # A hand's breadth below the base, so that robot and arrows are in the middle of the picture.
+    way = base - np.array([0.0, 0.0, 0.04]) - camera.lookat
+    pull = 1.0 - float(np.exp(-seconds / FOLLOW_TIME))
+    camera.lookat[:] += way if np.linalg.norm(way) > JUMP else pull * way
+
+
+def hide_far_ground(model: mujoco.MjModel, ground: np.ndarray, place: np.ndarray) -> None:
+    """Of the thousands of boxes of a map (geoms `ground`) draw only those around `place` (2,) m; physics does not look at groups."""
+    way = np.abs(model.geom_pos[ground, :2] - place) - model.geom_size[ground, :2]
+    model.geom_group[ground] = np.where(way.max(axis=1, initial=-np.inf) < SIGHT, 0, HIDDEN)
+
+
+def show_groups(model: mujoco.MjModel, option: mujoco.MjvOption) -> None:
+    """Hide collision shapes (group 3 and up), unless the robot consists of nothing else."""
+    robot = model.geom_group[model.body_weldid[model.geom_bodyid] > 0]
+    option.geomgroup[:] = [1, 1, 1, int(bool(np.all(robot > 2))), 0, 0]

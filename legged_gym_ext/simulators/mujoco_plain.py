@@ -200,14 +200,6 @@ class PlainRobot:
         """Give the motors joint targets (J,) [rad]; with a delay they act on them later."""
         self.data.ctrl[:] = targets
 
-    def set_gains(self, kp: np.ndarray, kd: np.ndarray) -> None:
-        """Replace the motors' gains, (J,) each [N m / rad, N m s / rad]; effective with the next physics step."""
-        gain, bias = self.model.actuator_gainprm, self.model.actuator_biasprm
-        if self.contract.motor == "dc":
-            gain[:, 4], gain[:, 6] = kp, kd
-        else:
-            gain[:, 0], bias[:, 1], bias[:, 2] = kp, -np.asarray(kp), -np.asarray(kd)
-
     def step(self, targets: np.ndarray | None = None, physics_steps: int | None = None) -> None:
         """Move on by a control step, or by `physics_steps`; `targets` are applied first."""
         if targets is not None:

@@ -15,6 +15,9 @@ from legged_gym_ext.simulators.mujoco_dress import (
     NAMED_KEYS,
     add_arrow,
     dress,
+    follow,
+    hide_far_ground,
+    show_groups,
 )
 from legged_gym_ext.simulators.mujoco_gl import check_glfw
 from legged_gym_ext.simulators.mujoco_plain import PlainRobot
@@ -22,9 +25,6 @@ from legged_gym_ext.utils.errors import UserError
 
 COLOURS = (COMMAND_RGBA, ACTUAL_RGBA)
 DISTANCE, AZIMUTH, ELEVATION = 1.8, 135.0, -18.0  # m, degrees, degrees; `viewer` of the tasks
-FOLLOW_TIME = 0.25  # s, the camera smooths the robot's motion with this time constant
-SIGHT, HIDDEN = 12.0, 5  # m of ground drawn around the robot; group of geoms that are not drawn
-JUMP = 1.0  # m, a larger move between two frames is a restart: the camera jumps along
 
 
 def dress_plain(spec: mujoco.MjSpec, base_name: str) -> None:
@@ -43,22 +43,13 @@ class _Pictures:
     def __init__(self, robot: PlainRobot) -> None:
         self.robot = robot
         self.option = mujoco.MjvOption()
-        self._show_groups(self.option)
+        show_groups(robot.model, self.option)
         model = robot.model
         fixed = (model.geom_bodyid == 0) & (model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
         self._ground = np.flatnonzero(fixed & (model.geom_group == 0))
 
     def _hide_far_ground(self) -> None:
-        """Of the boxes of a map draw only those around the robot; the physics does not look at groups."""
-        model = self.robot.model
-        way = np.abs(model.geom_pos[self._ground, :2] - self.robot.position[:2]) - model.geom_size[self._ground, :2]
-        model.geom_group[self._ground] = np.where(way.max(axis=1, initial=-np.inf) < SIGHT, 0, HIDDEN)
-
-    def _show_groups(self, option: mujoco.MjvOption) -> None:
-        """Hide collision shapes (group 3 and up), unless the robot consists of nothing else."""
-        model = self.robot.model
-        groups = model.geom_group[model.body_weldid[model.geom_bodyid] > 0]
-        option.geomgroup[:] = [1, 1, 1, int(bool(np.all(groups > 2))), 0, 0]
+        hide_far_ground(self.robot.model, self._ground, self.robot.position[:2])
 
     def _add_arrows(self, scene: mujoco.MjvScene, command: tuple[float, float, float]) -> None:
         """Commanded and actual velocity over the robot."""
@@ -79,17 +70,12 @@ class PlainVideo(_Pictures):
         self._data = mujoco.MjData(robot.model)
         self._camera = mujoco.MjvCamera()
         self._camera.distance, self._camera.azimuth, self._camera.elevation = DISTANCE, AZIMUTH, ELEVATION
-        self._camera.lookat[:] = self._target()
-        self._pull = 1.0 - float(np.exp(-1.0 / (fps * FOLLOW_TIME)))
-
-    def _target(self) -> np.ndarray:
-        # A hand's breadth below the base, so that robot and arrows are in the middle of the picture.
-        return self.robot.position - np.array([0.0, 0.0, 0.04])
+        self._period = 1.0 / fps
+        follow(self._camera, robot.position, np.inf)
 
     def frame(self, command: tuple[float, float, float]) -> np.ndarray:
         """The robot as it is now, (height, width, 3) uint8 RGB."""
-        way = self._target() - self._camera.lookat
-        self._camera.lookat[:] += way if np.linalg.norm(way) > JUMP else self._pull * way
+        follow(self._camera, self.robot.position, self._period)
         # On a copy, because poses follow from the state one physics step later and looking must change nothing.
         self._data.qpos[:] = self.robot.data.qpos
         mujoco.mj_kinematics(self.robot.model, self._data)
@@ -136,7 +122,7 @@ class PlainWindow(_Pictures):
         camera = self._handle.cam
         camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, robot.base_id
         camera.distance, camera.azimuth, camera.elevation = DISTANCE, AZIMUTH, ELEVATION
-        self._show_groups(self._handle.opt)
+        show_groups(robot.model, self._handle.opt)
 
     def is_running(self) -> bool:
         """Whether the window is still open."""

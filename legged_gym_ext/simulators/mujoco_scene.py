@@ -11,12 +11,18 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from legged_gym_ext.simulators.mujoco_dress import ACTUAL_RGBA, ARROW_HEIGHT, COMMAND_RGBA, add_arrow, dress
+from legged_gym_ext.simulators.mujoco_dress import (
+    ACTUAL_RGBA,
+    ARROW_HEIGHT,
+    COMMAND_RGBA,
+    add_arrow,
+    dress,
+    hide_far_ground,
+    show_groups,
+)
 from legged_gym_ext.simulators.mujoco_model import add_ground, load_robot
 from legged_gym_ext.utils.math import yaw_of
 
-SIGHT = 12.0  # m of ground drawn around the robot
-HIDDEN = 5  # group of geoms that are not drawn
 MAX_ROBOTS = 50  # drawn; more would overflow the scene's list of geoms
 
 
@@ -61,12 +67,7 @@ class Scene:
             (self.model.geom_bodyid == 0) & (self.model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
         )
         self.option = mujoco.MjvOption()
-        self.show_groups(self.option)
-
-    def show_groups(self, option: mujoco.MjvOption) -> None:
-        """Hide collision shapes (group 3 and up), unless the robot consists of nothing else."""
-        robot = self.model.geom_group[self.model.geom_bodyid > 0]
-        option.geomgroup[:] = [1, 1, 1, int(bool(np.all(robot > 2))), 0, 0]
+        show_groups(self.model, self.option)
 
     def pose(self, data: mujoco.MjData, robot: int) -> None:
         """Put `data` into the pose of one robot; nothing is simulated."""
@@ -81,13 +82,7 @@ class Scene:
     def update(self) -> None:
         """Take over pose and surroundings of the robot as they are now."""
         self.pose(self.data, self.robot)
-        self._hide_far_ground()
-
-    def _hide_far_ground(self) -> None:
-        """Of the thousands of boxes of a map draw only those around the robot."""
-        middle, half = self.model.geom_pos[self._ground, :2], self.model.geom_size[self._ground, :2]
-        way = np.abs(middle - self.env.sim.root_pos[self.robot, :2].cpu().numpy()) - half
-        self.model.geom_group[self._ground] = np.where(way.max(axis=1) < SIGHT, 0, HIDDEN)
+        hide_far_ground(self.model, self._ground, self.env.sim.root_pos[self.robot, :2].cpu().numpy())
 
     def add_rest(self, scene: mujoco.MjvScene) -> None:
         """Add the other robots and the arrows to a scene that has the robot."""

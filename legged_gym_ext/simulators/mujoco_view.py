@@ -8,13 +8,11 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from legged_gym_ext.simulators.mujoco_dress import ACTUAL_RGBA, COMMAND_RGBA, NAMED_KEYS
+from legged_gym_ext.simulators.mujoco_dress import ACTUAL_RGBA, COMMAND_RGBA, NAMED_KEYS, follow, show_groups
 from legged_gym_ext.simulators.mujoco_gl import check_glfw
 from legged_gym_ext.simulators.mujoco_scene import Scene
 from legged_gym_ext.utils.errors import UserError
 
-FOLLOW_TIME = 0.25  # s, the camera smooths the robot's motion with this time constant
-JUMP = 1.0  # m, a larger move between two frames is a reset: the camera jumps along
 CLOSEST, FARTHEST, STEEPEST = 0.4, 15.0, 89.0  # m, m, degrees: how the camera can be moved
 CURVE_POINTS = 250  # of a curve in the window
 
@@ -47,17 +45,11 @@ class VideoView(Scene):
             viewer.azimuth,
             viewer.elevation,
         )
-        self._camera.lookat[:] = self._target()
-
-    def _target(self) -> np.ndarray:
-        # A hand's breadth below the base, so that robot and arrows are in the middle of the picture.
-        return self.env.sim.root_pos[self.robot].cpu().numpy().astype(float) - np.array([0.0, 0.0, 0.04])
+        self.follow(np.inf)
 
     def follow(self, seconds: float) -> None:
         """Move the camera after the robot, `seconds` after the last time."""
-        way = self._target() - self._camera.lookat
-        pull = 1.0 - float(np.exp(-seconds / FOLLOW_TIME))
-        self._camera.lookat[:] += way if np.linalg.norm(way) > JUMP else pull * way
+        follow(self._camera, self.env.sim.root_pos[self.robot].cpu().numpy().astype(float), seconds)
 
     def turn(self, azimuth: float, elevation: float, zoom: float) -> None:
         """Move the camera around the robot: degrees to the side, degrees up or down, factor on the distance."""
@@ -111,7 +103,7 @@ class WindowView(Scene):
         camera, viewer = self._handle.cam, env.cfg.viewer
         camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, self.base_id
         camera.distance, camera.azimuth, camera.elevation = viewer.distance, viewer.azimuth, viewer.elevation
-        self.show_groups(self._handle.opt)
+        show_groups(self.model, self._handle.opt)
         self._figures: list[mujoco.MjvFigure] = []
 
     def is_running(self) -> bool:

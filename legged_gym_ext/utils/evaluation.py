@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-TRACKING_SIGMA = 0.25  # m^2/s^2 and rad^2/s^2, fixed so that figures stay comparable whatever a training used
+from legged_gym_ext.deploy.metrics import TRACKING_SIGMA
 
 UNITS = {
     "return": "sum of rewards of an episode",

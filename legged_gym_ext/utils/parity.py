@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from legged_gym_ext.deploy.contract import Contract, Term
-from legged_gym_ext.deploy.policy_file import ExportedPolicy
+from legged_gym_ext.deploy.policy_file import ExportedPolicy, open_session
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.export_contract import INPUTS
 
@@ -98,11 +98,7 @@ class UnitreeForm:
 
     def __init__(self, path: Path, contract: Contract) -> None:
         """Read the file; `contract` is that of the policy it was made from."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = open_session(path)
         self._frames, self._window = contract.history_length, np.zeros((0, 0), np.float32)
         self._offset = np.asarray(contract.default_joint_pos, np.float32)
         self._scale = np.float32(contract.action_scale)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import queue
 from collections import deque
-from typing import Any, Tuple
+from typing import Any
 
 import numpy as np
 import torch
 
+from legged_gym_ext.deploy.commands import Command, clamp, in_numbers
 from legged_gym_ext.utils.agents import Agent
 from legged_gym_ext.utils.controls import ACTIONS, BY_NAME
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 from legged_gym_ext.utils.policies import hold_command
-
-Command = Tuple[float, float, float]  # vx, vy [m/s], yaw rate [rad/s]
 
 LEVEL = 3  # of the ground, unless asked for another
 REMEMBERED = 10.0  # s of tracking that plots show
@@ -131,11 +130,7 @@ class Player:
         """Commanded and actual velocity of a robot, in words."""
         env = self.env
         actual = (*env.base_lin_vel[robot, :2].tolist(), float(env.base_ang_vel[robot, 2]))
-        wanted = env.commands[robot, :3].tolist()
-        commanded, measured = (
-            f"x {vx:+.2f}  y {vy:+.2f} m/s   yaw {yaw:+.2f} rad/s" for vx, vy, yaw in (wanted, actual)
-        )
-        return commanded, measured
+        return in_numbers(env.commands[robot, :3].tolist()), in_numbers(actual)
 
     def contacts(self, robot: int = 0) -> list[bool]:
         """Which feet of a robot touch something, in the order of the feet (FL FR RL RR)."""
@@ -227,10 +222,7 @@ class Player:
         wanted = STOP if action == "stop" else value
         if action == "move":
             wanted = [old + change for old, change in zip(self.command, value)]
-        vx, vy, yaw = (
-            round(min(max(float(part), low), high), 3) for part, (low, high) in zip(wanted, command_bounds(self.env))
-        )
-        self.set_command((vx, vy, yaw))
+        self.set_command(clamp(wanted, *zip(*command_bounds(self.env))))
         return f"command: {describe_command(self.command)}"
 
     def _move_to_tile(self, action: str, value: Any) -> str:
