@@ -69,11 +69,12 @@ def gait(rollouts: Rollouts) -> Picture:
     figure, axes = style.panels(len(rollouts), 1, 1.5, sharex=True)
     duties = []
     for panel, (label, (first, *_)) in zip(axes, rollouts.items()):
+        shares = ", ".join(f"{foot} {share:.0%}" for foot, share in zip(first.feet, first.gait.mean(axis=0)))
+        duties.append(f"{label} {shares}")
         time = np.arange(len(first.gait)) * first.dt
-        for row, (foot, contact) in enumerate(zip(first.feet, first.gait.T)):
+        for row, contact in enumerate(first.gait.T):
             spans = [(start, first.dt) for start in time[contact]]
             panel.broken_barh(spans, (row - 0.38, 0.76), color=style.COLOURS[row], linewidth=0)
-            duties.append(f"{label} {foot} {contact.mean():.0%}")
         panel.set_yticks(range(len(first.feet)), first.feet)
         panel.invert_yaxis()
         panel.set_xlim(0.0, time[-1] + first.dt)
@@ -88,7 +89,7 @@ def gait(rollouts: Rollouts) -> Picture:
         "Gait",
         f"Bars over time that show when each foot is on the ground, for {', '.join(rollouts)}.",
         f"Contacts of one robot (more than 1 N on the foot) in the last {GAIT_SECONDS:g} s of a roll-out on flat ground, first seed of each method. Share of "
-        f"the time on the ground: {', '.join(duties)}.",
+        f"the time on the ground: {'; '.join(duties)}.",
         figure,
     )
 

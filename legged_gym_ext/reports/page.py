@@ -12,7 +12,7 @@ from legged_gym_ext.reports.scores import score, shown
 
 STYLE = """
 :root { color-scheme: light }
-body { margin: 0 auto; padding: 1rem 1rem 3rem; max-width: 960px; background: #fff; color: #222;
+body { margin: 0 auto; padding: 1rem 1rem 3rem; max-width: 1080px; background: #fff; color: #222;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 1rem 0 .25rem }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid #ddd }
@@ -23,8 +23,8 @@ figcaption { font-size: .9rem; color: #444; margin-top: .4rem }
 .wide:focus-visible { outline: 2px solid #0072B2 }
 img { display: block; width: 100%; min-width: 720px; height: auto }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; white-space: nowrap }
-th, td { padding: .3rem .7rem .3rem 0; text-align: right; border-bottom: 1px solid #e4e4e4 }
-th { font-weight: 600; border-bottom-color: #999; vertical-align: bottom }
+th, td { padding: .3rem .5rem .3rem 0; text-align: right; border-bottom: 1px solid #e4e4e4 }
+th { font-weight: 600; white-space: normal; border-bottom-color: #999; vertical-align: bottom }
 th:first-child, td:first-child, .runs :nth-child(2) { text-align: left }
 pre { font-size: .8rem; line-height: 1.35 }
 code { font-size: .9em }
