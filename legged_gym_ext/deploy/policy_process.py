@@ -1,6 +1,6 @@
 """The policy in a process of its own, and what each process does when the other one dies.
 
-The robot's process (runtime.py) asks for targets over a pipe and notices at once when the pipe closes. The policy's process in turn notices when it is
+The robot's process (runtime.py) asks for targets over a pipe and notices at once when the policy's process dies. The policy's process in turn notices when it is
 no longer asked, because the robot's process was killed or hangs, and then sends damping itself through a publisher that has been waiting for that.
 """
 
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from legged_gym_ext.deploy.controller import Reading
+from legged_gym_ext.deploy.lifeline import Lifeline
 from legged_gym_ext.deploy.messages import damping_command
 from legged_gym_ext.utils.errors import UserError
 
@@ -74,7 +75,9 @@ class PolicyProcess:
         """`make_standby` makes, in the new process, a robot to `write` to when this one is silent; None sends nothing (dry run)."""
         context = multiprocessing.get_context("spawn")  # a fork would inherit the threads of DDS in an unknown state
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(str(path), theirs, make_standby, guard), daemon=True)
+        self._lifeline = Lifeline(context)
+        words = (str(path), theirs, self._lifeline, make_standby, guard)
+        self._process = context.Process(target=_serve, args=words, daemon=True)
         self._process.start()
         theirs.close()
         if not self._pipe.poll(START_TIMEOUT):
@@ -103,10 +106,16 @@ class PolicyProcess:
     def answer(self) -> Answer | None:
         """See `Link`."""
         try:
-            return self._pipe.recv() if self._pipe.poll() else None
+            if self._pipe.poll():
+                return self._pipe.recv()
         except (EOFError, OSError):
-            self._process.join(0.001)
-            return Answer(error=f"the policy's process ended (exit code {self._process.exitcode})")
+            return self._ended()
+        return self._ended() if self._lifeline.broken() else None
+
+    def _ended(self) -> Answer:
+        self._process.join(0.001)
+        code = self._process.exitcode
+        return Answer(error="the policy's process ended" + ("" if code is None else f" (exit code {code})"))
 
     def close(self) -> None:
         """End the process; it sends nothing then."""
@@ -127,8 +136,9 @@ class PolicyProcess:
         self.close()
 
 
-def _serve(path: str, pipe: Any, make_standby: Callable[[], Any] | None, guard: Guard) -> None:
+def _serve(path: str, pipe: Any, lifeline: Lifeline, make_standby: Callable[[], Any] | None, guard: Guard) -> None:
     """Answer questions until told to end; damp the robot when the asker falls silent."""
+    lifeline.hold()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches both; the robot's process handles it
     try:
         from legged_gym_ext.deploy.controller import Controller
