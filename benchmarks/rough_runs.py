@@ -1,7 +1,8 @@
 """Table and curves of finished runs on rough ground: levels reached, and how every policy does on all kinds and levels.
 
-Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`. Rows are added to the table that is there; a run that
-is in it already is read again. Seconds are those of collecting and learning, as logged; levels at the end are means of the last 20 iterations.
+Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`. A training that was resumed is named by its
+last folder. Rows are added to the table that is there; a run that is in it already is read again. Seconds are those of collecting and learning, as
+logged; levels at the end are means of the last 20 iterations.
 
     python benchmarks/rough_runs.py logs/go2_ts/RUN [RUN ...] --json benchmarks/results/rough.json --levels_png levels.png --kinds_png kinds.png
 """
@@ -15,38 +16,35 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from legged_gym_ext.utils.runs import find_checkpoint, load_checkpoint, load_run_configs
+from legged_gym_ext.reports.records import Run, read_runs
+from legged_gym_ext.utils.errors import UserError, run_main
 
 SHOWN = ("return", "linear_tracking", "yaw_tracking", "progress", "fall_rate")
 LAST = 20  # iterations whose levels are averaged
 POINTS = 100  # of a curve in the table
 
 
-def read_run(run: Path) -> dict[str, Any]:
-    """Figures, steps, wall time, levels and curves of one run folder."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    evaluation = json.loads((run / "evaluation.json").read_text())
-    checkpoint = load_checkpoint(find_checkpoint(run, -1), "cpu")
-    steps, seconds = checkpoint["infos"]["total"]
-    _, train_cfg = load_run_configs(run)
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
-    events.Reload()
-    read = lambda tag: [(point.step, point.value) for point in events.Scalars(tag)]  # noqa: E731
-    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("Terrain/")]
+def read_row(run: Run) -> dict[str, Any]:
+    """Figures, steps, wall time, levels and curve of one training."""
+    if run.evaluation is None:
+        raise UserError(f"{run.path} has no evaluation.json: evaluate.py --load_run={run.path.name} --json writes it")
+    levels = {tag: values for tag, (_, values) in sorted(run.curves.items()) if tag.startswith("Terrain/")}
+    steps, level = run.curve("Terrain/level")
+    thin = slice(None, None, max(1, len(steps) // POINTS))
     row = {
-        "task": evaluation["task"],
-        "run": run.name,
-        "seed": train_cfg["seed"],
-        "steps": steps,
-        "seconds": seconds,
-        "levels": {
-            tag.removeprefix("Terrain/"): statistics.mean(v for _, v in read(tag)[-LAST:]) for tag in sorted(tags)
-        },
-        "policies": {name: _rounded(figures) for name, figures in evaluation["policies"].items()},
-        "curve": _curve(read, steps // (checkpoint["iter"] + 1)),
+        "task": run.task,
+        "run": run.path.name,
+        "seed": run.seed,
+        "commit": run.commit,
+        "steps": run.steps,
+        "seconds": round(float(run.seconds[-1]), 1),
+        "levels": {tag.removeprefix("Terrain/"): float(np.mean(values[-LAST:])) for tag, values in levels.items()},
+        "policies": {name: _rounded(figures) for name, figures in run.policies.items()},
+        "curve": [(round(float(x), 3), round(float(y), 3)) for x, y in zip(steps[thin], level[thin])],
     }
     if "student" in row["policies"]:
         row["student_share"] = row["policies"]["student"]["return"] / row["policies"]["teacher"]["return"]
@@ -57,16 +55,6 @@ def _rounded(figures: Any) -> Any:
     if isinstance(figures, dict):
         return {key: _rounded(value) for key, value in figures.items()}
     return round(figures, 4)
-
-
-def _curve(read: Any, steps_per_iteration: int) -> list[tuple[int, float, float]]:
-    """(environment steps, seconds, mean level), thinned out."""
-    spent, seconds = {}, 0.0
-    for (iteration, collecting), (_, learning) in zip(read("Perf/collection_time"), read("Perf/learning_time")):
-        seconds += collecting + learning
-        spent[iteration] = seconds
-    points = [((it + 1) * steps_per_iteration, round(spent[it], 1), round(v, 3)) for it, v in read("Terrain/level")]
-    return points[:: max(1, len(points) // POINTS)]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -105,18 +93,24 @@ def _format(value: float, key: str) -> str:
 
 
 def plot_levels(rows: list[dict[str, Any]], path: Path) -> None:
-    """Mean level of every run, against environment steps and against time."""
+    """Mean level of every run against control steps, and the levels at the end on each kind of tile, means of the seeds."""
     plt = _pyplot()
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
-    for index, (task, seeds) in enumerate(_by_task(rows)):
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.2), gridspec_kw={"width_ratios": (1, 1.3)})
+    tasks = _by_task(rows)
+    kinds = [key for key in rows[0]["levels"] if key != "level"]
+    for index, (task, seeds) in enumerate(tasks):
         for row in seeds:
-            for axis, column, unit in ((axes[0], 0, 1e6), (axes[1], 1, 60.0)):
-                x, y = [point[column] / unit for point in row["curve"]], [point[2] for point in row["curve"]]
-                axis.plot(x, y, color=f"C{index}", alpha=0.8, label=task if row is seeds[0] else None)
-    axes[0].set(xlabel="environment steps [million]", ylabel="mean level of the robots in training")
-    axes[1].set(xlabel="collecting and learning [minutes]")
+            label = task if row is seeds[0] else None
+            axes[0].plot(*zip(*row["curve"]), color=f"C{index}", alpha=0.8, label=label)
+        heights = [statistics.mean(row["levels"][kind] for row in seeds) for kind in kinds]
+        places = np.arange(len(kinds)) + 0.8 * (index + 0.5) / len(tasks) - 0.4
+        axes[1].bar(places, heights, 0.8 / len(tasks), color=f"C{index}")
+    axes[0].set(xlabel="control steps of all robots [millions]", ylabel="mean level in training (0 to 9)")
+    axes[1].set(xlabel="kind of tile", ylabel="mean level at the end of training (0 to 9)")
+    axes[1].set_xticks(range(len(kinds)), [kind.removeprefix("level_").replace("_", "\n") for kind in kinds])
     for axis in axes:
         axis.grid(alpha=0.3)
+        axis.set_axisbelow(True)
     axes[0].legend()
     _save(figure, path)
 
@@ -154,16 +148,16 @@ def _save(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parse flags, read the runs, print the table and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
     parser.add_argument("--json", type=Path, required=True, help="the table; rows that are there are kept")
-    parser.add_argument("--levels_png", type=Path, help="mean level against steps and against time")
+    parser.add_argument("--levels_png", type=Path, help="mean level against control steps, and by kind of tile")
     parser.add_argument("--kinds_png", type=Path, help="progress and falls of what is deployed, by level")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows = json.loads(args.json.read_text()) if args.json.exists() else []
-    added = [read_run(run) for run in args.runs]
+    added = [read_row(run) for run in read_runs(args.runs)]
     names = {row["run"] for row in added}
     rows = sorted([row for row in rows if row["run"] not in names] + added, key=lambda row: (row["task"], row["seed"]))
     args.json.write_text(json.dumps(rows, indent=1) + "\n")
@@ -175,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
