@@ -107,7 +107,10 @@ def find_run_dirs(names: list[str], log_root: Path) -> list[Path]:
         if not path.is_dir():
             if path.is_file():
                 raise UserError(f"run '{name}' is a file; give its folder")
-            path = find_run(log_root, experiment, run or None)
+            if path.is_absolute() or len(path.parts) > 2:  # what was meant is a folder, not a name below `log_root`
+                path = find_run(path.parent.parent, path.parent.name, path.name)
+            else:
+                path = find_run(log_root, experiment, run or None)
         elif not (path / "params").is_dir() and not checkpoints(path) and not list(path.glob("events.*")):
             raise UserError(
                 f"{path} is no run folder: expected params/, checkpoints or event files in it; give logs/<experiment>/<date>_<run>"

@@ -15,6 +15,7 @@ from legged_gym_ext.utils.controls import AGENTS, TRAINED, keys_help
 from legged_gym_ext.utils.errors import UserError, run_main
 
 DESCRIPTION = "Watch a trained policy in a window or a browser, or write a video of it.\n"
+WITHOUT_DISPLAY = "--video out.mp4, or --web for a page in a browser"
 WIDTHS = (320, 3840)  # px, of pictures; 3840 is what the scene has room for
 WIDTH, PAGE_WIDTH = 1280, 800  # px, unless asked for another
 
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, change, trained=args.agent in TRAINED)
         if args.agent == "both" and env_cfg.env.num_envs != 2:
             raise UserError(f"--agent=both shows two robots, not {env_cfg.env.num_envs}: leave out --num_envs")
-        prepare_view(window=not (args.video or args.strip or server))
+        prepare_view(window=not (args.video or args.strip or server), otherwise=WITHOUT_DISPLAY)
         env = _make_env(args, env_cfg, train_cfg.seed)
         player = players.Player(env, Agent(args.agent, env, args.task, train_cfg, run_dir))
         _show(args, player, server)

@@ -89,10 +89,7 @@ def _prepare_pictures(args: argparse.Namespace, window: bool) -> None:
     from legged_gym_ext.simulators import prepare_view
 
     if window:
-        try:
-            prepare_view(window=True)
-        except UserError as error:
-            raise UserError(f"{error}; --headless only prints the figures") from error
+        prepare_view(window=True, otherwise="--video out.mp4, or --headless, which only prints the figures")
     elif args.video:
         prepare_view(window=False)
 

@@ -61,8 +61,12 @@ def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
     return engine(cfg, terrain, num_envs)
 
 
-def prepare_view(*, window: bool) -> None:
+def prepare_view(*, window: bool, otherwise: str = "--video out.mp4") -> None:
     """Check that a window can be opened, or choose how to draw off-screen; call it before an engine is imported.
+
+    Args:
+        window: an interactive window, or off-screen frames.
+        otherwise: flags that a user without a display has instead of a window.
 
     Raises:
         UserError: neither display nor OpenGL library; says what to do.
@@ -70,7 +74,7 @@ def prepare_view(*, window: bool) -> None:
     from legged_gym_ext.simulators import mujoco_gl
 
     if window:
-        mujoco_gl.check_window()
+        mujoco_gl.check_window(otherwise)
     else:
         mujoco_gl.choose_offscreen()
 

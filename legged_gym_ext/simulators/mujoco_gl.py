@@ -11,19 +11,17 @@ from importlib.util import find_spec
 
 from legged_gym_ext.utils.errors import UserError
 
-NO_DISPLAY = (
-    "no display for the viewer: use --video out.mp4, or --web for a page in a browser, or run where a screen is"
-)
+NO_DISPLAY = "no display for the viewer: run where a screen is"
 PROBE = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 32, 32).close()"
 PROBE_SECONDS = 60
 INSTALL = "apt-get install libosmesa6 (drawing on the CPU) or libegl1 (with a GPU driver)"
 
 
-def check_window() -> None:
-    """Raise a `UserError` where no window can be opened."""
+def check_window(otherwise: str) -> None:
+    """Raise a `UserError` where no window can be opened; `otherwise` says what to use instead."""
     _check_installed()
     if sys.platform.startswith("linux") and not _has_display():
-        raise UserError(NO_DISPLAY)
+        raise UserError(f"{NO_DISPLAY}, or use {otherwise}")
 
 
 def check_glfw() -> None:
