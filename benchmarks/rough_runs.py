@@ -33,7 +33,10 @@ def read_row(run: Run) -> dict[str, Any]:
     if run.evaluation is None:
         raise UserError(f"{run.path} has no evaluation.json: evaluate.py --load_run={run.path.name} --json writes it")
     levels = {tag: values for tag, (_, values) in sorted(run.curves.items()) if tag.startswith("Terrain/")}
-    steps, level = run.curve("Terrain/level")
+    curve = run.curve("Terrain/level")
+    if curve is None:
+        raise UserError(f"{run.path} was trained on a plane: expected runs on rough ground")
+    steps, level = curve
     thin = slice(None, None, max(1, len(steps) // POINTS))
     row = {
         "task": run.task,
