@@ -1,6 +1,7 @@
 """Table and curves of finished runs on rough ground: levels reached, and how every policy does on all kinds and levels.
 
-Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`. A training that was resumed is named by its
+Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`, and those of the same policies on level ground,
+`--env.terrain.mesh_type=plane --json RUN/plane.json`. A training that was resumed is named by its
 last folder. Rows are added to the table that is there; a run that is in it already is read again. Seconds are those of collecting and learning, as
 logged; levels at the end are means of the last 20 iterations.
 
@@ -46,12 +47,28 @@ def read_row(run: Run) -> dict[str, Any]:
         "steps": run.steps,
         "seconds": round(float(run.seconds[-1]), 1),
         "levels": {tag.removeprefix("Terrain/"): float(np.mean(values[-LAST:])) for tag, values in levels.items()},
-        "policies": {name: _rounded(figures) for name, figures in run.policies.items()},
+        "policies": {name: _rounded(_without_tiles(figures)) for name, figures in run.policies.items()},
+        "plane": {name: {key: figures[key] for key in SHOWN} for name, figures in _on_a_plane(run).items()},
         "curve": [(round(float(x), 3), round(float(y), 3)) for x, y in zip(steps[thin], level[thin])],
     }
     if "student" in row["policies"]:
         row["student_share"] = row["policies"]["student"]["return"] / row["policies"]["teacher"]["return"]
     return row
+
+
+def _on_a_plane(run: Run) -> dict[str, Any]:
+    path = run.path / "plane.json"
+    try:
+        return _rounded(json.loads(path.read_text())["policies"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"no figures in {path}: evaluate.py --load_run={run.path.name} --env.terrain.mesh_type=plane --json writes them"
+        ) from None
+
+
+def _without_tiles(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures of a kind on one level are means of a handful of robots."""
+    return {key: value for key, value in figures.items() if key != "tiles"}
 
 
 def _rounded(figures: Any) -> Any:
@@ -75,12 +92,20 @@ def table(rows: list[dict[str, Any]]) -> str:
         for name in ("level", *(f"level_{kind}" for kind in kinds)):
             cells.append(" / ".join(f"{row['levels'][name]:.1f}" for row in seeds))
         lines.append(f"| `{task}` | {' | '.join(cells)} |")
-    lines += ["", "| task | policy | return | linear | yaw | progress | falls | student / teacher |", "|" + "---|" * 8]
+    lines += [
+        "",
+        "| task | policy | return | linear | yaw | progress | falls | student / teacher | on a plane: linear | yaw | falls |",
+    ]
+    lines.append("|" + "---|" * 11)
     for task, seeds in _by_task(rows):
         for name in seeds[0]["policies"]:
             cells = [" / ".join(_format(row["policies"][name][key], key) for row in seeds) for key in SHOWN]
-            share = " / ".join(f"{100 * row['student_share']:.1f} %" for row in seeds) if name == "student" else ""
-            lines.append(f"| `{task}` | {name} | {' | '.join(cells)} | {share} |")
+            cells.append(
+                " / ".join(f"{100 * row['student_share']:.1f} %" for row in seeds) if name == "student" else ""
+            )
+            for key in ("linear_tracking", "yaw_tracking", "fall_rate"):
+                cells.append(" / ".join(_format(row["plane"][name][key], key) for row in seeds))
+            lines.append(f"| `{task}` | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -105,7 +105,7 @@ class Go2CfgPPO(LeggedRobotCfgPPO):
 
     class runner:
         experiment_name = "go2"
-        max_iterations = 600
+        max_iterations = 1200  # on rough ground, here and for the other methods: an hour on two cores
 
 
 class Go2FlatCfgPPO(Go2CfgPPO):

@@ -44,6 +44,7 @@ class Go2TSCfgPPO(Go2CfgPPO):
 
     class runner:
         experiment_name = "go2_ts"
+        max_iterations = 1050
         eval_interval = 20  # iterations between comparisons of teacher and student; 0: never
         eval_envs = 64  # robots of a comparison, half of them driven by each
 
@@ -77,7 +78,8 @@ class Go2RMACfgPPO(Go2TSCfgPPO):
 
     class runner:
         experiment_name = "go2_rma"
-        stage2_iterations = 60  # after max_iterations of stage 1, in the same command; 0: stage 1 only
+        max_iterations = 1000
+        stage2_iterations = 150  # after max_iterations of stage 1, in the same command; 0: stage 1 only
 
 
 class Go2ULTCfgPPO(Go2CfgPPO):
@@ -151,6 +153,7 @@ class Go2RMAFlatCfgPPO(Go2RMACfgPPO):
     class runner:
         experiment_name = "go2_rma_flat"
         max_iterations = 300
+        stage2_iterations = 60
 
 
 class Go2ULTFlatCfgPPO(Go2ULTCfgPPO):
