@@ -17,7 +17,7 @@ import torch
 
 from legged_gym_ext.simulators import prepare_engine
 from legged_gym_ext.utils.errors import UserError
-from tests import isaac_double
+from tests import isaac_double, isaac_values
 from tests.isaac import (
     ROOT,
     config,
@@ -25,7 +25,8 @@ from tests.isaac import (
     engine,
     hold,
 )
-from tests.isaac_double import Gym, MisuseError
+from tests.isaac_double import Gym
+from tests.isaac_values import MisuseError
 
 # -- mistakes --------------------------------------------------------------------------------------------------------
 
@@ -174,7 +175,7 @@ def unfetched(gym: Gym, sim: Any) -> None:
         (freed, "was freed"),
         (stale, "not finite"),
         (unfetched, "fetch_results comes before"),
-        (lambda gym, sim: gym.create_env(gym.sim, isaac_double.Vec3(), isaac_double.Vec3(), 1), "after prepare_sim"),
+        (lambda gym, sim: gym.create_env(gym.sim, isaac_values.Vec3(), isaac_values.Vec3(), 1), "after prepare_sim"),
         (lambda gym, sim: gym.get_actor_rigid_body_properties(gym.sim.envs[0], 101), "of another environment"),
     ],
 )
@@ -195,11 +196,11 @@ def test_the_double_knows_nothing_that_isaac_gym_does_not():
     stubs = ast.parse(source.replace("def lambda(", "def lambda_("))  # generated; Python has no such name
     names = {t.target.id for t in stubs.body if isinstance(t, ast.AnnAssign)}
     classes = {c.name: c for c in stubs.body if isinstance(c, ast.ClassDef)}
-    for name in isaac_double.API:
+    for name in isaac_values.API:
         assert name in names or name in classes, name
         if name in classes:
             fields = {t.target.id for t in classes[name].body if isinstance(t, ast.AnnAssign)}
-            ours = {f for f in vars(getattr(isaac_double, name)) if not f.startswith("_")}
+            ours = {f for f in vars(getattr(isaac_values, name)) if not f.startswith("_")}
             assert ours <= fields, ours - fields
     real = {f.name: f.args for f in classes["Gym"].body if isinstance(f, ast.FunctionDef)}
     for name, method in vars(Gym).items():
