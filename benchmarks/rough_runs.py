@@ -33,6 +33,10 @@ def read_row(run: Run) -> dict[str, Any]:
     """Figures, steps, wall time, levels and curve of one training."""
     if run.evaluation is None:
         raise UserError(f"{run.path} has no evaluation.json: evaluate.py --load_run={run.path.name} --json writes it")
+    if not all("levels" in figures for figures in run.policies.values()):
+        raise UserError(
+            f"{run.path / 'evaluation.json'} is of a plane: expected figures of evaluate.py on rough ground"
+        )
     levels = {tag: values for tag, (_, values) in sorted(run.curves.items()) if tag.startswith("Terrain/")}
     curve = run.curve("Terrain/level")
     if curve is None:
@@ -46,29 +50,37 @@ def read_row(run: Run) -> dict[str, Any]:
         "commit": run.commit,
         "steps": run.steps,
         "seconds": round(float(run.seconds[-1]), 1),
-        "levels": {tag.removeprefix("Terrain/"): float(np.mean(values[-LAST:])) for tag, values in levels.items()},
-        "policies": {name: _rounded(_without_tiles(figures)) for name, figures in run.policies.items()},
-        "plane": {name: {key: figures[key] for key in SHOWN} for name, figures in _on_a_plane(run).items()},
+        "levels": {
+            tag.removeprefix("Terrain/"): round(float(np.mean(values[-LAST:])), 3) for tag, values in levels.items()
+        },
+        "policies": {name: _rounded(_kept(figures)) for name, figures in run.policies.items()},
+        "plane": _rounded(_on_a_plane(run)),
         "curve": [(round(float(x), 3), round(float(y), 3)) for x, y in zip(steps[thin], level[thin])],
     }
     if "student" in row["policies"]:
-        row["student_share"] = row["policies"]["student"]["return"] / row["policies"]["teacher"]["return"]
+        share = row["policies"]["student"]["return"] / row["policies"]["teacher"]["return"]
+        row["student_share"] = round(share, 4)
     return row
 
 
 def _on_a_plane(run: Run) -> dict[str, Any]:
     path = run.path / "plane.json"
     try:
-        return _rounded(json.loads(path.read_text())["policies"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return {name: _shown(figures) for name, figures in json.loads(path.read_text())["policies"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"no figures in {path}: evaluate.py --load_run={run.path.name} --env.terrain.mesh_type=plane --json writes them"
         ) from None
 
 
-def _without_tiles(figures: dict[str, Any]) -> dict[str, Any]:
-    """Figures of a kind on one level are means of a handful of robots."""
-    return {key: value for key, value in figures.items() if key != "tiles"}
+def _kept(figures: dict[str, Any]) -> dict[str, Any]:
+    """All figures of a policy, those shown of each kind and level; a kind on one level ("tiles") is a handful of robots."""
+    parts = {name: {key: _shown(part) for key, part in figures[name].items()} for name in ("kinds", "levels")}
+    return {**{key: value for key, value in figures.items() if not isinstance(value, dict)}, **parts}
+
+
+def _shown(figures: dict[str, Any]) -> dict[str, float]:
+    return {key: figures[key] for key in SHOWN}
 
 
 def _rounded(figures: Any) -> Any:
@@ -186,9 +198,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     rows = json.loads(args.json.read_text()) if args.json.exists() else []
     added = [read_row(run) for run in read_runs(args.runs)]
-    names = {row["run"] for row in added}
-    rows = sorted([row for row in rows if row["run"] not in names] + added, key=lambda row: (row["task"], row["seed"]))
-    args.json.write_text(json.dumps(rows, indent=1) + "\n")
+    again = {(row["task"], row["run"]) for row in added}
+    rows = [row for row in rows if (row["task"], row["run"]) not in again] + added
+    if not rows:
+        parser.error(f"{args.json} has no runs yet: name run folders")
+    rows.sort(key=lambda row: (row["task"], row["seed"]))
+    args.json.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")  # a run per line
     print(table(rows))
     if args.levels_png:
         plot_levels(rows, args.levels_png)
