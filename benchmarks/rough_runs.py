@@ -31,6 +31,9 @@ POINTS = 100  # of a curve in the table
 
 def read_row(run: Run) -> dict[str, Any]:
     """Figures, steps, wall time, levels and curve of one training."""
+    curve = run.curve("Terrain/level")
+    if curve is None:
+        raise UserError(f"{run.path} was trained on a plane: expected runs on rough ground")
     if run.evaluation is None:
         raise UserError(f"{run.path} has no evaluation.json: evaluate.py --load_run={run.path.name} --json writes it")
     if not all("levels" in figures for figures in run.policies.values()):
@@ -38,9 +41,6 @@ def read_row(run: Run) -> dict[str, Any]:
             f"{run.path / 'evaluation.json'} is of a plane: expected figures of evaluate.py on rough ground"
         )
     levels = {tag: values for tag, (_, values) in sorted(run.curves.items()) if tag.startswith("Terrain/")}
-    curve = run.curve("Terrain/level")
-    if curve is None:
-        raise UserError(f"{run.path} was trained on a plane: expected runs on rough ground")
     steps, level = curve
     thin = slice(None, None, max(1, len(steps) // POINTS))
     row = {

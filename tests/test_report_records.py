@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 pytest.importorskip("tensorboard")
 
-
 from legged_gym_ext.reports import curves, records, scores  # noqa: E402
 from legged_gym_ext.reports.events import merge_curves, processes_of, read_events, seconds_of  # noqa: E402
 from tests.report_runs import ROBOTS, STEPS, evaluate, figures, tiles, write_run  # noqa: E402
