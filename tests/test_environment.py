@@ -151,13 +151,9 @@ def test_wrapper_shows_the_groups_it_is_asked_for():
         RslRlVecEnv(env, ["privilege"])
 
 
-def test_unknown_terrain_and_impossible_ranges_are_clear_errors():
+def test_unknown_terrain_is_a_clear_error():
     with pytest.raises(UserError, match=r"unknown terrain.mesh_type 'plan'; did you mean plane"):
         make(1, terrain__mesh_type="plan")
-    with pytest.raises(UserError, match=r"commands.ranges.lin_vel_x must be \[lower, upper\]"):
-        make(1, commands__ranges__lin_vel_x=[1.0, -1.0])
-    with pytest.raises(UserError, match=r"domain_rand.friction_range must be \[lower, upper\]"):
-        make(1, domain_rand__friction_range=[2.0, 1.0])
 
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["roll", "pitch"])

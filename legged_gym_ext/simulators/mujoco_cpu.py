@@ -168,7 +168,12 @@ class MujocoSimulator(Simulator):
 
     def _set_added_mass(self, ids: np.ndarray, values: np.ndarray) -> None:
         base = self.info.base_id
-        self._expand("body_mass")[ids, base] = self.model.body_mass[base] + values
+        mass = self.model.body_mass[base] + values
+        if (mass <= 0.0).any():
+            raise UserError(
+                f"added mass {values.min():.3f} kg: the base has {self.model.body_mass[base]:.3f} kg; see domain_rand.added_mass_range"
+            )
+        self._expand("body_mass")[ids, base] = mass
 
     def _set_com_shift(self, ids: np.ndarray, values: np.ndarray) -> None:
         base = self.info.base_id

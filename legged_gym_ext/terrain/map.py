@@ -19,6 +19,7 @@ from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 DEPTH = 0.5  # m that solid ground reaches below the lowest point around it, so that nothing can be wedged under it
+SMALLEST_TILE = 5.0  # m, the widest trench (0.9 m) around its platform of 3 m fits
 START_AREA = 2.0  # m, side of the square around a tile's centre whose highest point is the robots' start height
 
 
@@ -99,6 +100,10 @@ class TerrainMap:
         if any(abs(n * self.cell - length) > 1e-6 for n, length in zip(counts, self.tile_size)) or min(counts) < 2:
             raise UserError(
                 f"terrain: tiles of {self.tile_size[0]} x {self.tile_size[1]} m are not whole cells of {self.cell} m"
+            )
+        if min(self.tile_size) < SMALLEST_TILE:
+            raise UserError(
+                f"terrain: tiles of {self.tile_size[0]} x {self.tile_size[1]} m, expected at least {SMALLEST_TILE} m: platforms and trenches take that much"
             )
         self.grid = Grid(counts[0], counts[1], self.cell, self.unit)
         self.size = self.rows * self.tile_size[0], self.columns * self.tile_size[1]

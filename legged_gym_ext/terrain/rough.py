@@ -29,6 +29,10 @@ class RoughTerrain(Terrain):
             raise UserError(
                 f"terrain.max_init_terrain_level={cfg.max_init_terrain_level}: expected a level from 0 to {self._levels - 1} (num_rows - 1)"
             )
+        if cfg.spawn_radius > min(self.map.tile_size) / 2:
+            raise UserError(
+                f"terrain.spawn_radius={cfg.spawn_radius}: expected at most {min(self.map.tile_size) / 2} m, half a tile; robots would start on other levels"
+            )
         robots = torch.arange(num_envs, device=device)
         self.types = torch.div(robots * self.map.columns, num_envs, rounding_mode="floor")
         if self._curriculum:

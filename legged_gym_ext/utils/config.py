@@ -14,6 +14,7 @@ import copy
 import math
 import re
 from collections.abc import Iterator
+from functools import reduce
 from itertools import takewhile
 from typing import Any
 
@@ -94,6 +95,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return copy.deepcopy(value)
+
+
+def lookup(section: Any, path: str) -> Any:
+    """The field of a configuration at a dotted path such as "terrain.seed"."""
+    return reduce(getattr, path.split("."), section)
 
 
 def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

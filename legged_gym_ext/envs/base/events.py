@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from legged_gym_ext.simulators.base import RobotState
-from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import quat_from_yaw, quat_mul
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def randomize_startup(env: LeggedRobot) -> None:
     for name, switch, range_name, _, _ in STARTUP:
         if not getattr(cfg, switch):
             continue
-        low, high = _range(cfg, range_name)
+        low, high = getattr(cfg, range_name)
         value = env.params[name]
         value.copy_(env.uniform(*value.shape, low=low, high=high))
     apply_parameters(env)
@@ -104,10 +103,10 @@ def randomize_motors(env: LeggedRobot, ids: torch.Tensor) -> None:
     cfg, count = env.cfg.domain_rand, len(ids)
     if cfg.randomize_gains:
         for name in ("kp", "kd"):
-            low, high = _range(cfg, f"{name}_range")
+            low, high = getattr(cfg, f"{name}_range")
             env.params[f"{name}_scale"][ids] = env.uniform(count, env.num_dof, low=low, high=high)
     if cfg.randomize_delay:
-        low, high = (round(bound / env.sim.dt) for bound in _range(cfg, "delay_range"))
+        low, high = (round(bound / env.sim.dt) for bound in cfg.delay_range)
         steps = torch.randint(low, high + 1, (count,), generator=env.rng, device=env.device)
         env.params["delay"][ids] = steps * env.sim.dt
     apply_motor_parameters(env, ids)
@@ -132,10 +131,3 @@ def push_robots(env: LeggedRobot) -> None:
     velocity = env.sim.root_lin_vel.clone()
     velocity[:, :2] = env.push_velocity
     env.sim.set_root_lin_vel(velocity)
-
-
-def _range(cfg: object, name: str) -> tuple[float, float]:
-    low, high = getattr(cfg, name)
-    if low > high:
-        raise UserError(f"domain_rand.{name} must be [lower, upper], found [{low}, {high}]")
-    return float(low), float(high)

@@ -13,6 +13,7 @@ import torch
 
 from legged_gym_ext.envs.base import events
 from legged_gym_ext.envs.base.commands import Commands
+from legged_gym_ext.envs.base.limits import check_limits
 from legged_gym_ext.envs.base.observations import Observations
 from legged_gym_ext.envs.base.rewards import RewardSum
 from legged_gym_ext.envs.base.terminations import check_terminations
@@ -41,15 +42,10 @@ class LeggedRobot:
     """
 
     def __init__(self, cfg: Any) -> None:
-        """Build terrain, engine and managers for `cfg` (a `LeggedRobotCfg`) and reset everything."""
+        """Build terrain, engine and managers for `cfg` (a `LeggedRobotCfg`) and reset everything; values without sense are a `UserError`."""
+        check_limits(cfg)
         self.cfg = cfg
         self.num_envs, self.num_actions = int(cfg.env.num_envs), int(cfg.env.num_actions)
-        if self.num_envs < 1 or cfg.control.decimation < 1 or not 0.0 < cfg.sim.dt < 1.0:
-            raise UserError("env.num_envs and control.decimation must be at least 1 and sim.dt between 0 and 1 s")
-        if cfg.env.num_history < 0 or cfg.env.critic_frames < 1 or not 0.0 < cfg.env.episode_length_s < 1e9:
-            raise UserError(
-                "env.num_history must be at least 0, env.critic_frames at least 1, env.episode_length_s positive"
-            )
         self.device = torch.device(cfg.sim.device)
         try:
             self.rng = torch.Generator(device=self.device)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
+
+from legged_gym_ext.utils.config import lookup
 
 START, RESET, STEP = "once per robot", "at every reset", "every step"
 
@@ -31,17 +32,13 @@ class Randomized:
         """Plain data for the configuration `cfg` (a `LeggedRobotCfg`)."""
         field, off = self.switch
         return {
-            "on": _value(cfg, field) != off,
+            "on": lookup(cfg, field) != off,
             "switch_off": f"--env.{field}={str(off).lower().replace(' ', '')}",
-            "range": {name: _value(cfg, name) for name in self.fields},
+            "range": {name: lookup(cfg, name) for name in self.fields},
             "unit": self.unit,
             "when": self.when,
             "source": self.source,
         }
-
-
-def _value(cfg: Any, path: str) -> Any:
-    return reduce(getattr, path.split("."), cfg)
 
 
 def _domain(switch: str, fields: tuple[str, ...], unit: str, when: str, source: str) -> Randomized:
