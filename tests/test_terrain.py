@@ -264,6 +264,7 @@ def test_level_statistics_by_hand():
         ({"num_rows": 0}, "num_rows and num_cols at least 1"),
         ({"horizontal_scale": 0.0}, "horizontal_scale and vertical_scale must be positive"),
         ({"terrain_length": 8.05}, "8.05 x 8.0 m are not whole cells of 0.1 m"),
+        ({"horizontal_scale": 0.4}, "horizontal_scale=0.4: expected at most 0.25 m"),
         ({"terrain_width": 4.0}, "tiles of 8.0 x 4.0 m, expected at least 5.0 m"),
         ({"spawn_radius": 4.5}, "spawn_radius=4.5: expected at most 4.0 m, half a tile"),
         ({"max_init_terrain_level": 10}, r"max_init_terrain_level=10: expected a level from 0 to 9"),

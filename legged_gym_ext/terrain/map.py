@@ -19,6 +19,7 @@ from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 DEPTH = 0.5  # m that solid ground reaches below the lowest point around it, so that nothing can be wedged under it
+COARSEST_CELL = 0.25  # m, bumps stand 0.2 m apart and treads are 0.3 m deep: coarser cells have none of them
 SMALLEST_TILE = 5.0  # m, the widest trench (0.9 m) around its platform of 3 m fits
 START_AREA = 2.0  # m, side of the square around a tile's centre whose highest point is the robots' start height
 
@@ -95,6 +96,10 @@ class TerrainMap:
         if min(self.cell, self.unit) <= 0.0 or min(self.rows, self.columns) < 1 or self.border < 0.0:
             raise UserError(
                 "terrain: horizontal_scale and vertical_scale must be positive, num_rows and num_cols at least 1, border_size at least 0"
+            )
+        if self.cell > COARSEST_CELL:
+            raise UserError(
+                f"terrain.horizontal_scale={self.cell}: expected at most {COARSEST_CELL} m, bumps and treads are not much larger"
             )
         counts = [round(length / self.cell) for length in self.tile_size]
         if any(abs(n * self.cell - length) > 1e-6 for n, length in zip(counts, self.tile_size)) or min(counts) < 2:

@@ -8,21 +8,22 @@ from typing import Any
 from legged_gym_ext.utils.config import lookup
 from legged_gym_ext.utils.errors import UserError
 
-SHORT, NARROW = 1e-4, 1e-6  # s and -: smaller is meant to be zero, by which is divided
+SHORT, LONG = 1e-4, 1e9  # s, shorter is meant to be zero and longer to be endless; both make no whole number of steps
+NARROW = 1e-6  # smaller is meant to be zero, by which is divided
 
 NUMBERS: dict[str, tuple[float, float]] = {
     "env.num_envs": (1, inf),
     "env.num_history": (0, inf),
     "env.critic_frames": (1, inf),
-    "env.episode_length_s": (SHORT, 1e9),
+    "env.episode_length_s": (SHORT, LONG),
     "terrain.seed": (0, inf),
     "terrain.spawn_radius": (0.0, inf),
-    "commands.resampling_time": (SHORT, inf),
+    "commands.resampling_time": (SHORT, LONG),
     "commands.zero_fraction": (0.0, 1.0),
     "commands.curriculum_step": (0.0, inf),
     "init_state.velocity_range": (0.0, inf),
     "control.decimation": (1, inf),
-    "domain_rand.push_interval_s": (SHORT, inf),
+    "domain_rand.push_interval_s": (SHORT, LONG),
     "domain_rand.max_push_vel_xy": (0.0, inf),
     "rewards.tracking_sigma": (NARROW, inf),
     "rewards.soft_dof_pos_limit": (0.0, inf),
