@@ -50,8 +50,8 @@ MISTAKES = [
     (("--task=go2_flat", "--train.runner.save_interval=0"), "save_interval=0: expected at least 1"),
     (("--task=go2_flat", "--train.algorithm.num_mini_batches=100"), "expected 1 to 48"),
     (("--task=go2_flat", "--train.algorithm.schedule=foo"), "expected adaptive or fixed"),
-    (("--task=go2_flat", "--env.env.critic_frames=0"), "env.critic_frames at least 1"),
-    (("--task=go2_flat", "--env.sim.dt=inf"), "sim.dt"),
+    (("--task=go2_flat", "--env.env.critic_frames=0"), "env.critic_frames=0: expected at least 1"),
+    (("--task=go2_flat", "--env.sim.dt=inf"), "sim.dt=inf: expected 0.0001 to 1"),
 ]
 
 
