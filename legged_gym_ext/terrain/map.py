@@ -102,7 +102,7 @@ class TerrainMap:
                 f"terrain.horizontal_scale={self.cell}: expected at most {COARSEST_CELL} m, bumps and treads are not much larger"
             )
         counts = [round(length / self.cell) for length in self.tile_size]
-        if any(abs(n * self.cell - length) > 1e-6 for n, length in zip(counts, self.tile_size)) or min(counts) < 2:
+        if any(abs(n * self.cell - length) > 1e-6 for n, length in zip(counts, self.tile_size)):
             raise UserError(
                 f"terrain: tiles of {self.tile_size[0]} x {self.tile_size[1]} m are not whole cells of {self.cell} m"
             )
