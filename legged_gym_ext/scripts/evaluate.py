@@ -216,15 +216,16 @@ def _write_json(path: Path, results: dict) -> None:
 
     from legged_gym_ext.utils.runs import atomic_write
 
-    merged = merge_results(_read_json(path), results)
+    merged = merge_results(_read_json(path, Path(results["checkpoint"])), results)
     atomic_write(path, lambda target: target.write_text(json.dumps(merged, indent=2) + "\n"))
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, checkpoint: Path) -> Any:
+    """Contents of a file that is not older than the checkpoint; None without."""
     import json
 
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text()) if path.stat().st_mtime >= checkpoint.stat().st_mtime else None
     except (OSError, ValueError):
         return None
 

@@ -24,7 +24,7 @@ class StraightOn(Commands):
     def __init__(self, env: Any, speed: torch.Tensor) -> None:
         """Speeds (N,) [m/s]."""
         super().__init__(env)
-        self.speed = speed
+        self.speed, self.interval = speed, env.max_episode_length + 1  # longer than an episode: the way never changes
 
     def resample(self, ids: torch.Tensor) -> None:
         """Robots `ids` (M,) have just been put on their feet, facing anywhere: that way it goes."""
@@ -33,11 +33,6 @@ class StraightOn(Commands):
         env.commands[ids, 0] = self.speed[ids]
         env.commands[ids, 3] = yaw_of(env.sim.root_quat[ids])
         env.standing[ids] = False
-
-    def update(self) -> None:
-        """Steer; the way never changes."""
-        self.interval = self.env.max_episode_length + 1
-        super().update()
 
 
 class Ladder:
