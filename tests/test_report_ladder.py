@@ -14,9 +14,12 @@ pytest.importorskip("tensorboard")
 
 from matplotlib.patches import Rectangle
 
+from benchmarks.ladder import HEADS, read_row, table
 from legged_gym_ext.reports.ladder import ladder as draw
 from legged_gym_ext.reports.ladder import ladder_table
-from tests.report_runs import figures, ladder
+from legged_gym_ext.reports.records import read_runs
+from legged_gym_ext.utils.errors import UserError
+from tests.report_runs import evaluate, figures, ladder, write_run
 
 
 def run(**policies: dict[str, Any]) -> Any:
@@ -68,3 +71,26 @@ def test_seeds_are_averaged_over_those_that_have_the_level():
 
 def test_without_a_ladder_there_is_no_picture():
     assert draw({"go2": [run(policy=figures(0.5)), run()]}) is None
+
+
+def test_the_table_of_runs_has_a_line_per_policy_and_its_seeds_beside_each_other(tmp_path):
+    paths = [write_run(tmp_path, "go2_ts", f"2026-01-0{seed}_00-00-00", seed) for seed in (1, 2)]
+    hard, easy = [1.0] * 6 + [0.0] * 4, [0.0] * 10
+    # Levels 5 and -1 of stairs: 14 cm and nothing; -1 and 5 of obstacles: nothing and 15 cm. Half of (0.6 + 0) is 0.3.
+    for path, rates, share in zip(paths, ((hard, easy), (easy, hard)), (0.9, 0.95)):
+        slippery = {"ladder_friction_0.4": ladder(easy, easy)} if share == 0.9 else {}
+        teacher, student = figures(1.0, **ladder(*rates)), figures(share, **ladder(*rates, effort=0.25), **slippery)
+        evaluate(path, "go2_ts", teacher=teacher, student=student)
+    lines = table([read_row(run) for run in read_runs(paths)]).splitlines()
+    assert len(lines) == 4 and lines[0] == f"| {' | '.join(HEADS)} |"
+    assert lines[3] == (
+        "| `go2_ts` | student | 0.0 / 0.0 | 14 / - | - / - | - / 15 | 0.30 / 0.30 | 0.00 / - | 0 / 0 | 0.25 / 0.25 | "
+        "25.0% / 25.0% | 25% / 25% | 90.0% / 95.0% |"
+    )
+
+
+def test_a_run_without_a_ladder_is_told_how_to_get_one(tmp_path):
+    path = write_run(tmp_path, "go2")
+    evaluate(path, "go2", policy=figures(0.5))
+    with pytest.raises(UserError, match=r"no ladder: evaluate.py --task=go2 --load_run=\S+ --ladder --json"):
+        read_row(read_runs([path])[0])
