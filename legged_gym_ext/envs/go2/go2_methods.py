@@ -115,7 +115,7 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         prediction_coef = 0.1
         imitation_coef = 0.5
         imitation_loss = "mse"  # mse | kl
-        policy_samples = "all"  # acted | all: which samples' policy gradient each read-out gets
+        policy_samples = "acted"  # acted | student_from_teacher | mixture: which samples each read-out learns from
         symmetry_images = "all"  # all | one: mirror images learnt from in each epoch
         attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
         max_learning_rate = 1e-2  # bound of the adaptive schedule
