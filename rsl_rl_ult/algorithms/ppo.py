@@ -32,6 +32,20 @@ RESERVED = {
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}
 
 
+def resolve_mixed_precision(wanted: bool | str, device: str) -> bool:
+    """Whether to learn under bfloat16 autocast: `wanted` itself, or for "auto" what the processor is made for.
+
+    Raises:
+        ValueError: neither a bool nor "auto".
+    """
+    if wanted == "auto":
+        has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        return torch.device(device).type == "cpu" and bool(has_bfloat16())
+    if not isinstance(wanted, bool):
+        raise ValueError(f"algorithm.use_mixed_precision={wanted}: expected true, false or auto")
+    return wanted
+
+
 class PPO(RunnerProtocol):
     """Proximal policy optimisation (Schulman et al. 2017) with an adaptive learning rate.
 
@@ -67,7 +81,7 @@ class PPO(RunnerProtocol):
         schedule: str = "adaptive",
         desired_kl: float | None = 0.01,
         normalize_advantage_per_mini_batch: bool = False,
-        use_mixed_precision: bool = False,
+        use_mixed_precision: bool | str = False,
         device: str = "cpu",
         symmetry: Symmetry | None = None,
         multi_gpu_cfg: Mapping[str, int] | None = None,
@@ -95,7 +109,8 @@ class PPO(RunnerProtocol):
             schedule: "adaptive" steers the learning rate by the KL of each step, "fixed" keeps it.
             desired_kl: what the adaptive schedule aims at.
             normalize_advantage_per_mini_batch: instead of once over the whole rollout.
-            use_mixed_precision: run the losses under bfloat16 autocast.
+            use_mixed_precision: run hidden layers under bfloat16 autocast; "auto" does so on processors that multiply bfloat16 natively
+                and nowhere else.
             device: where networks and storage live.
             symmetry: mirror images to learn from.
             multi_gpu_cfg: `global_rank` and `world_size` of a distributed training.
@@ -123,7 +138,8 @@ class PPO(RunnerProtocol):
         self.num_learning_epochs, self.num_mini_batches = num_learning_epochs, num_mini_batches
         self.clip_param, self.gamma, self.lam = clip_param, gamma, lam
         self.value_loss_coef, self.entropy_coef, self.max_grad_norm = value_loss_coef, entropy_coef, max_grad_norm
-        self.use_clipped_value_loss, self.use_mixed_precision = use_clipped_value_loss, use_mixed_precision
+        self.use_clipped_value_loss = use_clipped_value_loss
+        self.use_mixed_precision = resolve_mixed_precision(use_mixed_precision, device)
         self.adaptive, self.desired_kl = schedule == "adaptive" and desired_kl is not None, desired_kl or 0.0
         self.normalize_advantage_per_mini_batch = normalize_advantage_per_mini_batch
         self.learning_rate = learning_rate

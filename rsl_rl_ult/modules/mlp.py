@@ -35,6 +35,24 @@ def make_activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
+def autocast_enabled(device: str) -> bool:
+    """Whether autocast is on for devices of this type; torch before 2.4 has one function per type."""
+    if device == "cpu" and not _ONE_FUNCTION:
+        return torch.is_autocast_cpu_enabled()
+    return torch.is_autocast_enabled(device) if _ONE_FUNCTION else torch.is_autocast_enabled()
+
+
+def _takes_a_device() -> bool:
+    try:
+        torch.is_autocast_enabled("cpu")
+    except TypeError:
+        return False
+    return True
+
+
+_ONE_FUNCTION = _takes_a_device()
+
+
 class MLP(nn.Sequential):
     """Linear layers with an activation between them: (B, input_dim) -> (B, output_dim)."""
 
@@ -47,6 +65,20 @@ class MLP(nn.Sequential):
         for width_in, width_out in zip(dims[:-1], dims[1:]):
             layers += [nn.Linear(width_in, width_out), make_activation(activation)]
         super().__init__(*layers, nn.Linear(dims[-1], output_dim))
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, input_dim) -> (B, output_dim), float32 also under autocast.
+
+        The last layer is left out of autocast: the eight bits of a bfloat16 mean would blur PPO's ratios and the values.
+        """
+        device = input.device.type
+        if not autocast_enabled(device):
+            return super().forward(input)
+        *hidden, last = self
+        for layer in hidden:
+            input = layer(input)
+        with torch.autocast(device_type=device, enabled=False):
+            return last(input.float())
 
 
 class EmpiricalNormalization(nn.Module):
