@@ -139,10 +139,10 @@ def test_a_ladder_of_a_task_on_a_plane_is_on_the_map_of_tiles_and_joins_the_eval
         assert ladder["ladder"] == {kind: [0.0] * 3 for kind in kinds}, "nobody walks 4 m in 0.2 s"
         assert ladder["ladder_level"] == dict.fromkeys(kinds, -1) and ladder["ladder_score"] == 0.0
         assert ladder["ladder_heights"] == {"step_height": 0.0, "slope": 0.0, "obstacle_height": 0.0}
+        assert ladder["ladder_setup"] == {"robots_per_level": 1, "seed": 12345, "distance": 4.0}
         assert set(ladder["ladder_effort"]) == {"power", "torque_change", "limit_share", "fall_rate"}
         assert all(math.isfinite(value) for value in ladder["ladder_effort"].values())
     assert "return" in figures and found["num_envs"] == 2
-    assert found["ladder_setup"] == {"robots_per_level": 1, "seed": 12345, "distance": 4.0}
 
 
 @pytest.mark.parametrize(
