@@ -171,6 +171,7 @@ def test_all_policies_get_the_same_robots_in_the_same_states_and_the_next_round_
     assert all(torch.equal(a, b) for a, b in zip(first.first, second.first))
     ladder._start(1)
     assert not torch.allclose(ladder.env.sim.dof_pos, first.first[1], atol=1e-2)
+    assert not torch.allclose(ladder.env.params["friction"], first.first[3], atol=1e-2)
 
 
 def test_pushes_come_at_other_times_in_other_rounds():
