@@ -168,8 +168,8 @@ def test_describe_prints_the_layout_as_json(tmp_path):
     description = json.loads(result.stdout)
     assert {name: group["dim"] for name, group in description["groups"].items()} == {
         "policy": 45,
-        "privileged": 94,
-        "critic": 172,
+        "privileged": 174,
+        "critic": 171,
     }
     assert description["groups"]["policy"]["terms"][3] | {"noise": 0} == {
         "name": "dof_pos", "dim": 12, "slice": [9, 21], "scale": 1.0, "noise": 0, "unit": "rad",
