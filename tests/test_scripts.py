@@ -150,6 +150,7 @@ def test_a_ladder_of_a_task_on_a_plane_is_on_the_map_of_tiles_and_joins_the_eval
     [
         (("--task=go2_blind_flat",), "train"),
         (("--task=go2_flat", "--ladder", "--env.terrain.mesh_type=plane"), "the ladder needs tiles"),
+        (("--task=go2_flat", "--ladder", "--env.terrain.curriculum=true"), "robots stay on their levels"),
         (("--task=go2_flat", "--checkpoint=7"), "no checkpoint 7"),
         (("--task=go2_flat", "--json=/nowhere/x.json"), "there is no folder /nowhere"),
         (("--task=go2_flat", "--json=/tmp"), "expected the name of a file"),

@@ -135,6 +135,8 @@ def climb(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None, robots:
 
     if env_cfg.terrain.mesh_type != "rough":
         raise UserError(f"--env.terrain.mesh_type={env_cfg.terrain.mesh_type}: the ladder needs tiles; leave that out")
+    if env_cfg.terrain.curriculum:
+        raise UserError("--env.terrain.curriculum=true: on the ladder robots stay on their levels; leave that out")
     plan = make_plan(env_cfg.terrain, robots)
     env_cfg.env.num_envs = plan.num_envs
     vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
