@@ -171,6 +171,7 @@ def test_all_policies_get_the_same_robots_in_the_same_states_and_the_next_round_
     assert all(torch.equal(a, b) for a, b in zip(first.first, second.first))
     ladder._start(1)
     assert not torch.allclose(ladder.env.sim.dof_pos, first.first[1], atol=1e-2)
+    assert not torch.allclose(ladder.env.params["friction"], first.first[3], atol=1e-2)
 
 
 def test_pushes_come_at_other_times_in_other_rounds():
@@ -302,14 +303,12 @@ OLD = {
 
 
 def test_a_ladder_joins_the_evaluation_of_the_same_checkpoint_and_the_other_way_round():
-    ladder = {**OLD, "ladder_setup": {"seed": 2}, "policies": {"policy": {"ladder_score": 0.7}}}
-    ladder.pop("seed")
-    joined = evaluate.merge_results(OLD, ladder)
-    assert joined == {**OLD, "ladder_setup": {"seed": 2}, "policies": {"policy": {"return": 1.0, "ladder_score": 0.7}}}
+    ladder = {"task": "go2", "checkpoint": "x/model_9.pt", "policies": {"policy": {"ladder_score": 0.7}}}
+    assert evaluate.merge_results(OLD, ladder) == {**OLD, "policies": {"policy": {"return": 1.0, "ladder_score": 0.7}}}
     # An evaluation on other ground has no kinds: those of before must not stay.
-    before = {**joined, "policies": {"policy": {"return": 1.0, "kinds": {}, "ladder_score": 0.7}}}
+    before = {**OLD, "policies": {"policy": {"return": 1.0, "kinds": {}, "ladder_friction_0.4": {}}}}
     again = evaluate.merge_results(before, {**OLD, "seed": 3, "policies": {"policy": {"return": 2.0}}})
-    assert again == {**joined, "seed": 3, "policies": {"policy": {"return": 2.0, "ladder_score": 0.7}}}
+    assert again == {**OLD, "seed": 3, "policies": {"policy": {"return": 2.0, "ladder_friction_0.4": {}}}}
 
 
 @pytest.mark.parametrize(

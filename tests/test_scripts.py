@@ -139,10 +139,10 @@ def test_a_ladder_of_a_task_on_a_plane_is_on_the_map_of_tiles_and_joins_the_eval
         assert ladder["ladder"] == {kind: [0.0] * 3 for kind in kinds}, "nobody walks 4 m in 0.2 s"
         assert ladder["ladder_level"] == dict.fromkeys(kinds, -1) and ladder["ladder_score"] == 0.0
         assert ladder["ladder_heights"] == {"step_height": 0.0, "slope": 0.0, "obstacle_height": 0.0}
+        assert ladder["ladder_setup"] == {"robots_per_level": 1, "seed": 12345, "distance": 4.0}
         assert set(ladder["ladder_effort"]) == {"power", "torque_change", "limit_share", "fall_rate"}
         assert all(math.isfinite(value) for value in ladder["ladder_effort"].values())
     assert "return" in figures and found["num_envs"] == 2
-    assert found["ladder_setup"] == {"robots_per_level": 1, "seed": 12345, "distance": 4.0}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,7 @@ def test_a_ladder_of_a_task_on_a_plane_is_on_the_map_of_tiles_and_joins_the_eval
     [
         (("--task=go2_blind_flat",), "train"),
         (("--task=go2_flat", "--ladder", "--env.terrain.mesh_type=plane"), "the ladder needs tiles"),
+        (("--task=go2_flat", "--ladder", "--env.terrain.curriculum=true"), "robots stay on their levels"),
         (("--task=go2_flat", "--checkpoint=7"), "no checkpoint 7"),
         (("--task=go2_flat", "--json=/nowhere/x.json"), "there is no folder /nowhere"),
         (("--task=go2_flat", "--json=/tmp"), "expected the name of a file"),

@@ -9,10 +9,7 @@ import numpy as np
 from legged_gym_ext.reports import style
 from legged_gym_ext.reports.records import Run
 from legged_gym_ext.reports.style import Picture
-from legged_gym_ext.utils.ladder import PASSED, ladder_level
-
-FRICTION = "ladder_friction_"
-SIDES = ("teacher", "student", "policy")
+from legged_gym_ext.utils.ladder import FRICTION, PASSED, ladder_level
 
 
 def ladder(groups: dict[str, list[Run]]) -> Picture | None:
@@ -21,7 +18,7 @@ def ladder(groups: dict[str, list[Run]]) -> Picture | None:
         (f"{label}, friction {key[len(FRICTION) :]}" if key else label, tables)
         for label, runs in groups.items()
         for key in _conditions(runs)
-        if (tables := {side: table for side in SIDES if (table := ladder_table(runs, side, key)) is not None})
+        if (tables := {side: table for side in _names(runs) if (table := ladder_table(runs, side, key)) is not None})
     ]
     if not found:
         return None
@@ -45,6 +42,11 @@ def ladder(groups: dict[str, list[Run]]) -> Picture | None:
         "pass. The score is the mean over kinds of the share of levels climbed, mean over seeds.",
         figure,
     )
+
+
+def _names(runs: list[Run]) -> list[str]:
+    """Of all their policies, a teacher before a student."""
+    return sorted({name for run in runs for name in run.policies}, reverse=True)
 
 
 def _conditions(runs: list[Run]) -> list[str]:

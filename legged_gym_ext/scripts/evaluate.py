@@ -88,12 +88,11 @@ def _evaluation(args: Any) -> dict:
 def _ladder(args: Any) -> dict:
     """Climb the ladder of the task's own map and show it."""
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils.ladder import ROBOTS, set_ladder
+    from legged_gym_ext.utils.ladder import FRICTION, ROBOTS, set_ladder
     from legged_gym_ext.utils.policies import run_cfgs
 
-    terrain = task_registry.get_cfgs(args.task)[
-        0
-    ].terrain  # of the task and not of the run, so that runs can be compared
+    own, _ = task_registry.get_cfgs(args.task)
+    terrain = own.terrain  # of the task and not of the run, so that runs can be compared
     if terrain.mesh_type == "plane":
         print(
             f"'{args.task}' is trained on a plane; its ladder is on the map of tiles that the tasks on rough ground have"
@@ -102,7 +101,7 @@ def _ladder(args: Any) -> dict:
     results = climb(args.task, *cfgs, robots=args.robots_per_level or ROBOTS)
     _show_ladder(results)
     if args.friction is not None:  # beside the figures with the friction of training, not in their place
-        key = f"ladder_friction_{args.friction:g}"
+        key = f"{FRICTION}{args.friction:g}"
         results["policies"] = {name: {key: figures} for name, figures in results["policies"].items()}
     return results
 
@@ -136,6 +135,8 @@ def climb(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None, robots:
 
     if env_cfg.terrain.mesh_type != "rough":
         raise UserError(f"--env.terrain.mesh_type={env_cfg.terrain.mesh_type}: the ladder needs tiles; leave that out")
+    if env_cfg.terrain.curriculum:
+        raise UserError("--env.terrain.curriculum=true: on the ladder robots stay on their levels; leave that out")
     plan = make_plan(env_cfg.terrain, robots)
     env_cfg.env.num_envs = plan.num_envs
     vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
@@ -144,11 +145,11 @@ def climb(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None, robots:
         f"ladder of {checkpoint}: {robots} robots on each of {plan.levels} levels of {len(plan.kinds)} kinds, {ladder.distance:g} m to walk",
         flush=True,
     )
-    figures = {}
+    setup, figures = {"robots_per_level": robots, "seed": env_cfg.seed, "distance": ladder.distance}, {}
     for name, policy in policies.items():
-        figures[name] = ladder.climb(policy, lambda line, name=name: print(f"{name}  {line}", flush=True))
-    setup = {"robots_per_level": robots, "seed": env_cfg.seed, "distance": ladder.distance}
-    return {"task": task, "checkpoint": str(checkpoint), "ladder_setup": setup, "policies": figures}
+        found = ladder.climb(policy, lambda line, name=name: print(f"{name}  {line}", flush=True))
+        figures[name] = {**found, "ladder_setup": setup}
+    return {"task": task, "checkpoint": str(checkpoint), "policies": figures}
 
 
 def _load(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> tuple[Any, dict[str, Any], Path]:
@@ -235,13 +236,12 @@ def merge_results(before: Any, now: dict) -> dict:
     same = isinstance(before, dict) and all(before.get(key) == now[key] for key in ("task", "checkpoint"))
     if not same or not isinstance(before.get("policies"), dict):
         return now
-    ladder = "ladder_setup" in now
-    kept = {key: value for key, value in before.items() if ladder or key.startswith("ladder")}
+    ladder = all(key.startswith("ladder") for figures in now["policies"].values() for key in figures)
     policies = {}
     for name, figures in now["policies"].items():
         old = before["policies"].get(name, {})
         policies[name] = {**{key: value for key, value in old.items() if ladder or key.startswith("ladder")}, **figures}
-    return {**kept, **now, "policies": policies}
+    return {**(before if ladder else {}), **now, "policies": policies}
 
 
 if __name__ == "__main__":

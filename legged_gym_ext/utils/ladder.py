@@ -20,6 +20,7 @@ SECONDS = 20.0  # to get off the tile
 SPEED = 0.6  # m/s forward
 SLOWER = {"discrete": 0.4}  # m/s, kinds on which robots are told another speed
 ROBOTS = 64  # per kind and level
+FRICTION = "ladder_friction_"  # what figures measured with another friction stand under, with its value
 AT_ONCE = 1024  # robots in one environment: more cost memory and save no time
 MAP_FIELDS = (
     "num_rows", "num_cols", "terrain_length", "terrain_width", "horizontal_scale", "vertical_scale", "border_size", "seed", "proportions",

@@ -28,6 +28,7 @@ class StraightOn(Commands):
 
     def resample(self, ids: torch.Tensor) -> None:
         """Robots `ids` (M,) have just been put on their feet, facing anywhere: that way it goes."""
+        super().resample(ids)
         env = self.env
         env.commands[ids] = 0.0
         env.commands[ids, 0] = self.speed[ids]
