@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import wandb
 from rsl_rl.utils.wandb_log_writer import WandbLogWriter
@@ -34,7 +34,7 @@ class WandbWriter(WandbLogWriter):
         try:
             # W&B reads its variables once per process; what is set here holds for this run, too.
             folder = os.environ.get("WANDB_DIR") or log_dir
-            settings = {"root_dir": folder, "mode": os.environ["WANDB_MODE"]}
+            settings: dict[str, Any] = {"root_dir": folder, "mode": os.environ["WANDB_MODE"]}
             wandb.setup(wandb.Settings(**settings))
             super().__init__(log_dir, project_name)
         except (wandb.Error, ValueError, OSError) as error:
