@@ -97,9 +97,8 @@ class TaskRegistry:
         try:
             from legged_gym_ext.utils.runner import TrainRunner
             from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
-        except (
-            ModuleNotFoundError
-        ) as error:  # rsl-rl-lib, or what it imports whatever the logger: tensorboard, git, tensordict
+        except ModuleNotFoundError as error:
+            # rsl-rl-lib, or what it imports whatever the logger is: tensorboard, git, tensordict.
             package = str(error.name).partition(".")[0]
             raise UserError(
                 f"trainings and trained policies need the package '{package}': pip install -e \".[train]\""
@@ -177,9 +176,8 @@ def _logger_cfg(name: str, project: str) -> str | dict[str, str]:
         raise UserError(f"unknown logger '{name}'; known: tensorboard, wandb, none")
     if name == "tensorboard":
         return "tensorboard"
-    if not installed(
-        "wandb"
-    ):  # a folder `wandb` that another program left behind can be imported, too, but is no package
+    # A folder `wandb` that another program left behind can be imported, too, but is no package.
+    if not installed("wandb"):
         raise UserError("--logger=wandb needs the package 'wandb': pip install -e \".[wandb]\"")
     return {"class_name": "legged_gym_ext.utils.wandb_writer:WandbWriter", "project_name": project}
 
