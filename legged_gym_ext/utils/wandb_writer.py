@@ -38,7 +38,7 @@ class WandbWriter(WandbLogWriter):
             wandb.setup(wandb.Settings(**settings))
             super().__init__(log_dir, project_name)
         except (wandb.Error, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[:200].rstrip(".")
             raise UserError(
                 f"wandb does not start: {reason}; set WANDB_MODE=offline, or use --logger=tensorboard"
             ) from error
