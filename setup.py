@@ -7,7 +7,8 @@ MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_vers
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
-TEST = ["pytest>=7", "ruff", "pyright", "isaacgym-stubs==1.1rc4", "vermin", *REPORT, *EXPORT]
+WANDB = ["wandb>=0.20"]
+TEST = ["pytest>=7", "ruff", "pyright", "isaacgym-stubs==1.1rc4", "vermin", *REPORT, *EXPORT, *WANDB]
 
 setup(
     name="rsl_rl_ult",
@@ -25,7 +26,7 @@ setup(
         "video": VIDEO,
         "export": EXPORT,
         "report": REPORT,
-        "wandb": ["wandb"],
+        "wandb": WANDB,
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + TEST,
     },

@@ -344,7 +344,7 @@ def test_what_is_only_optional_never_prevents_training(monkeypatch):
     monkeypatch.setattr(diagnosis, "installed", lambda package: package == "tensorboard")
     assert not any(finding.needs for finding in [*diagnosis.pictures(), *diagnosis.optional()])
     monkeypatch.setattr(diagnosis, "installed", lambda package: False)
-    assert [finding.needs for finding in diagnosis.optional() if finding.needs] == ["tensorboard or --logger=none"]
+    assert [finding.needs for finding in diagnosis.optional() if finding.needs] == ["tensorboard"]
 
 
 TORCH = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import random
 import sys
 from pathlib import Path
@@ -51,17 +50,9 @@ def registry() -> TaskRegistry:
     return registry
 
 
-@pytest.fixture
-def wandb_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No WANDB_ variable is set; what the test leaves behind is taken away again."""
-    for name in ("WANDB_MODE", "WANDB_SILENT"):
-        monkeypatch.setenv(name, "")  # makes monkeypatch remember the variable even where it was not set
-        monkeypatch.delenv(name)
-
-
 def installed(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
     """Let only `packages` look installed."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: object() if name in packages else None)
+    monkeypatch.setattr(sys.modules[to_rsl_cfg.__module__], "installed", lambda name: name in packages)
 
 
 def train_cfg(logger: str = "none") -> TrainCfg:
@@ -200,46 +191,32 @@ def test_without_a_logger_nothing_needs_to_be_installed_and_the_writer_exists(mo
     assert module == runner.__name__ and issubclass(getattr(runner, name), runner.LogWriter)
 
 
-@pytest.mark.usefixtures("wandb_variables")
-def test_tensorboard_is_passed_on_by_name_and_leaves_wandb_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch, "tensorboard")
+def test_tensorboard_is_passed_on_by_name() -> None:
     assert to_rsl_cfg(train_cfg("tensorboard"))["logger"] == "tensorboard"
-    assert "WANDB_MODE" not in os.environ
 
 
-@pytest.mark.usefixtures("wandb_variables")
-def test_wandb_writes_to_the_configured_project_and_is_offline_unless_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    installed(monkeypatch, "tensorboard", "wandb")
+def test_wandb_gets_the_configured_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "wandb")
     cfg = train_cfg("wandb")
     cfg.runner.wandb_project = "mine"
-    assert to_rsl_cfg(cfg)["logger"] == {"class_name": "WandbLogWriter", "project_name": "mine"}
-    assert os.environ["WANDB_MODE"] == "offline"
+    writer = "legged_gym_ext.utils.wandb_writer:WandbWriter"
+    assert to_rsl_cfg(cfg)["logger"] == {"class_name": writer, "project_name": "mine"}
 
 
-@pytest.mark.usefixtures("wandb_variables")
-def test_wandb_mode_of_the_user_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch, "tensorboard", "wandb")
-    monkeypatch.setenv("WANDB_MODE", "online")
-    to_rsl_cfg(train_cfg("wandb"))
-    assert os.environ["WANDB_MODE"] == "online"
-
-
-@pytest.mark.parametrize(
-    ("logger", "there", "missing"),
-    [("tensorboard", (), "tensorboard"), ("wandb", ("tensorboard",), "wandb"), ("wandb", ("wandb",), "tensorboard")],
-)
-@pytest.mark.usefixtures("wandb_variables")
-def test_a_logger_that_is_not_installed_says_how_to_install_it_or_do_without(
-    monkeypatch: pytest.MonkeyPatch, logger: str, there: tuple[str, ...], missing: str
-) -> None:
-    installed(monkeypatch, *there)
+def test_a_wandb_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch)
     with pytest.raises(UserError) as caught:
-        to_rsl_cfg(train_cfg(logger))
-    expected = f"logger '{logger}' needs the package '{missing}': pip install {missing}, or --logger=none"
-    assert str(caught.value) == expected
-    assert "WANDB_MODE" not in os.environ
+        to_rsl_cfg(train_cfg("wandb"))
+    assert str(caught.value) == "--logger=wandb needs the package 'wandb': pip install -e \".[wandb]\""
+
+
+def test_a_folder_that_wandb_left_behind_is_no_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert importlib.util.find_spec("wandb") is not None  # it could be imported, and would be empty
+    with pytest.raises(UserError, match="needs the package 'wandb'"):
+        to_rsl_cfg(train_cfg("wandb"))
 
 
 def test_an_unknown_logger_lists_the_known_ones() -> None:

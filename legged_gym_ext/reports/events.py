@@ -27,7 +27,7 @@ def read_events(path: Path) -> dict[str, list[tuple[int, float]]]:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     except ImportError as error:
         raise UserError(
-            f"reading event files needs the package 'tensorboard' ({error}): pip install tensorboard"
+            f"reading event files needs the package 'tensorboard' ({error}): pip install -e \".[train]\""
         ) from None
     # Nothing is thinned out or thrown away: what iterations were redone is decided in `merge_curves`.
     events = EventAccumulator(str(path), size_guidance={"scalars": 0}, purge_orphaned_data=False)

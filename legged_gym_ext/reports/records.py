@@ -19,6 +19,7 @@ OWN_FIELDS = (
     "env.seed", "env.sim.device", "env.sim.num_threads", "train.seed", "train.runner.run_name", "train.runner.experiment_name",
     "train.runner.resume", "train.runner.load_run", "train.runner.checkpoint", "train.runner.max_iterations", "train.runner.save_interval",
     "train.runner.logger", "train.runner.wandb_project", "train.runner.device", "train.runner.eval_interval", "train.runner.eval_envs",
+    "train.runner.video", "train.runner.video_interval", "train.runner.video_length", "train.runner.video_width",
 )  # fmt: skip
 """Fields in which runs of one method differ without being another experiment."""
 

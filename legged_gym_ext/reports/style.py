@@ -81,7 +81,7 @@ def plotting() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise UserError(f"pictures need the package 'matplotlib' ({error}): pip install matplotlib") from None
+        raise UserError(f"pictures need the package 'matplotlib' ({error}): pip install -e \".[report]\"") from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -16,7 +16,6 @@ from legged_gym_ext.utils.errors import UserError, run_main
 
 DESCRIPTION = "Watch a trained policy in a window or a browser, or write a video of it.\n"
 WITHOUT_DISPLAY = "--video out.mp4, or --web for a page in a browser"
-WIDTHS = (320, 3840)  # px, of pictures; 3840 is what the scene has room for
 WIDTH, PAGE_WIDTH = 1280, 800  # px, unless asked for another
 
 
@@ -135,7 +134,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what cannot be."""
-    from legged_gym_ext.utils.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, check_output
+    from legged_gym_ext.utils.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, check_output, check_width
 
     files = bool(args.video or args.strip)
     if args.web and files:
@@ -143,8 +142,7 @@ def _check(args: argparse.Namespace) -> None:
     if not args.video_length > 0.0:
         raise UserError(f"--video_length={args.video_length}: expected more than 0 seconds")
     args.width = args.width or (PAGE_WIDTH if args.web else WIDTH)
-    if not WIDTHS[0] <= args.width <= WIDTHS[1] or args.width % 32:
-        raise UserError(f"--width={args.width}: expected a multiple of 32 from {WIDTHS[0]} to {WIDTHS[1]}")
+    check_width(args.width, "--width")
     if args.headless and not (files or args.web):
         raise UserError("--headless leaves nothing to show; add --video out.mp4, or --web")
     if args.agent == "both" and (args.strip or not (files or args.web)):

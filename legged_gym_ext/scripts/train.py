@@ -28,6 +28,10 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.utils.task_registry import log_root
 
     prepare_engine(env_cfg.sim.engine)
+    if getattr(train_cfg.runner, "video", False):
+        from legged_gym_ext.utils.training_video import check_filming
+
+        check_filming(env_cfg.sim.engine, train_cfg.runner)
     train(args.task, env_cfg, train_cfg, log_root(args))
     return 0
 

@@ -26,8 +26,10 @@ def check_window(otherwise: str) -> None:
 
 def check_glfw() -> None:
     """Raise where no window can be opened; `launch_passive` would wait forever for its thread."""
-    import glfw
-
+    try:
+        import glfw
+    except ModuleNotFoundError:
+        raise UserError("a window needs the package 'glfw': pip install -e \".[mujoco]\"") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the reason is in the UserError
         usable = glfw.init()

@@ -27,6 +27,7 @@ PLACES = {
     "max_iterations": ("train.runner.max_iterations",),
     "logger": ("train.runner.logger",),
     "resume": ("train.runner.resume",),
+    "video_of_training": ("train.runner.video",),
 }
 """Where each flag is written."""
 
@@ -94,6 +95,12 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         "--logger",
         choices=("tensorboard", "wandb", "none"),
         help="where scalars go; wandb stays offline unless WANDB_MODE is set",
+    )
+    add(
+        "--video",
+        dest="video_of_training",  # play.py's --video is a file
+        action="store_true",
+        help="film the policy every train.runner.video_interval iterations (50), into videos/ of the run",
     )
 
 

@@ -15,7 +15,19 @@ from typing import Any
 
 from legged_gym_ext.simulators import ENGINES, mujoco_gl
 from legged_gym_ext.utils.cpus import usable_cpus
-from legged_gym_ext.utils.probes import EGL, ENCODER, IMPORT, OSMESA, TORCH, WINDOW, installed, probe, version_of
+from legged_gym_ext.utils.probes import (
+    EGL,
+    ENCODER,
+    IMPORT,
+    OSMESA,
+    TENSORBOARD,
+    TORCH,
+    WANDB,
+    WINDOW,
+    installed,
+    probe,
+    version_of,
+)
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 PINNED = {"mujoco": "3.14.0", "mjbatch": "0.1.4"}
@@ -309,19 +321,50 @@ def _video() -> Finding:
 
 
 def optional() -> list[Finding]:
-    """Loggers and export."""
-    if installed("tensorboard"):
-        board = ok("tensorboard", version_of("tensorboard"))
-    else:
-        advice = "pip install tensorboard, or train with --logger=none"
-        board = problem("tensorboard", "not installed, but the default logger", advice, "tensorboard or --logger=none")
+    """Loggers, reports, export and the robot."""
     export = [_optional(package, "for export", "export") for package in ("onnx", "onnxscript", "onnxruntime")]
     return [
-        board,
-        _optional("wandb", "for --logger=wandb", "wandb"),
+        _tensorboard(),
+        _wandb(),
         _optional("rich", "for a panel of progress", "mujoco"),
+        _optional("matplotlib", "for report.py", "report"),
         *export,
+        _sdk(),
     ]
+
+
+def _tensorboard() -> Finding:
+    """Whether the default logger starts; rsl-rl-lib imports it whatever the logger is."""
+    if not installed("tensorboard"):
+        return problem("tensorboard", "not installed, but rsl-rl-lib imports it", INSTALL, "tensorboard")
+    _, reason = probe(TENSORBOARD) if installed("torch") else (None, None)
+    if reason is not None:
+        advice = "pip install --force-reinstall tensorboard"
+        return problem("tensorboard", f"does not start: {reason}", advice, "tensorboard that works")
+    return ok("tensorboard", version_of("tensorboard"))
+
+
+def _wandb() -> Finding:
+    """Whether a training's writer starts, without an upload and in a folder that is deleted again."""
+    if not installed("wandb"):
+        return _optional("wandb", "for --logger=wandb", "wandb")
+    missing = [package for package in ("torch", "rsl_rl", "tensorboard") if not installed(package)]
+    if missing:
+        return note("wandb", f"{version_of('wandb')}, not tried without {', '.join(missing)}")
+    written, reason = probe(WANDB)
+    if reason is None and not written:
+        reason = "it wrote nothing"
+    if reason is not None:
+        advice = "pip install --force-reinstall -c constraints.txt wandb, or keep another --logger"
+        return problem("wandb", f"{version_of('wandb')}, but its writer does not start: {reason}", advice)
+    return ok("wandb", f"{version_of('wandb')}, an offline run starts")
+
+
+def _sdk() -> Finding:
+    missing = [package for package in ("unitree_sdk2py", "cyclonedds") if not installed(package)]
+    if missing:
+        return note("unitree_sdk2", f"{' and '.join(missing)} not installed: for a real Go2, see docs/robot.md")
+    return ok("unitree_sdk2", f"cyclonedds {version_of('cyclonedds')}")
 
 
 def _optional(package: str, use: str, extra: str) -> Finding:

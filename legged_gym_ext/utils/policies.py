@@ -101,10 +101,7 @@ def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> 
     if run_dir is None:
         raise ValueError("a policy is loaded from a run folder: call run_cfgs with trained=True")
     path = find_checkpoint(run_dir, train_cfg.runner.checkpoint)
-    try:
-        runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
-    except ModuleNotFoundError as error:
-        raise UserError(f"a trained policy needs the package '{error.name}': pip install -e \".[train]\"") from error
+    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
     runner.load(str(path), load_cfg=dict(WEIGHTS_ONLY))
     named = getattr(runner.alg, "inference_policies", None)
     networks = named() if named is not None else {"policy": runner.get_inference_policy(runner.device)}

@@ -60,6 +60,24 @@ for name in ["libOSMesa.so", *(f"libOSMesa.so.{n}" for n in range(9, 0, -1))]:
 else:
     sys.exit("OSError: libOSMesa.so is not installed")
 """
+TENSORBOARD = """
+import tempfile
+from torch.utils.tensorboard import SummaryWriter
+with tempfile.TemporaryDirectory() as folder:
+    SummaryWriter(folder).close()
+print(json.dumps(True))
+"""
+WANDB = """
+import os, tempfile
+from pathlib import Path
+os.environ.update(WANDB_MODE="offline", WANDB_DIR="")  # what would be uploaded, or written elsewhere, is no part of the question
+from legged_gym_ext.utils.wandb_writer import WandbWriter
+with tempfile.TemporaryDirectory() as folder:
+    writer = WandbWriter(folder, "doctor")
+    writer.add_scalar("started", 1.0, 0)
+    writer.stop()
+    print(json.dumps(len(list(Path(folder).rglob("*.wandb")))))
+"""
 WINDOW = "import glfw\nprint(json.dumps(bool(glfw.init())))"
 ENCODER = """
 import subprocess

@@ -22,6 +22,7 @@ from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.policies import Policy
 from legged_gym_ext.utils.progress import Progress
 from legged_gym_ext.utils.runs import atomic_write, load_checkpoint
+from legged_gym_ext.utils.training_video import TrainingVideo
 
 KEY_FIGURES = {
     "Metrics/linear_tracking": "lin_tracking",
@@ -48,6 +49,7 @@ class CompactLogger(Logger):
 
     progress: Progress | None = None
     compare: Callable[[int], dict[str, dict[str, float]]] | None = None
+    film: Callable[[int, int], None] | None = None
 
     def log(
         self, it: int, start_it: int, total_it: int, collect_time: float, learn_time: float, *args: Any, **kwargs: Any
@@ -56,6 +58,8 @@ class CompactLogger(Logger):
         if self.writer is None:
             return
         figures = self._figures(collect_time, learn_time)
+        if self.film is not None:
+            self.film(it, total_it)  # first, because upstream's `log` hands the writer what videos there are
         with contextlib.redirect_stdout(io.StringIO()):
             super().log(it, start_it, total_it, collect_time, learn_time, *args, **kwargs)
         figures.update(self._comparison(it))
@@ -131,6 +135,8 @@ class TrainRunner(OnPolicyRunner):
         self._comparison: Comparison | None = None
         if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
             self.logger.compare = self.compare
+        if self.cfg.get("video"):
+            self.logger.film = TrainingVideo(self)
 
     def _configure_multi_gpu(self) -> None:
         """Upstream's set-up joins GPUs over NCCL; processes that learn on CPUs join over gloo."""

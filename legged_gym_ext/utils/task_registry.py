@@ -16,6 +16,7 @@ from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.utils import processes
 from legged_gym_ext.utils.config import BaseConfig, to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.utils.probes import installed
 from legged_gym_ext.utils.runs import find_checkpoint, find_run, new_run_dir, save_run_configs
 
 LOG_ROOT = ROOT_DIR / "logs"
@@ -93,8 +94,15 @@ class TaskRegistry:
         Returns:
             Runner and training configuration; `runner.logger.log_dir` is the run folder.
         """
-        from legged_gym_ext.utils.runner import TrainRunner
-        from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+        try:
+            from legged_gym_ext.utils.runner import TrainRunner
+            from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+        except ModuleNotFoundError as error:
+            # rsl-rl-lib, or what it imports whatever the logger is: tensorboard, git, tensordict.
+            package = str(error.name).partition(".")[0]
+            raise UserError(
+                f"trainings and trained policies need the package '{package}': pip install -e \".[train]\""
+            ) from error
 
         train_cfg = self._get(name).train_cfg() if train_cfg is None else train_cfg
         runner_cfg = train_cfg.runner
@@ -162,21 +170,16 @@ def to_rsl_cfg(train_cfg: Any) -> dict[str, Any]:
 
 def _logger_cfg(name: str, project: str) -> str | dict[str, str]:
     """Upstream's logger configuration; a missing package is a `UserError`, before anything was built."""
-    import os
-    from importlib.util import find_spec
-
     if name == "none":
         return {"class_name": "legged_gym_ext.utils.runner:NullWriter"}
     if name not in ("tensorboard", "wandb"):
         raise UserError(f"unknown logger '{name}'; known: tensorboard, wandb, none")
-    for package in ("tensorboard", name):
-        if find_spec(package) is None:
-            raise UserError(f"logger '{name}' needs the package '{package}': pip install {package}, or --logger=none")
     if name == "tensorboard":
         return "tensorboard"
-    os.environ.setdefault("WANDB_MODE", "offline")  # nothing leaves the machine unless the user says so
-    os.environ.setdefault("WANDB_SILENT", "true")
-    return {"class_name": "WandbLogWriter", "project_name": project}
+    # A folder `wandb` that another program left behind can be imported, too, but is no package.
+    if not installed("wandb"):
+        raise UserError("--logger=wandb needs the package 'wandb': pip install -e \".[wandb]\"")
+    return {"class_name": "legged_gym_ext.utils.wandb_writer:WandbWriter", "project_name": project}
 
 
 def log_root(args: Any) -> Path:

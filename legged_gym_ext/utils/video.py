@@ -16,8 +16,22 @@ from legged_gym_ext.utils.errors import UserError
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 PICTURE_SUFFIXES = (".png", ".jpg")
 INSTALL = 'pip install -e ".[video]"'
+WIDTHS = (320, 3840)  # px, of pictures; 3840 is what the scene has room for
 PANEL_HEIGHT, PANEL_GAP = 320, 6  # px, of a strip
 INK, PAPER = (255, 255, 255), (38, 48, 58)
+
+
+def check_packages(what: str, packages: tuple[str, ...]) -> None:
+    """Raise a `UserError` where a package that `what` needs is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise UserError(f"{what} needs the package '{package}': {INSTALL}")
+
+
+def check_width(width: int, flag: str) -> None:
+    """Raise a `UserError` where pictures cannot be so wide."""
+    if not WIDTHS[0] <= width <= WIDTHS[1] or width % 32:
+        raise UserError(f"{flag}={width}: expected a multiple of 32 from {WIDTHS[0]} to {WIDTHS[1]}")
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], packages: tuple[str, ...]) -> Path:
@@ -27,9 +41,7 @@ def check_output(path: Path, suffixes: tuple[str, ...], packages: tuple[str, ...
         UserError: what is in the way, before anything was computed.
     """
     path = path.expanduser()
-    for package in packages:
-        if find_spec(package) is None:
-            raise UserError(f"writing {path.name} needs the package '{package}': {INSTALL}")
+    check_packages(f"writing {path.name}", packages)
     if path.suffix.lower() not in suffixes:
         raise UserError(f"cannot write {path}: the name must end in {', '.join(suffixes)}")
     if not path.parent.is_dir():

@@ -291,6 +291,10 @@ class LeggedRobotCfgPPO(BaseConfig):
         run_name = ""
         logger = "tensorboard"  # tensorboard | wandb | none
         wandb_project = "legged_gym_ext"
+        video = False  # film the policy while it learns (--video)
+        video_interval = 50  # iterations between videos
+        video_length = 5.0  # s
+        video_width = 640  # px, 16:9
         device = "cpu"  # where the networks learn
         resume = False
         load_run = "-1"  # name of a run folder; "-1": the newest
