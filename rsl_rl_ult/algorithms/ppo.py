@@ -32,18 +32,12 @@ RESERVED = {
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}
 
 
-def resolve_mixed_precision(wanted: bool | str, device: str) -> bool:
-    """Whether to learn under bfloat16 autocast: `wanted` itself, or for "auto" what the processor is made for.
-
-    Raises:
-        ValueError: neither a bool nor "auto".
-    """
-    if wanted == "auto":
-        has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        return torch.device(device).type == "cpu" and bool(has_bfloat16())
-    if not isinstance(wanted, bool):
-        raise ValueError(f"algorithm.use_mixed_precision={wanted}: expected true, false or auto")
-    return wanted
+def mixed_precision(wanted: bool | None, device: str) -> bool:
+    """Whether to learn under bfloat16 autocast: `wanted` itself, or for None whether the processor multiplies bfloat16 natively."""
+    if wanted is not None:
+        return wanted
+    has_bfloat16 = getattr(getattr(torch, "cpu", None), "_is_avx512_bf16_supported", lambda: False)  # torch before 2.6
+    return torch.device(device).type == "cpu" and bool(has_bfloat16())
 
 
 class PPO(RunnerProtocol):
@@ -81,7 +75,7 @@ class PPO(RunnerProtocol):
         schedule: str = "adaptive",
         desired_kl: float | None = 0.01,
         normalize_advantage_per_mini_batch: bool = False,
-        use_mixed_precision: bool | str = False,
+        use_mixed_precision: bool | None = False,
         device: str = "cpu",
         symmetry: Symmetry | None = None,
         multi_gpu_cfg: Mapping[str, int] | None = None,
@@ -109,7 +103,7 @@ class PPO(RunnerProtocol):
             schedule: "adaptive" steers the learning rate by the KL of each step, "fixed" keeps it.
             desired_kl: what the adaptive schedule aims at.
             normalize_advantage_per_mini_batch: instead of once over the whole rollout.
-            use_mixed_precision: run hidden layers under bfloat16 autocast; "auto" does so on processors that multiply bfloat16 natively
+            use_mixed_precision: run hidden layers under bfloat16 autocast; None does so on processors that multiply bfloat16 natively
                 and nowhere else.
             device: where networks and storage live.
             symmetry: mirror images to learn from.
@@ -139,7 +133,7 @@ class PPO(RunnerProtocol):
         self.clip_param, self.gamma, self.lam = clip_param, gamma, lam
         self.value_loss_coef, self.entropy_coef, self.max_grad_norm = value_loss_coef, entropy_coef, max_grad_norm
         self.use_clipped_value_loss = use_clipped_value_loss
-        self.use_mixed_precision = resolve_mixed_precision(use_mixed_precision, device)
+        self.use_mixed_precision = mixed_precision(use_mixed_precision, device)
         self.adaptive, self.desired_kl = schedule == "adaptive" and desired_kl is not None, desired_kl or 0.0
         self.normalize_advantage_per_mini_batch = normalize_advantage_per_mini_batch
         self.learning_rate = learning_rate

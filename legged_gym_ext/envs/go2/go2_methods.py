@@ -41,7 +41,7 @@ class Go2TSCfgPPO(Go2CfgPPO):
         student_loss = "latent"  # latent | action_latent: also the squared action error (Lee et al. 2020)
         optimizer = "adam"  # adam | adamw | sgd | rmsprop
         normalize_advantage_per_mini_batch = False
-        use_mixed_precision = False  # bfloat16 autocast
+        use_mixed_precision = None  # bfloat16 autocast; None: where the processor multiplies bfloat16 natively
 
     class runner:
         experiment_name = "go2_ts"
@@ -128,7 +128,7 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         cosine_interval = 10  # updates between measurements of the gradients' cosines; 0: never
         optimizer = "adam"  # adam | adamw | sgd | rmsprop
         normalize_advantage_per_mini_batch = False
-        use_mixed_precision = False  # bfloat16 autocast
+        use_mixed_precision = None  # bfloat16 autocast; None: where the processor multiplies bfloat16 natively
 
     class runner:
         experiment_name = "go2_ult"
