@@ -66,7 +66,9 @@ def read_row(run: Run) -> dict[str, Any]:
 def _on_a_plane(run: Run) -> dict[str, Any]:
     path = run.path / "plane.json"
     try:
-        return {name: _shown(figures) for name, figures in json.loads(path.read_text())["policies"].items()}
+        return {
+            name: _shown(figures) for name, figures in json.loads(path.read_text(encoding="utf-8"))["policies"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"no figures in {path}: evaluate.py --load_run={run.path.name} --env.terrain.mesh_type=plane --json writes them"
@@ -196,14 +198,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--levels_png", type=Path, help="mean level against control steps, and by kind of tile")
     parser.add_argument("--kinds_png", type=Path, help="progress and falls of what is deployed, by level")
     args = parser.parse_args(argv)
-    rows = json.loads(args.json.read_text()) if args.json.exists() else []
+    rows = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else []
     added = [read_row(run) for run in read_runs(args.runs)]
     again = {(row["task"], row["run"]) for row in added}
     rows = [row for row in rows if (row["task"], row["run"]) not in again] + added
     if not rows:
         parser.error(f"{args.json} has no runs yet: name run folders")
     rows.sort(key=lambda row: (row["task"], row["seed"]))
-    args.json.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")  # a run per line
+    args.json.write_text(
+        "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8"
+    )  # a run per line
     print(table(rows))
     if args.levels_png:
         plot_levels(rows, args.levels_png)

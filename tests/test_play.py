@@ -122,11 +122,11 @@ def test_impossible_outputs_are_refused_and_leave_nothing(tmp_path, monkeypatch,
 def test_a_recording_that_fails_keeps_the_old_video(tmp_path):
     pytest.importorskip("imageio_ffmpeg")
     path = tmp_path / "out.mp4"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(RuntimeError), video_file(path, 25.0) as append:
         append(np.zeros((32, 32, 3), dtype=np.uint8))
         raise RuntimeError("physics failed")
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.mp4", "old")]
+    assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [("out.mp4", "old")]
 
 
 def test_strip_has_one_square_per_panel(tmp_path):

@@ -136,7 +136,7 @@ def read_script(path: Path) -> Script:
         UserError: no such file, or a line that is none of this.
     """
     try:
-        lines = path.expanduser().read_text().splitlines()
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--script={path}: {getattr(error, 'strerror', None) or 'no text file'}") from error
     steps = []

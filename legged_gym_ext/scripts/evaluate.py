@@ -105,7 +105,7 @@ def _write_json(path: Path, results: dict) -> None:
 
     from legged_gym_ext.utils.runs import atomic_write
 
-    atomic_write(path, lambda target: target.write_text(json.dumps(results, indent=2) + "\n"))
+    atomic_write(path, lambda target: target.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -252,7 +252,7 @@ def _report(trial: Trial, args: argparse.Namespace) -> None:
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
         settings = {name: value for name, value in settings.items() if not name.endswith("_overrides")}
         text = json.dumps({"settings": settings, **report}, indent=2)
-        atomic_write(args.json, lambda target: target.write_text(text + "\n"))
+        atomic_write(args.json, lambda target: target.write_text(text + "\n", encoding="utf-8"))
 
 
 if __name__ == "__main__":

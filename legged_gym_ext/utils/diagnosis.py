@@ -100,11 +100,17 @@ def memory() -> tuple[float | None, float | None]:
     """GiB of memory in all and free, within the limit of a container (cgroup v2); None where the system does not say."""
     total = free = None
     try:
-        table = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
+        table = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE))
         total, free = int(table["MemTotal"]) / 2**20, int(table["MemAvailable"]) / 2**20
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text()) / 2**30  # "max" raises, and there is no limit
-        cache = re.search(r"^inactive_file (\d+)", Path("/sys/fs/cgroup/memory.stat").read_text(), re.MULTILINE)
-        used = (int(Path("/sys/fs/cgroup/memory.current").read_text()) - int(cache[1] if cache else 0)) / 2**30
+        limit = (
+            int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")) / 2**30
+        )  # "max" raises, and there is no limit
+        cache = re.search(
+            r"^inactive_file (\d+)", Path("/sys/fs/cgroup/memory.stat").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        used = (
+            int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8")) - int(cache[1] if cache else 0)
+        ) / 2**30
         if limit < total:
             total, free = limit, min(free, limit - used)
     except (OSError, ValueError, KeyError):
