@@ -106,7 +106,7 @@ def randomize_motors(env: LeggedRobot, ids: torch.Tensor) -> None:
             low, high = getattr(cfg, f"{name}_range")
             env.params[f"{name}_scale"][ids] = env.uniform(count, env.num_dof, low=low, high=high)
     if cfg.randomize_delay:
-        low, high = (round(bound / env.sim.dt) for bound in cfg.delay_range)
+        low, high = (round(bound / env.sim.dt) for bound in cfg.delay_range)  # whole ones, see robot_checks.py
         steps = torch.randint(low, high + 1, (count,), generator=env.rng, device=env.device)
         env.params["delay"][ids] = steps * env.sim.dt
     apply_motor_parameters(env, ids)
