@@ -402,9 +402,18 @@ def test_the_default_engine_is_a_pair(monkeypatch, mujoco, mjbatch, wanted, leve
     answers(monkeypatch, IMPORT=("", None))
     monkeypatch.setattr(diagnosis, "version_of", {"mujoco": mujoco, "mjbatch": mjbatch}.get)
     requires = ["numpy", f"mujoco=={wanted}"] if wanted else None
-    monkeypatch.setattr(diagnosis.metadata, "requires", lambda name: requires)
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: requires)
     finding = diagnosis._default_engine()
     assert finding.level == level and bool(finding.needs) == (level == "problem")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "advice"), [("bogus", "unset MUJOCO_GL, which is 'bogus'"), ("", "pip install mujoco==")]
+)
+def test_an_engine_that_cannot_be_imported_is_cured_where_the_fault_is(monkeypatch, chosen, advice):
+    answers(monkeypatch, IMPORT=(None, "RuntimeError: invalid value for environment variable MUJOCO_GL"))
+    monkeypatch.setenv("MUJOCO_GL", chosen)
+    assert diagnosis._default_engine().advice.startswith(advice)
 
 
 def test_the_versions_that_are_asked_for_are_those_of_setup_py():

@@ -74,6 +74,7 @@ def evaluate(task: str, env_cfg: object, train_cfg: object, run_dir: Path | None
         "checkpoint": str(checkpoint),
         "num_envs": env.num_envs,
         "seed": env_cfg.seed,
+        "notes": env.notes,
         "policies": results,
     }
 

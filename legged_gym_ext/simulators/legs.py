@@ -85,8 +85,10 @@ def choose_feet(
 
 def _named(foot_name: str | Sequence[str], shapes: Sequence[Shape], file: str, wanted: str) -> list[int]:
     """Which shapes `foot_name` names, at least one."""
-    names, found = whole_names(foot_name), []
+    found: list[int] = []
+    names = whole_names(foot_name)
     if names is None:
+        foot_name = str(foot_name)
         found = [i for i, shape in enumerate(shapes) if foot_name in shape.name]
         found = found or [i for i, shape in enumerate(shapes) if foot_name in shape.body]
     else:

@@ -349,7 +349,10 @@ def _index(
         default_pos=np.array([cfg.init_state.default_joint_angles[n] for n in joint_names]),
         legs=_legs(model, model.body(asset.base_name).id, [_chain(geom.parent, order) for geom in feet], order),
         contact_joints=places,
-        nominal=_nominal(model, ids, [model.geom(geom.name).id for geom in feet]),
+        nominal={
+            "friction": _bounds(model.geom_friction[[model.geom(geom.name).id for geom in feet], 0]),
+            **joint_values(model, ids),
+        },
         near_ground=near_ground,
     )
 
@@ -371,14 +374,17 @@ def _legs(model: Any, base: int, chains: list[list[str]], order: dict[str, int])
     return legs
 
 
-def _nominal(model: Any, joints: list[int], feet: list[int]) -> dict[str, tuple[float, float]]:
-    """Smallest and largest of what the file says about feet and joints."""
+def joint_values(model: Any, joints: list[int]) -> dict[str, tuple[float, float]]:
+    """Smallest and largest of what a compiled model says about joints (by id): name as in `base.NOMINAL` -> bounds."""
     dofs = model.jnt_dofadr[joints]
     values = {
-        "friction": model.geom_friction[feet, 0],
         "armature": model.dof_armature[dofs],
         "joint_friction": model.dof_frictionloss[dofs],
         "joint_damping": model.dof_damping[dofs],
         "joint_stiffness": model.jnt_stiffness[joints],
     }
-    return {name: (float(found.min()), float(found.max())) for name, found in values.items()}
+    return {name: _bounds(found) for name, found in values.items()}
+
+
+def _bounds(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
