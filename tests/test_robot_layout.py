@@ -138,6 +138,12 @@ def test_joints_of_a_file_that_randomisation_replaces_are_told(tmp_path, capsys)
         assert make(1, asset__file=file, **quiet).notes == []
 
 
+def test_what_is_not_randomised_is_observed_as_the_file_has_it(tmp_path):
+    file = model(tmp_path, ('damping="0.15"', 'damping="2"'), ('friction="0.8 0.02 0.01"', 'friction="0.5 0.02 0.01"'))
+    env = make(2, asset__file=file, domain_rand__randomize_joint_damping=False, domain_rand__randomize_friction=False)
+    assert env.params["joint_damping"].tolist() == [2.0, 2.0] and env.params["friction"].tolist() == [0.5, 0.5]
+
+
 def test_factors_on_nothing_are_told(tmp_path):
     file = model(tmp_path, *((f'frictionloss="{value}"', 'frictionloss="0"') for value in ("0.2", "0.5")))
     assert make(1, asset__file=file).notes == [

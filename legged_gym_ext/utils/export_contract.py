@@ -76,13 +76,13 @@ def make_contract(
         state=step.state_kind,
         state_size=step.state_size,
         history_length=step.history_length,
-        model=_model(cfg, sim),
+        model=trained_model(cfg, sim),
         provenance=provenance,
     )
 
 
-def _model(cfg: Any, sim: Any) -> dict[str, Any]:
-    """The robot of the training, see `Contract.model`."""
+def trained_model(cfg: Any, sim: Any) -> dict[str, Any]:
+    """The robot of a training, see `Contract.model`."""
     physics = {name: bounds for name, bounds in trained_physics(cfg, sim).items() if name != "friction"}
     joints = {name: (_short(low), _short(high)) for name, (low, high) in physics.items()}
     return {"file": Path(cfg.asset.file).name, "mass": _short(sim.mass), "joints": joints}

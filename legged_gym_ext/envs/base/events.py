@@ -70,6 +70,8 @@ def nominal_parameters(env: LeggedRobot) -> dict[str, torch.Tensor]:
     for name, _, _, columns, nominal in STARTUP:
         shape = (env.num_envs,) if columns == 1 else (env.num_envs, columns)
         params[name] = torch.full(shape, nominal, device=env.device)
+    for name in ("friction", "joint_damping", "joint_stiffness"):  # absolute: what the robot's file says
+        params[name].fill_(sum(env.sim.nominal[name]) / 2.0)
     for name in ("kp_scale", "kd_scale"):
         params[name] = torch.ones(env.num_envs, env.num_dof, device=env.device)
     params["delay"] = torch.zeros(env.num_envs, device=env.device)
