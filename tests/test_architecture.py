@@ -46,7 +46,7 @@ def foreign(path: Path) -> set[str]:
 
 
 def opened_in_the_locales_encoding(source: str) -> list[str]:
-    """Calls that open a text file without saying its encoding; the rule of ruff (PLW1514) sees only the paths whose type is plain."""
+    """Calls that open text files without an encoding; ruff's rule (PLW1514) sees only paths of a plain type."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or any(keyword.arg in ("encoding", None) for keyword in node.keywords):

@@ -1,4 +1,4 @@
-"""Robots that are not ours: feet by other names, legs in another order, other masses, delays and joints, in every engine."""
+"""Robots that are not ours, in every engine: feet by other names, legs in another order, other masses and joints."""
 
 from __future__ import annotations
 
@@ -228,9 +228,9 @@ def test_feet_are_exchanged_with_those_on_the_other_side_whatever_their_order():
 
 
 def test_joints_that_turn_the_other_way_on_the_other_side_keep_their_sign(tmp_path):
-    # The right hips turn about -x: what was an angle of -0.1 is one of +0.1, and the image of an angle is the same angle.
-    changes = [(f'<joint name="{leg}_hip_joint" class="hip"/>', f'<joint name="{leg}_hip_joint" class="hip" axis="-1 0 0"/>')
-               for leg in ("FR", "RR")]  # fmt: skip
+    # The right hips turn about -x: what was an angle of -0.1 is one of +0.1, and an angle is its own image.
+    hip = '<joint name="{leg}_hip_joint" class="hip"{rest}/>'
+    changes = [(hip.format(leg=leg, rest=""), hip.format(leg=leg, rest=' axis="-1 0 0"')) for leg in ("FR", "RR")]
     default = {name: 0.1 if "hip" in name else angle for name, angle in angles(list).items()}
     env = make(1, asset__file=model(tmp_path, *changes), init_state__default_joint_angles=default)
     assert mirror_joints(env.sim) == (GO2.joints, [1.0] * 12)
@@ -241,7 +241,7 @@ def leg(x: float, y: float) -> Leg:
 
 
 def test_corners_are_found_from_where_the_hips_are():
-    # One pair stands wider and further back than the other; the order is rear right, front left, rear left, front right.
+    # One pair stands wider and further back; the order is rear right, front left, rear left, front right.
     legs = [leg(-0.3, -0.2), leg(0.1, 0.05), leg(-0.3, 0.2), leg(0.1, -0.05)]
     assert find_corners(legs) == (1, 3, 2, 0)
 

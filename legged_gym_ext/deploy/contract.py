@@ -70,9 +70,9 @@ class Contract:
         state: what is remembered: "none", "window" (frames) or "cache" (keys and values of a transformer).
         state_size: M.
         history_length: frames that can matter for an action.
-        model: the robot that it was trained on: "file" (name of the model file), "mass" [kg] and "joints": lower and upper bound of
-            "joint_damping" [N m s/rad], "joint_friction" [N m], "joint_stiffness" [N m/rad] and "armature" [kg m^2] over robots and
-            joints; empty in files of older versions.
+        model: the robot that it was trained on: "file" (name of the model file), "mass" [kg] and "joints": lower and
+            upper bound of "joint_damping" [N m s/rad], "joint_friction" [N m], "joint_stiffness" [N m/rad] and "armature"
+            [kg m^2] over robots and joints; empty in files of older versions.
         provenance: run, checkpoint, iteration, git commit, versions, date; for people.
     """
 

@@ -28,7 +28,7 @@ PAIR = f"pip install {' '.join(f'{package}=={version}' for package, version in P
 
 
 def cure() -> str:
-    """What helps where MuJoCo or mjbatch cannot be imported: they are one pair, and load what draws when they are imported."""
+    """What helps where MuJoCo or mjbatch cannot be imported: they are one pair, and load what draws on import."""
     import os
 
     chosen = os.environ.get("MUJOCO_GL")
@@ -36,7 +36,7 @@ def cure() -> str:
 
 
 def version_for_mjbatch() -> str | None:
-    """The one version of MuJoCo that the installed mjbatch is made for; None where its metadata leave a choice or are missing."""
+    """The one version of MuJoCo that the installed mjbatch is made for; None where its metadata leave a choice."""
     import re
     from importlib import metadata
 

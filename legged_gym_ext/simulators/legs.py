@@ -51,8 +51,8 @@ def choose_feet(
     """Which `shapes` are the feet: exactly one at the end of each limb.
 
     Args:
-        foot_name: part of the names of the feet; or their whole names, as a list or as a text "[FL, FR, RL, RR]". Names of shapes
-            count before those of their bodies.
+        foot_name: part of the names of the feet; or their whole names, as a list or as a text "[FL, FR, RL, RR]". Names
+            of shapes count before those of their bodies.
         shapes: that collide.
         chains: names of the joints from the base to each joint that the robot moves, itself included.
         file: that they come from, for messages.
@@ -71,14 +71,15 @@ def choose_feet(
         bare = [limb for limb in limbs if limb not in on]
         without = f", none on the limbs of {', '.join(bare)}" if bare else ""
         raise UserError(
-            f"{wanted} selects {len(feet)} shapes of {file} ({_list(feet)}){without}; expected one on each of its {len(limbs)} limbs: "
-            f"give a part of the feet's names or the list of their names; colliding shapes are {_list(shapes)}"
+            f"{wanted} selects {len(feet)} shapes of {file} ({_list(feet)}){without}; "
+            f"expected one on each of its {len(limbs)} limbs: give a part of the feet's names or their list; "
+            f"colliding shapes are {_list(shapes)}"
         )
     early = [foot for foot in feet if len(foot.chain) < limbs[foot.chain[0]]]
     if early:
         raise UserError(
-            f"{wanted} selects {_list(early)} of {file}, expected shapes at the ends of the limbs, and behind {early[0].chain[-1]} "
-            f"are more joints; colliding shapes are {_list(shapes)}"
+            f"{wanted} selects {_list(early)} of {file}, expected shapes at the ends of the limbs, "
+            f"and behind {early[0].chain[-1]} are more joints; colliding shapes are {_list(shapes)}"
         )
     return found
 

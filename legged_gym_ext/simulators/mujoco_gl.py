@@ -69,7 +69,10 @@ def choose_offscreen() -> None:
 
 
 def _probe(library: str, program: str = PROBE) -> str | None:
-    """None when `program` runs with `library`, otherwise why not. A process of its own, because a failed import cannot be undone."""
+    """None when `program` runs with `library`, otherwise why not.
+
+    It runs in a process of its own, because a failed import cannot be undone.
+    """
     environment = {**os.environ, "MUJOCO_GL": library}
     try:
         result = subprocess.run(

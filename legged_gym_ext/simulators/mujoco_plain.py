@@ -76,7 +76,8 @@ class PlainRobot:
         model, data: MuJoCo's, for views; what follows from a state (contacts, torques) is one physics step older than the state.
         file: that it was read from.
         mass: of the robot [kg].
-        joint_values: smallest and largest of the file's joint damping, friction, stiffness and armature, see `base.NOMINAL`.
+        joint_values: smallest and largest of the file's joint damping, friction, stiffness and armature, see
+            `base.NOMINAL`.
         base_id: body that floats.
         origin: (3,) ground under the start [m].
         free_joints: names of joints of the robot that the policy does not know and nothing moves.

@@ -116,7 +116,11 @@ class LeggedRobot:
 
     @cached_property
     def corners(self) -> list[int]:
-        """The feet at the front left, front right, rear left and rear right, in this order; a `UserError` unless there are four."""
+        """The feet at the front left, front right, rear left and rear right, in this order.
+
+        Raises:
+            UserError: not two legs on each side.
+        """
         return list(find_corners(self.sim.legs))
 
     def _per_joint(self, values: dict[str, float], what: str) -> torch.Tensor:

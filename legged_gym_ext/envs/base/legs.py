@@ -1,4 +1,7 @@
-"""Which leg of a quadruped is where, and what its mirror image is: from where its hips are, whatever its joints are called and however ordered."""
+"""Which leg of a quadruped is where, and what its mirror image is.
+
+Both follow from where the hips are and how the joints turn, whatever these are called and however they are ordered.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
 ALIKE = 0.99  # cosine of the angle between a joint's axis and the mirrored one, at least
 SAME_ANGLE = 1e-3  # rad
+_REFUSAL = "this robot has no left-right mirror image, which algorithm.symmetry_cfg asks for (None: learn without)"
 
 
 def find_corners(legs: Sequence[Leg]) -> tuple[int, int, int, int]:
@@ -26,8 +30,8 @@ def find_corners(legs: Sequence[Leg]) -> tuple[int, int, int, int]:
     if len(legs) != 4 or len(left) != 2 or len(right) != 2:
         hips = ", ".join(f"({leg.hip[0]:.3f}, {leg.hip[1]:.3f})" for leg in legs)
         raise UserError(
-            f"expected two legs on the left and two on the right of the base, found hips at x, y [m] {hips}: a robot without them "
-            "needs rewards.scales.trot=0 and algorithm.symmetry_cfg=None"
+            f"expected two legs on the left and two on the right of the base, found hips at x, y [m] {hips}: "
+            "a robot without them needs rewards.scales.trot=0 and algorithm.symmetry_cfg=None"
         )
     return left[0], right[0], left[1], right[1]
 
@@ -35,8 +39,8 @@ def find_corners(legs: Sequence[Leg]) -> tuple[int, int, int, int]:
 def mirror_joints(sim: Simulator) -> tuple[list[int], list[float]]:
     """Source joint (J) and sign (J) of each joint of a robot's left-right mirror image.
 
-    Turning about an axis is mirrored into turning about the axis with x and z negated, so a sign is -1 where the two joints' axes
-    say the opposite of that.
+    Turning about an axis is mirrored into turning about the axis with x and z negated, so a sign is -1 where the axis
+    of the joint on the other side is the opposite of that.
 
     Raises:
         UserError: legs, axes or default angles are no mirror images of each other.
@@ -63,13 +67,10 @@ def mirror_joints(sim: Simulator) -> tuple[list[int], list[float]]:
     for joint, (source, sign) in enumerate(zip(order, signs)):
         if abs(default[joint] - sign * default[source]) > SAME_ANGLE:
             raise UserError(
-                f"{_REFUSAL}: init_state.default_joint_angles has {default[joint]:g} rad for {names[joint]} and {default[source]:g} for "
-                f"{names[source]}, expected {sign * default[joint]:g}"
+                f"{_REFUSAL}: init_state.default_joint_angles has {default[joint]:g} rad for {names[joint]} and "
+                f"{default[source]:g} for {names[source]}, expected {sign * default[joint]:g}"
             )
     return order, signs
-
-
-_REFUSAL = "this robot has no left-right mirror image, which algorithm.symmetry_cfg asks for (None: learn without)"
 
 
 def _sign(axis: Sequence[float], opposite: Sequence[float], names: str) -> float:

@@ -1,4 +1,4 @@
-"""Whether a configuration fits the robot that an engine has read: what cannot be is an error, what surprises is a line."""
+"""Whether a configuration fits the robot that an engine has read; what cannot be is an error, what surprises a line."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def _check_delays(bounds: list[float], dt: float) -> None:
     if any(abs(bound - step * dt) > 1e-3 * dt for bound, step in zip(bounds, steps)):
         nearest = [float(f"{step * dt:.6g}") for step in steps]
         raise UserError(
-            f"domain_rand.delay_range={bounds}: expected whole physics steps of sim.dt={dt:g} s; the nearest are {nearest}"
+            f"domain_rand.delay_range={bounds}: expected whole physics steps of sim.dt={dt:g} s; "
+            f"the nearest are {nearest}"
         )
 
 
@@ -78,8 +79,8 @@ def _replaced(cfg: Any, sim: Simulator) -> list[str]:
         least, most = sim.nominal[name]
         if getattr(cfg.domain_rand, switch) and not low <= least <= most <= high:
             lines.append(
-                f"note: {file} has {in_words((least, most), NOMINAL[name])} as its {words}, trained is {low:g} to {high:g} "
-                f"(domain_rand.{field}); sim2sim.py has the file's"
+                f"note: {file} has {in_words((least, most), NOMINAL[name])} as its {words}, trained is {low:g} to "
+                f"{high:g} (domain_rand.{field}); sim2sim.py has the file's"
             )
     return lines
 

@@ -1,8 +1,8 @@
 """Left-right mirror of a quadruped's observations and actions, for rsl-rl-lib's symmetry extension.
 
-A robot that walks to the left teaches how to walk to the right: every transition is learnt from twice. Tables follow the terms of
-observations.py; which leg and joint is whose image is read from the environment's robot, see legs.py. Mittal et al., "Symmetry considerations for learning task
-symmetric robot policies", ICRA 2024.
+A robot that walks to the left teaches how to walk to the right: every transition is learnt from twice. Tables follow
+the terms of observations.py; which leg and joint is whose image is read from the environment's robot, see legs.py.
+Mittal et al., "Symmetry considerations for learning task symmetric robot policies", ICRA 2024.
 """
 
 from __future__ import annotations
