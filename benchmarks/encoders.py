@@ -42,6 +42,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
 }
 
 
+STEPS, MINI_BATCHES = 8, 4  # gradient steps of each encoder in an update, two passes
 LEARNING_RATE = 1e-3  # five times the default: these trainings are short
 
 
@@ -71,6 +72,8 @@ class OneTeacher(PPO_TS):
                 self.storage,
                 self.sets,
                 num_mini_batches=self.num_mini_batches,
+                num_encoder_steps=STEPS,
+                num_encoder_mini_batches=MINI_BATCHES,
                 encoder_learning_rate=LEARNING_RATE,
             )
 
@@ -87,7 +90,7 @@ def make_teacher(run: Path) -> tuple[Any, OneTeacher]:
     """The task's environment and the trained teacher of a run, with storage for the longest windows."""
     env_cfg, train_cfg = task_registry.get_cfgs(TASK)
     train_cfg.algorithm.class_name = OneTeacher
-    train_cfg.algorithm.num_encoder_epochs = 0
+    train_cfg.algorithm.num_encoder_steps = 0
     train_cfg.runner.logger, train_cfg.runner.eval_interval = "none", 0
     env, _ = task_registry.make_env(TASK, env_cfg)
     runner, _ = task_registry.make_alg_runner(env, TASK, train_cfg, log_root=None)

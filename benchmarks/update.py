@@ -1,6 +1,6 @@
 """What an update costs: our PPO against rsl-rl-lib's on the same rollout, TS and CTS against our PPO.
 
-Each pair collects one rollout per side from the same made-up observations with the sizes of the Go2 tasks (45, 94 and 172 columns, 12 actions), then
+Each pair collects one rollout per side from the same made-up observations with the sizes of the Go2 tasks, then
 times `update()` of both, in alternating order. Prints medians of the paired ratios. Also the memory of a rollout with long histories.
 
     python benchmarks/update.py --json result.json
@@ -26,7 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from tensordict import TensorDict
 
-DIMS = {"policy": 45, "privileged": 94, "critic": 172}
+from legged_gym_ext.envs.go2.go2_config import Go2Cfg
+from legged_gym_ext.envs.go2.terms import go2_group_dims
+
+DIMS = go2_group_dims(Go2Cfg())
 ACTIONS, STEPS = 12, 24
 GIB = 2**30
 

@@ -77,6 +77,20 @@ def surrogate_losses(
     return torch.max(-advantages * ratio, -advantages * clipped)
 
 
+def responsibility(log_prob: torch.Tensor, other_log_prob: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    """Probability (B,) that the first of two policies drew each action, given the action: w p / (w p + (1 - w) p_other).
+
+    As a weight on actions of the mixture it is, up to the factor w, the first policy's importance weight under the balance heuristic
+    (Veach and Guibas 1995): never above 1, and what it weighs has exactly the mean that the first policy's own actions give.
+
+    Args:
+        log_prob: (B,) log p of the actions under the first policy.
+        other_log_prob: (B,) under the other.
+        prior: (B,), w, probability in [0, 1] that the first one acts.
+    """
+    return torch.sigmoid(torch.logit(prior) + log_prob - other_log_prob)
+
+
 def value_loss(
     values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, clip: float | None
 ) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from legged_gym_ext.envs import task_registry
+from legged_gym_ext.utils.ladder import ladder_figures
 from legged_gym_ext.utils.runs import save_run_configs
 
 ROBOTS, STEPS = 100, 24
@@ -62,3 +63,9 @@ def tiles(value: float) -> dict[str, Any]:
     """Figures by kind, by level and both, two levels."""
     each = {"0": figures(value), "1": figures(value / 2)}
     return {"kinds": {kind: figures(value) for kind in KINDS}, "levels": each, "tiles": dict.fromkeys(KINDS, each)}
+
+
+def ladder(*rates: list[float], effort: float = 1.0) -> dict[str, Any]:
+    """What `evaluate.py --ladder` says of a policy: success rates of each of `KINDS`."""
+    names = ("power", "torque_change", "limit_share", "fall_rate")
+    return {**ladder_figures(dict(zip(KINDS, rates))), "ladder_effort": dict.fromkeys(names, effort)}

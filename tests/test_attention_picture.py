@@ -187,7 +187,7 @@ def test_the_numbers_of_go2_ult(described):
     reach = actor.num_layers * (actor.history_length - 1)
     assert found["context_frames"] == reach and found["reach_s"] == pytest.approx(reach * 0.02)  # 50 Hz
     assert found["cache_floats"] == reach * 2 * actor.width
-    assert (found["frame_dim"], found["action_dim"], found["privileged_dim"]) == (45, 12, 94)
+    assert (found["frame_dim"], found["action_dim"], found["privileged_dim"]) == (45, 12, 174)
     assert json.loads(json.dumps(found)) == found
 
 

@@ -229,13 +229,18 @@ def test_an_evaluation_counts_for_its_own_checkpoint_and_when_it_is_not_older(tm
     checkpoint.touch()
     assert not tables.is_evaluated(checkpoint)
     evaluation.write_text(
-        json.dumps({"checkpoint": "/elsewhere/model_5.pt", "policies": {"policy": {}}}), encoding="utf-8"
+        json.dumps({"checkpoint": "/elsewhere/model_5.pt", "policies": {"policy": {"ladder_score": 1}}}),
+        encoding="utf-8",
+    )
+    assert not tables.is_evaluated(checkpoint)
+    evaluation.write_text(
+        json.dumps({"checkpoint": "/elsewhere/model_5.pt", "policies": {"policy": {"return": 1.0}}}), encoding="utf-8"
     )
     assert tables.is_evaluated(checkpoint)
     os.utime(evaluation, (1.0, 1.0))
     assert not tables.is_evaluated(checkpoint)
     evaluation.write_text(
-        json.dumps({"checkpoint": "/elsewhere/model_4.pt", "policies": {"policy": {}}}), encoding="utf-8"
+        json.dumps({"checkpoint": "/elsewhere/model_4.pt", "policies": {"policy": {"return": 1.0}}}), encoding="utf-8"
     )
     assert not tables.is_evaluated(checkpoint)
     evaluation.write_text("{", encoding="utf-8")

@@ -145,7 +145,7 @@ def test_same_seed_gives_the_same_robots_and_another_does_not():
 def test_wrapper_shows_the_groups_it_is_asked_for():
     env = make(2, env__num_history=4)
     shapes = {name: tuple(group.shape) for name, group in RslRlVecEnv(env).get_observations().items()}
-    assert shapes == {"policy": (2, 45), "privileged": (2, 94), "critic": (2, 172), "history": (2, 4, 45)}
+    assert shapes == {"policy": (2, 45), "privileged": (2, 174), "critic": (2, 171), "history": (2, 4, 45)}
     assert set(RslRlVecEnv(env, ["critic", "policy"]).get_observations().keys()) == {"critic", "policy"}
     with pytest.raises(UserError, match=r"unknown observation group 'privilege'; did you mean privileged"):
         RslRlVecEnv(env, ["privilege"])
@@ -217,7 +217,12 @@ def test_a_reset_clears_what_belongs_to_the_episode_and_keeps_the_body():
 def test_start_states_fill_their_ranges_and_never_leave_them():
     env = make(64)
     sim, (low, high) = env.sim, env.sim.dof_pos_limits.T
-    assert 0.9 < sim.root_pos[:, :2].abs().max() <= 1.0 and torch.allclose(sim.root_pos[:, 2], torch.tensor(0.34))
+    assert 0.9 < sim.root_pos[:, :2].abs().max() <= 1.0
+    # 0.34 m, and higher where the drawn joint angles put the lowest foot below the ground.
+    depth = env.foot_radius - env.foot_height.amin(-1)
+    assert depth.max() <= 1e-5 and pytest.approx(float(sim.root_pos[:, 2].min())) == 0.34
+    raised = sim.root_pos[:, 2] > 0.34 + 1e-6
+    assert 0.3 < raised.float().mean() < 0.9 and depth[raised].abs().max() < 1e-5
     for velocity in (sim.root_lin_vel, sim.root_ang_vel):
         assert 0.45 < velocity.abs().max() <= 0.5
     factor = sim.dof_pos / env.default_dof_pos

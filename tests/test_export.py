@@ -97,9 +97,9 @@ def test_graphs_have_the_documented_inputs_and_outputs(exported):
     expected = {
         "go2_flat/policy": ({"obs": 45}, 0),
         "go2_ts_flat/policy": ({"obs": 45}, 20 * 45),
-        "go2_ts_flat/teacher": ({"obs": 45, "privileged": 94}, 0),
+        "go2_ts_flat/teacher": ({"obs": 45, "privileged": 174}, 0),
         "go2_ult_flat/policy": ({"obs": 45}, 15 + 12 + 2 * 2 * 15 * 64),
-        "go2_ult_flat/teacher": ({"obs": 45, "privileged": 94}, 15 + 12 + 2 * 2 * 15 * 64),
+        "go2_ult_flat/teacher": ({"obs": 45, "privileged": 174}, 15 + 12 + 2 * 2 * 15 * 64),
     }
     for name, (inputs, state) in expected.items():
         task, stem = name.split("/")

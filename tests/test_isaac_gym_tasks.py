@@ -130,7 +130,7 @@ def test_tasks_run_on_isaac_gym(gym, task):
                 assert torch.isfinite(env.critic_obs_buf).all()
             env.reset()
             env.step(torch.zeros(6, 12))
-    assert dims["isaac_gym"] == dims["mujoco"] == {"policy": 45, "privileged": 94, "critic": 172}
+    assert dims["isaac_gym"] == dims["mujoco"] == {"policy": 45, "privileged": 174, "critic": 171}
     assert gym.calls.count("simulate") == 4 * 4  # four control steps of four physics steps
     assert gym.calls.count("prepare_sim") == 1
 

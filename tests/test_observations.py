@@ -11,6 +11,7 @@ import torch
 
 from legged_gym_ext.envs.base.observations import Observations, ObsTerm
 from legged_gym_ext.envs.go2.symmetry import mirror
+from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 from tests.robots import calm, make, place, stand, turned
 
@@ -35,17 +36,26 @@ DOMAIN = [
     ("joint_stiffness", 1),
     ("joint_damping", 1),
 ]
+HIDDEN = [("base_lin_vel", 3), *DOMAIN, ("joint_friction", 1), ("action_delay", 1), ("contact_states", 12)]
 LAYOUT = {
-    "policy": (45, PROPRIOCEPTION),
-    "privileged": (94, [*DOMAIN, ("foot_heights", 36), ("foot_normals", 12), ("contact_states", 12)]),
-    "critic": (172, [*PROPRIOCEPTION, *DOMAIN, ("contact_states", 12), ("height_scan", 81)]),
+    "full": {
+        "policy": (45, PROPRIOCEPTION),
+        "privileged": (174, [*HIDDEN, ("foot_heights", 36), ("foot_normals", 12), ("terrain_scan", 75)]),
+        "critic": (171, [*PROPRIOCEPTION, *HIDDEN, ("terrain_scan", 75)]),
+    },
+    "tutorial": {
+        "policy": (45, PROPRIOCEPTION),
+        "privileged": (94, [*DOMAIN, ("foot_heights", 36), ("foot_normals", 12), ("contact_states", 12)]),
+        "critic": (172, [*PROPRIOCEPTION, *DOMAIN, ("contact_states", 12), ("height_scan", 81)]),
+    },
 }
 
 
-@pytest.mark.parametrize("group", LAYOUT)
-def test_group_has_exactly_the_declared_terms_in_order(group):
-    env = calm(2)
-    dim, terms = LAYOUT[group]
+@pytest.mark.parametrize("layout", LAYOUT)
+@pytest.mark.parametrize("group", ["policy", "privileged", "critic"])
+def test_group_has_exactly_the_declared_terms_in_order(layout, group):
+    env = calm(2, observations__layout=layout)
+    dim, terms = LAYOUT[layout][group]
     slices = env.observations.slices(group)
     assert [(name, columns.stop - columns.start) for name, columns in slices.items()] == terms
     assert env.observations.dim(group) == dim == sum(size for _, size in terms)
@@ -107,8 +117,8 @@ def test_ground_terms_on_flat_ground_are_heights_of_base_and_feet():
     env.sim.root_pos[:, 2] = env.base_height_target + 0.1
     env._read_state()
     frames = env.observations.compute()
-    scan = frames["critic"][:, env.observations.slices("critic")["height_scan"]]
-    assert torch.allclose(scan, torch.full((2, 81), 0.5), atol=1e-5)  # 0.1 m, scaled by 5
+    scan = frames["critic"][:, env.observations.slices("critic")["terrain_scan"]]
+    assert torch.allclose(scan, torch.full((2, 75), 0.5), atol=1e-5)  # 0.1 m, scaled by 5
     at = env.observations.slices("privileged")
     foot = env.sim.foot_pos[:, :, 2] - 0.022
     expected = 5.0 * foot[:, :, None].expand(2, 4, 9).flatten(1)
@@ -130,10 +140,11 @@ def test_contact_states_are_thighs_calves_feet_in_leg_order():
 def test_histories_hold_the_newest_frame_last_and_start_with_zeros():
     env = calm(2, env__num_history=3, env__critic_frames=2)
     assert not env.obs_history[:, :2].any() and torch.equal(env.obs_history[:, 2], env.obs_buf)
-    first_policy, first_critic = env.obs_buf.clone(), env.critic_obs_buf[:, 172:].clone()
+    first_policy, first_critic = env.obs_buf.clone(), env.critic_obs_buf[:, env.group_dims["critic"] :].clone()
     stand(env)
     assert torch.equal(env.obs_history[:, 1], first_policy) and torch.equal(env.obs_history[:, 2], env.obs_buf)
-    assert env.critic_obs_buf.shape == (2, 344) and torch.equal(env.critic_obs_buf[:, :172], first_critic)
+    width = env.group_dims["critic"]
+    assert env.critic_obs_buf.shape == (2, 2 * width) and torch.equal(env.critic_obs_buf[:, :width], first_critic)
 
 
 def test_values_are_clipped():
@@ -216,7 +227,7 @@ def test_noise_level_scales_noise_of_both_signs_that_differs_between_robots(leve
     assert (len(noise.unique()) > 700) == (level > 0.0)
 
 
-@pytest.mark.parametrize(("group", "start"), [("privileged", 0), ("critic", 45)])
+@pytest.mark.parametrize(("group", "start"), [("privileged", 3), ("critic", 48)])
 def test_domain_columns_of_each_robot_are_its_parameters(group, start):
     env = make(4)
     p, push = env.params, torch.tensor([0.1, -0.2]).repeat(4, 1)
@@ -224,11 +235,11 @@ def test_domain_columns_of_each_robot_are_its_parameters(group, start):
     columns = (
         p["friction"][:, None] - 0.8, p["added_mass"][:, None], p["com_shift"], push, p["kp_scale"] - 1.0,
         p["kd_scale"] - 1.0, p["armature_scale"][:, None] - 1.0, p["joint_stiffness"][:, None],
-        p["joint_damping"][:, None],
+        p["joint_damping"][:, None], p["joint_friction_scale"][:, None] - 1.0, 50.0 * p["delay"][:, None],
     )  # fmt: skip
     expected = torch.cat(columns, dim=-1)
-    assert torch.equal(env.observations.compute()[group][:, start : start + 34], expected)
-    varied = [i for i in range(34) if i not in (5, 6)]  # without the push set above
+    assert torch.equal(env.observations.compute()[group][:, start : start + 36], expected)
+    varied = [i for i in range(36) if i not in (5, 6)]  # without the push set above
     assert expected[:, varied].std(0).min() > 0.0
 
 
@@ -241,11 +252,43 @@ def test_heights_over_flat_ground_match_the_link_lengths_and_are_clipped_to_a_me
     assert torch.allclose(feet[:, 2:], torch.tensor(5.0 * 0.6861), atol=5e-4)
     high = frames_at(env, 3.0)
     assert torch.all(high["privileged"][:, at] == 5.0)
-    assert torch.all(high["critic"][:, env.observations.slices("critic")["height_scan"]] == 5.0)
+    assert torch.all(high["critic"][:, env.observations.slices("critic")["terrain_scan"]] == 5.0)
+
+
+def test_teacher_and_critic_see_the_velocity_of_the_base_and_the_student_does_not():
+    env = calm(2, noise__add_noise=False, init_state__random_yaw=False)
+    before = env.observations.compute()
+    env.sim.root_lin_vel[:, 0] += 1.0  # robots look along x
+    env._read_state()
+    after = env.observations.compute()
+    assert torch.equal(after["policy"], before["policy"])
+    for group in ("privileged", "critic"):
+        change = after[group] - before[group]
+        at = env.observations.slices(group)["base_lin_vel"]
+        assert torch.allclose(change[:, at], torch.tensor([2.0, 0.0, 0.0]), atol=1e-5)  # 1 m/s, scaled by 2
+        change[:, at] = 0.0
+        assert not change.any()
+
+
+def test_the_scan_reaches_at_least_a_tread_beyond_every_foot():
+    env = calm(1)
+    offsets = env.sim.foot_pos[0, :, 0] - env.sim.root_pos[0, 0]  # along x, where the robot looks
+    front, back = max(env.cfg.terrain.scan_points_x), min(env.cfg.terrain.scan_points_x)
+    assert front >= float(offsets.max()) + 0.3 and back <= float(offsets.min()) - 0.3
+
+
+def test_terms_can_be_listed_and_unknown_ones_are_named():
+    env = calm(2, observations__privileged=["friction", "base_lin_vel"])
+    assert list(env.observations.slices("privileged")) == ["friction", "base_lin_vel"]
+    assert env.privileged_obs_buf.shape == (2, 4)
+    with pytest.raises(UserError, match=r"observations: no term 'base_vel'; did you mean .*base_lin_vel"):
+        calm(2, observations__critic=["base_vel"])
+    with pytest.raises(UserError, match=r"observations.layout=tutorail; did you mean tutorial\?"):
+        calm(2, observations__layout="tutorail")
 
 
 def test_height_points_turn_with_the_robot_and_run_over_y_first():
-    env = calm(2)
+    env = calm(2, observations__layout="tutorial")
     # Ground that rises along the world's x with slope 1; robot 0 looks along x, robot 1 along y.
     env.terrain = SimpleNamespace(heights=lambda points: points[..., 0], normals=env.terrain.normals)
     frames = frames_at(env, 0.8, [turned(0.0, 2), turned(math.pi / 2, 2)])
@@ -279,7 +322,7 @@ def test_three_critic_frames_are_stacked_with_the_newest_last():
     for level in (0.1, 0.2, 0.3, 0.4):
         env.step(torch.full((2, 12), level))
         frames.append(env.obs_buf.clone())
-    stacked = env.critic_obs_buf.reshape(2, 3, 172)[:, :, :45]
+    stacked = env.critic_obs_buf.reshape(2, 3, env.group_dims["critic"])[:, :, :45]
     assert torch.equal(stacked, torch.stack(frames[-3:], dim=1))
     assert not torch.equal(frames[-1], frames[-2])
 
@@ -295,7 +338,7 @@ def test_histories_are_cleared_where_an_episode_ends_and_nowhere_else():
     assert env.reset_buf.tolist() == [False, True]
     assert torch.equal(env.obs_history[0], torch.stack([*frames[-4:], env.obs_buf], dim=1)[0])
     assert not env.obs_history[1, :4].any() and torch.equal(env.obs_history[1, 4], env.obs_buf[1])
-    critic = env.critic_obs_buf.reshape(2, 3, 172)
+    critic = env.critic_obs_buf.reshape(2, 3, env.group_dims["critic"])
     assert critic[0].any(-1).tolist() == [True] * 3 and critic[1].any(-1).tolist() == [False, False, True]
 
 
@@ -303,5 +346,5 @@ def test_every_group_is_clipped_to_the_bound_that_it_reaches():
     env = calm(2, normalization__clip_observations=0.5)
     # The policy group has gravity (-1), the others heights (more than 3).
     assert {group: frame.abs().max().item() for group, frame in frames_at(env, 1.0).items()} == dict.fromkeys(
-        LAYOUT, 0.5
+        env.group_dims, 0.5
     )

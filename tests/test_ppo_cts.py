@@ -51,10 +51,14 @@ def test_two_groups_need_two_environments_to_train_but_not_to_be_watched():
         alg.act(env.get_observations())
 
 
-def test_teacher_fraction_one_is_ts():
-    options = {"encoder_learning_rate": 1e-3, "num_encoder_epochs": 2}
-    ts, expected = train(ts_cfg(TS, {"latent_norm": "l2"}, **options), iterations=4)
-    cts, found = train(ts_cfg(CTS, teacher_fraction=1.0, **options), iterations=4)
+@pytest.mark.parametrize("preset", ["joint", "per_group"])
+def test_teacher_fraction_one_is_ts(preset):
+    options = {"encoder_learning_rate": 1e-3, "num_encoder_steps": 4, "num_encoder_mini_batches": 2}
+    norm = {"joint": "l2", "per_group": "none"}[preset]
+    ts, expected = train(ts_cfg(TS, {"latent_norm": norm}, **options), iterations=4)
+    cfg = ts_cfg(CTS, {"preset": preset, "critic_reads_latent": False}, teacher_fraction=1.0, **options)
+    cfg["algorithm"]["scale_encoder_learning_rate"] = False
+    cts, found = train(cfg, iterations=4)
     assert found == expected
     assert_equal(cts.network.state_dict(), ts.network.state_dict())
 
@@ -127,7 +131,7 @@ def test_the_student_learns_from_its_own_samples_or_from_all():
 @pytest.mark.parametrize("detach", [True, False])
 def test_the_policy_gradient_reaches_the_history_encoder_only_when_not_detached(detach):
     alg = collected(student_detach=detach)
-    alg.num_encoder_epochs = 0
+    alg.num_encoder_steps = 0
     before = {name: value.clone() for name, value in alg.network.history_encoder.state_dict().items()}
     alg.update()
     moved = [not torch.equal(v, before[n]) for n, v in alg.network.history_encoder.state_dict().items()]
@@ -160,14 +164,118 @@ def test_mirrored_student_samples_use_the_latent_of_the_mirrored_window(detach):
     expected = alg.network.student_latent(windows)
     teacher = batch["teacher"][half:]
     inputs = {"actor": batch["actor"][half:], "privileged": batch["privileged"][half:]}
-    mean = alg.network.mixed_mean(inputs, teacher, expected)
+    mean = alg.network.head(inputs, alg.network.mixed_latent(inputs, teacher, expected))
     assert torch.allclose(alg.policy_mean(batch)[half:], mean, atol=1e-6)
     assert torch.equal(batch["actor"][half:], -batch["actor"][:half])
+
+
+def test_a_preset_sets_what_is_not_set_and_each_option_stays_free():
+    found = {}
+    for preset in ("joint", "per_group"):
+        alg = build(ts_cfg(CTS, {"preset": preset}), ToyEnv())
+        found[preset] = (
+            *(alg.network.latent_norm, alg.network.critic_reads_latent),
+            *(alg.advantage_norm, alg.kl_source, alg.scale_encoder_learning_rate),
+        )
+    assert found["joint"] == ("l2", True, "joint", "all", False)
+    assert found["per_group"] == ("none", False, "per_group", "teacher", True)
+    actor = {"preset": "per_group", "latent_norm": "l2", "critic_reads_latent": True}
+    options = {"advantage_norm": "joint", "kl_source": "all", "scale_encoder_learning_rate": False}
+    alg = build(ts_cfg(CTS, actor, **options), ToyEnv())
+    assert alg.network.latent_norm == "l2" and alg.network.critic_reads_latent
+    assert (alg.advantage_norm, alg.kl_source, alg.scale_encoder_learning_rate) == ("joint", "all", False)
+
+
+@pytest.mark.parametrize("preset", ["joint", "per_group"])
+@pytest.mark.parametrize("detach", [True, False])
+def test_both_presets_train(preset, detach):
+    cfg = ts_cfg(CTS, {"preset": preset}, student_detach=detach, symmetry_cfg=SYMMETRY)
+    _, history = train(cfg, iterations=4, num_envs=12)
+    assert all(abs(value) < 1e3 for figures in history for value in figures.values())
+
+
+def test_the_critic_reads_the_latent_of_the_driver_and_gives_it_no_gradient():
+    alg = collected(8)
+    batch = next(alg._mini_batches(*alg._prepare()))
+    alg.policy_mean(batch)
+    teacher, values = batch["teacher"], alg.network.value(batch)
+    expected = torch.where(teacher[:, None], alg.network.teacher_latent(batch), batch["student_latent"])
+    assert torch.equal(batch["latent"], expected)
+    assert torch.equal(values, alg.network.critic(torch.cat((batch["critic"], expected), dim=-1)))
+    assert not torch.allclose(values, alg.network.value({**batch, "latent": expected + 1.0}))
+    parameters = dict(alg.network.named_parameters())
+    gradients = torch.autograd.grad(values.sum(), list(parameters.values()), allow_unused=True)
+    touched = {name.split(".")[0] for name, gradient in zip(parameters, gradients) if gradient is not None}
+    assert touched == {"critic"}
+
+
+@pytest.mark.parametrize("fraction", [0.5, 1.0])
+def test_the_value_after_the_rollout_is_that_of_the_step_that_follows(fraction):
+    # Its latent comes from a window that the next rollout will see again, some of them at the start of an episode.
+    env = ToyEnv(12, done_rate=0.4)
+    alg = build(ts_cfg(CTS, teacher_fraction=fraction), env)
+    obs = collect(alg, env, env.get_observations(), 6)
+    assert alg.storage["dones"][-1].any()
+    for _ in range(2):  # looking twice changes nothing
+        found = alg.last_values(obs)
+    alg.storage.clear()
+    with torch.inference_mode():
+        alg.act(obs)
+    assert torch.allclose(found, alg._transition["values"], atol=1e-6)
+
+
+def test_the_history_encoder_learns_from_mirrored_windows_where_the_policy_does():
+    env, samples = ToyEnv(6), 36
+    alg = build(ts_cfg(CTS, {"obs_normalization": False}, teacher_fraction=0.5, symmetry_cfg=SYMMETRY), env)
+    collect(alg, env, env.get_observations(), 6)
+    rows, seen = alg.student_rows(), []
+    frames, targets = alg.rollout_frames(mirrored=True), alg._targets()
+    assert torch.equal(
+        alg.windows(frames, rows + samples), -alg.windows(frames, rows)
+    )  # the toy mirror changes all signs
+    privileged = -alg.storage.flat("privileged")
+    assert torch.equal(targets["latent"][samples:], alg.network.teacher_latent({"privileged": privileged}))
+    step = alg._student_batches
+
+    def spy(images: int):
+        for batch in step(images):
+            seen.append(batch)
+            yield batch
+
+    alg._student_batches = spy
+    alg.num_encoder_mini_batches = alg.num_encoder_steps = 4  # one pass
+    alg.train_student()
+    assert sorted(torch.cat(seen).tolist()) == sorted([*rows.tolist(), *(rows + samples).tolist()])
+
+
+def test_a_policy_gradient_of_the_history_encoder_is_under_the_kl_control():
+    # The KL of every step is above twice 1e-9: the schedule divides by 1.5 in each of 3 x 2 gradient steps, E_hist's rate follows.
+    alg = collected(rollouts=2, student_detach=False, desired_kl=1e-9, encoder_learning_rate=2e-3)
+    assert alg.kl_source == "all"
+    assert alg.learning_rate < 1e-3 / 1.5**3
+    ppo, encoder = alg.optimizer.param_groups
+    assert encoder["lr"] == pytest.approx(2.0 * ppo["lr"])
+    per_group = build(ts_cfg(CTS, {"preset": "per_group"}, student_detach=False), ToyEnv())
+    assert per_group.kl_source == "all" and per_group.scale_encoder_learning_rate
+    fixed = collected(rollouts=2, desired_kl=1e-9, encoder_learning_rate=2e-3)
+    assert fixed.learning_rate < 1e-3 and fixed.optimizer.param_groups[1]["lr"] == 2e-3
+
+
+@pytest.mark.parametrize("actor", [{"preset": "both"}, {"latent_norm": "l1"}])
+def test_networks_that_make_no_sense_are_named(actor):
+    (name, value) = next(iter(actor.items()))
+    with pytest.raises(ValueError, match=f"{name} '{value}': expected"):
+        build(ts_cfg(CTS, actor), ToyEnv())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"student_detach": False, "kl_source": "teacher"}, "student_detach=False excludes kl_source=teacher"),
+        (
+            {"student_detach": False, "scale_encoder_learning_rate": False},
+            "student_detach=False excludes kl_source=None, scale_encoder_learning_rate=False",
+        ),
         ({"advantage_norm": "both"}, "advantage_norm 'both': expected joint or per_group"),
         ({"kl_source": "student"}, "kl_source 'student': expected all or teacher"),
         ({"encoder_samples": "teacher"}, "encoder_samples 'teacher': expected student or all"),

@@ -30,8 +30,8 @@ def assert_equal(found: dict, expected: dict) -> None:
 
 @pytest.mark.parametrize("loss", ["latent", "action_latent"])
 def test_the_students_pass_leaves_the_teacher_bit_identical_to_ppo(loss):
-    alone, losses_alone = train(ts_cfg(num_encoder_epochs=0), iterations=4)
-    both, losses_both = train(ts_cfg(num_encoder_epochs=3, student_loss=loss), iterations=4)
+    alone, losses_alone = train(ts_cfg(num_encoder_steps=0), iterations=4)
+    both, losses_both = train(ts_cfg(num_encoder_steps=6, student_loss=loss), iterations=4)
     assert_equal(without_student(both.network.state_dict()), without_student(alone.network.state_dict()))
     for found, expected in zip(losses_both, losses_alone):
         assert {name: found[name] for name in expected} == expected
@@ -61,7 +61,14 @@ def test_the_student_learns_what_its_history_tells(encoder):
         "tcn_strides": [1],
         "tcn_dilations": [1],
     }
-    cfg = ts_cfg(actor=actor, encoder_learning_rate=1e-2, num_encoder_epochs=8, schedule="fixed", learning_rate=1e-5)
+    cfg = ts_cfg(
+        actor=actor,
+        encoder_learning_rate=1e-2,
+        num_encoder_steps=16,
+        num_encoder_mini_batches=2,
+        schedule="fixed",
+        learning_rate=1e-5,
+    )
     _, history = train(cfg, iterations=6, num_envs=64)
     assert history[-1]["student_latent"] < 0.75 * history[0]["student_latent"]
 
@@ -135,10 +142,35 @@ def test_a_history_of_the_wrong_shape_is_an_error():
 
 
 @pytest.mark.parametrize(
+    ("steps", "parts", "sizes"), [(5, 4, [12, 12, 12, 12, 12]), (3, 1, [48] * 3), (2, 5, [10, 10])]
+)
+def test_the_encoder_makes_as_many_gradient_steps_as_its_option_says(steps, parts, sizes):
+    # 6 steps of 8 environments: 48 rows, cut into equal parts; each row is seen once before any is seen again.
+    alg = build(ts_cfg(num_encoder_steps=steps, num_encoder_mini_batches=parts), ToyEnv())
+    collect(alg, ToyEnv(), ToyEnv().get_observations(), 6)
+    taken = []
+    alg._student_step = taken.append
+    alg.update()
+    assert len(taken) == steps
+    batches = list(alg._student_batches(1))
+    assert [len(rows) for rows in batches] == sizes
+    first_pass = torch.cat(batches[:parts])
+    assert len(set(first_pass.tolist())) == len(first_pass)
+
+
+def test_the_option_that_other_code_counts_differently_is_refused_with_the_name_to_use():
+    with pytest.raises(
+        ValueError, match=r"no option 'num_encoder_epochs' for PPO_TS .did you mean 'num_encoder_steps'"
+    ):
+        build(ts_cfg(num_encoder_epochs=2), ToyEnv())
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"num_encoder_mini_batches": 0}, "num_encoder_mini_batches=0: expected at least 1"),
         ({"student_loss": "actions"}, "student_loss 'actions': expected one of latent, action_latent"),
-        ({"num_encoder_epochs": -1}, "num_encoder_epochs=-1"),
+        ({"num_encoder_steps": -1}, "num_encoder_steps=-1"),
         (
             {"encoder_learning_rat": 1e-3},
             "no option 'encoder_learning_rat' for PPO_TS .did you mean 'encoder_learning_rate'",
@@ -158,13 +190,13 @@ def test_a_network_that_has_no_student_is_refused():
 def test_frames_and_generator_survive_a_restart_exactly():
     def run(restart: bool) -> tuple:
         env = ToyEnv()
-        alg = build(ts_cfg(CTS, num_encoder_epochs=2), env)
+        alg = build(ts_cfg(CTS, num_encoder_steps=4), env)
         obs = collect(alg, env, env.get_observations(), 6)
         torch.manual_seed(5)
         alg.update()
         if restart:
             saved, state = alg.save(), alg.rollout_state()
-            alg = build(ts_cfg(CTS, num_encoder_epochs=2), ToyEnv(seed=9), seed=77)
+            alg = build(ts_cfg(CTS, num_encoder_steps=4), ToyEnv(seed=9), seed=77)
             assert alg.load(saved) is True
             alg.load_rollout_state(state)
         torch.manual_seed(6)

@@ -79,28 +79,49 @@ def test_imitation_teaches_the_student_and_not_the_teacher():
     assert loss.item() == pytest.approx((0.5 * difference.square().sum(-1)).mean().item(), rel=1e-5)
 
 
-def test_the_surrogate_of_all_samples_by_hand():
-    # One action, std 1, one sample acted by the teacher (mean 0, action 1, log-probability -0.5 + c), advantage 1.
-    # Teacher: ratio 1. Student (mean 1): ratio e^0.5 = 1.65, clipped at 1.2. Loss: -(1 + 1.2) / 2.
-    env = ToyEnv()
-    alg = build(ult_cfg(policy_samples="all"), env)
+@pytest.mark.parametrize(
+    ("samples", "by_teacher", "by_student"),
+    [
+        # One action, std 1: the sample is action 1. Teacher: mean 0 in rollout and update, ratio 1. Student: mean 1 in the rollout, 0.5 now:
+        # ratio e^(-0.125) = 0.8825. It would have been the student's with probability 0.25 / (0.25 + 0.75 e^(-0.5)) = 0.35466. Advantage 1.
+        ("acted", -1.0, -0.8825),
+        ("student_from_teacher", -(1.0 + 0.35466 * 0.8825), -0.35466 * 0.8825),
+        ("mixture", -(0.64534 + 0.35466 * 0.8825), -(0.64534 + 0.35466 * 0.8825)),
+    ],
+)
+def test_the_surrogate_by_hand(samples, by_teacher, by_student):
+    alg = build(ult_cfg(policy_samples=samples, mix_ratio=0.75), ToyEnv())
     alg.network.std.param.data.fill_(1.0)
-    actions, teacher = torch.tensor([[1.0] + [0.0] * (ACTIONS - 1)]), torch.zeros(1, ACTIONS)
-    acted = losses.gaussian_log_prob(teacher, torch.ones(1, ACTIONS), actions)
-    batch = {
-        "teacher": torch.tensor([True]),
-        "actions": actions,
-        "log_prob": acted,
-        "advantages": torch.tensor([[1.0]]),
-        "readouts": Readouts(student=actions.clone(), teacher=teacher, frame=teacher, reader=teacher),
+    ones = torch.ones(1, ACTIONS)
+    actions, zero, half = (torch.tensor([[x] + [0.0] * (ACTIONS - 1)]) for x in (1.0, 0.0, 0.5))
+    old = {
+        role: losses.gaussian_log_prob(mean, ones, actions) for role, mean in (("teacher", zero), ("student", actions))
     }
-    per_sample = alg.clipped_surrogate(acted, batch)
-    assert alg.surrogate(per_sample, batch).item() == pytest.approx(-(1.0 + 1.2) / 2)
-    alg.policy_samples = "acted"
-    assert alg.surrogate(per_sample, batch).item() == pytest.approx(-1.0)
+    for acts, expected in (("teacher", by_teacher), ("student", by_student)):
+        other, now = ("student", zero) if acts == "teacher" else ("teacher", half)
+        batch = {
+            "teacher": torch.tensor([acts == "teacher"]),
+            "actions": actions,
+            "log_prob": old[acts],
+            "other_log_prob": old[other],
+            "advantages": torch.tensor([[1.0]]),
+            "readouts": Readouts(student=half, teacher=zero, frame=zero, reader=zero),
+        }
+        per_sample = alg.clipped_surrogate(losses.gaussian_log_prob(now, ones, actions), batch)
+        assert alg.surrogate(per_sample, batch).item() == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("samples", ["acted", "all"])
+def test_who_did_not_act_is_weighed_by_the_schedule_of_the_rollout():
+    # Equal read-outs: the other one's share is its prior, 1 - ratio where the teacher acted. Linear from 1 to 0 in 4 updates: 0.75 after one.
+    alg = build(ult_cfg(policy_samples="mixture", mix_ratio=1.0, mix_schedule="linear", mix_iterations=4), ToyEnv())
+    alg.mixing.updates = 1
+    batch = {"teacher": torch.tensor([True, False]), "log_prob": torch.ones(2), "other_log_prob": torch.ones(2)}
+    assert alg._other_weight(batch).tolist() == pytest.approx([0.25, 0.75])
+    alg.mixing.updates = 0  # the teacher acts for certain: nothing is the student's
+    assert alg._other_weight(batch).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("samples", ["acted", "student_from_teacher", "mixture"])
 def test_learning_closes_the_gap_between_student_and_teacher(samples):
     cfg = ult_cfg(imitation_coef=1.0, learning_rate=3e-3, schedule="fixed", policy_samples=samples)
     _, history = train(cfg, iterations=12, num_envs=32)
@@ -164,8 +185,10 @@ def test_one_image_and_the_mirror_loss_exclude_each_other():
     mirror = {**SYMMETRY, "use_mirror_loss": True, "mirror_loss_coeff": 1.0}
     with pytest.raises(ValueError, match="symmetry_images=one excludes symmetry_cfg"):
         build(ult_cfg(symmetry_cfg=mirror, symmetry_images="one"), ToyEnv())
-    _, history = train(ult_cfg(symmetry_cfg=SYMMETRY, symmetry_images="one"), iterations=3)
-    assert history[-1]["imitation"] > 0
+    for samples in ("acted", "student_from_teacher", "mixture"):
+        cfg = ult_cfg(symmetry_cfg=SYMMETRY, symmetry_images="one", policy_samples=samples)
+        _, history = train(cfg, iterations=3)
+        assert history[-1]["imitation"] > 0
 
 
 # -- optimizer, logs, checkpoints -----------------------------------------------------------------------------------
@@ -223,9 +246,11 @@ def test_figures_by_who_acted():
     assert figures["teacher_share"] == pytest.approx(3 / 8)
 
 
-@pytest.mark.parametrize("mode", ["per_step", "per_episode"])
-def test_a_restart_continues_exactly(mode):
-    cfg = ult_cfg(mix_mode=mode, mix_schedule="linear", mix_iterations=5, mix_ratio_end=1.0)
+@pytest.mark.parametrize(
+    ("mode", "samples"), [("per_step", "acted"), ("per_episode", "acted"), ("per_step", "mixture")]
+)
+def test_a_restart_continues_exactly(mode, samples):
+    cfg = ult_cfg(policy_samples=samples, mix_mode=mode, mix_schedule="linear", mix_iterations=5, mix_ratio_end=1.0)
 
     def run(restart: bool) -> tuple:
         env = ToyEnv()
@@ -273,7 +298,11 @@ def test_the_policy_to_deploy_is_the_student():
         ({"prediction_coef": -1.0}, r"prediction_coef=-1\.0: expected a number of at least 0"),
         ({"imitation_coef": float("inf")}, "imitation_coef=inf"),
         ({"imitation_loss": "l1"}, "imitation_loss 'l1': expected mse or kl"),
-        ({"policy_samples": "some"}, "policy_samples 'some': expected acted or all"),
+        ({"policy_samples": "some"}, "policy_samples 'some': expected acted or student_from_teacher or mixture"),
+        (
+            {"policy_samples": "mixture", "mix_mode": "per_env"},
+            "policy_samples=mixture needs mix_mode=per_step, found per_env",
+        ),
         ({"attention_lr_scale": 0.0}, r"attention_lr_scale=0\.0"),
         ({"max_learning_rate": 0.1}, r"max_learning_rate=0\.1: expected a positive number of at most 0\.01"),
         ({"mix_rato": 0.5}, r"no option 'mix_rato' for PPO_ULT .did you mean 'mix_ratio'"),

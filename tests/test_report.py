@@ -25,7 +25,7 @@ from legged_gym_ext.utils.errors import UserError  # noqa: E402
 from legged_gym_ext.utils.player import nominal  # noqa: E402
 from rsl_rl_ult.modules import ActorCriticULT  # noqa: E402
 from rsl_rl_ult.modules.transformer import Transformer, band_mask  # noqa: E402
-from tests.report_runs import evaluate, figures, tiles, write_run  # noqa: E402
+from tests.report_runs import evaluate, figures, ladder, tiles, write_run  # noqa: E402
 
 # -- numbers behind the pictures ---------------------------------------------------------------------------------------
 
@@ -124,7 +124,8 @@ def reported(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     paths += [write_run(root, "go2_flat"), write_run(root, "go2")]
     for index, path in enumerate(paths[:3]):
         evaluate(path, "go2_ts_flat", teacher=figures(0.9), student=figures(0.7 + 0.1 * index))
-    evaluate(paths[4], "go2", policy=figures(0.5, **tiles(0.5)))
+    slippery = {"ladder_friction_0.4": ladder([0.5] * 10, [0.25] * 10)}
+    evaluate(paths[4], "go2", policy=figures(0.5, **tiles(0.5), **ladder([0.9] * 10, [1.0] + [0.0] * 9), **slippery))
     problems: dict[str, str] = {}
     save = style.Picture.save
 
@@ -181,7 +182,8 @@ def test_the_page_has_the_pictures_that_lie_beside_it(reported):
     files = {path.name: path.read_bytes() for path in reported[0].glob("*.png")}
     assert sorted(embedded) == sorted(files.values())
     assert set(files) == {
-        f"{name}.png" for name in ("curves_steps", "curves_hours", "teacher_student", "scores", "levels", "ground")
+        f"{name}.png"
+        for name in ("curves_steps", "curves_hours", "teacher_student", "scores", "levels", "ground", "ladder")
     }
     assert all(len(image["alt"] or "") > 20 for image in page.images)
 

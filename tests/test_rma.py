@@ -12,7 +12,7 @@ RMA = "rsl_rl_ult.algorithms:PPO_RMA"
 
 
 def test_stage_one_is_ppo_of_the_teacher():
-    teacher, expected = train(ts_cfg(num_encoder_epochs=0), iterations=3)
+    teacher, expected = train(ts_cfg(num_encoder_steps=0), iterations=3)
     rma, found = train(ts_cfg(RMA), iterations=3)
     assert_equal(rma.network.state_dict(), teacher.network.state_dict())
     assert found == [{**losses, "stage": 1.0} for losses in expected]
@@ -72,7 +72,7 @@ def test_the_runners_stage_two_iterations_follow_its_max_iterations(stage2, stag
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"stage1_iterations": -1}, "stage1_iterations=-1"), ({"num_encoder_epochs": 0}, "stage 2 would learn nothing")],
+    [({"stage1_iterations": -1}, "stage1_iterations=-1"), ({"num_encoder_steps": 0}, "stage 2 would learn nothing")],
 )
 def test_options_that_make_no_sense_are_named(options, message):
     with pytest.raises(ValueError, match=message):

@@ -11,7 +11,9 @@ import torch
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
+from legged_gym_ext.envs.base.terminations import check_terminations
 from legged_gym_ext.envs.go2.symmetry import mirror
+from legged_gym_ext.utils.math import quat_from_yaw
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 from tests.ground import all_kinds
 
@@ -57,14 +59,14 @@ def term(env: LeggedRobot, group: str, name: str) -> torch.Tensor:
 
 def test_the_height_scan_is_the_ground_around_the_base_in_its_heading(walked):
     env = walked
-    scan = term(env, "critic", "height_scan")
+    scan = term(env, "critic", "terrain_scan")
     for robot in range(0, 50, 7):
         x, y, z = env.sim.root_pos[robot].tolist()
         w, qx, qy, qz = env.sim.root_quat[robot].tolist()
         yaw = math.atan2(2 * (w * qz + qx * qy), 1 - 2 * (qy * qy + qz * qz))
         expected = []
-        for dx in [-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4]:
-            for dy in [-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4]:
+        for dx in env.cfg.terrain.scan_points_x:
+            for dy in env.cfg.terrain.scan_points_y:
                 ground = brute_height(
                     env, x + math.cos(yaw) * dx - math.sin(yaw) * dy, y + math.sin(yaw) * dx + math.cos(yaw) * dy
                 )
@@ -151,15 +153,81 @@ def test_levels_change_at_resets_with_the_way_from_the_start_against_the_command
     env.terrain.place(torch.arange(4), torch.tensor([2, 2, 2, 2]))
     env.reset()
     assert env.terrain.levels.tolist() == [2, 2, 2, 2], "the first reset is no verdict"
-    moved = env.terrain.origins.clone()
-    # 5 m away; 3 m where 0.5 x 0.4 m/s x 20 s = 4 m were due; 3 m where 0.5 x 0.2 x 20 = 2 m were; robot 3 is not reset.
-    moved[:, 0] += torch.tensor([5.0, 3.0, 3.0, 9.0])
-    env.sim.root_pos[:] = moved
-    env.commands[:, :2] = torch.tensor([[1.0, 0.0], [0.0, 0.4], [0.2, 0.0], [1.0, 0.0]])
+    moved = env.start_pos.clone()
+    moved[0] = env.terrain.origins[0, :2] + torch.tensor([4.1, 0.0])
+    # Robot 0 left its tile; 1 made 0.9 m of 2 m, which is less than half; 2 made 1.1 m of 2 m; 3 is not reset.
+    moved[1:, 0] += torch.tensor([0.9, 1.1, 9.0])
+    env.sim.root_pos[:, :2] = moved
+    env.commanded_way[:] = torch.tensor([[20.0, 0.0], [0.0, 2.0], [-2.0, 0.0], [1.0, 0.0]])
     env._update_levels(torch.tensor([0, 1, 2]))
     assert env.terrain.levels.tolist() == [3, 1, 2, 2]
+    env.fall_buf[2] = True
+    env._update_levels(torch.tensor([2]))
+    assert env.terrain.levels.tolist() == [3, 1, 1, 2], "a fall is a failure however far it got"
     env.reset_idx(torch.tensor([0]))
     assert abs(float(env.sim.root_pos[0, 0]) - (3 * 8.0 + 4.0)) <= 1.0
+
+
+def test_the_commanded_way_is_integrated_in_the_world_over_all_commands_of_an_episode():
+    env = make(2, max_init_terrain_level=0)
+    env.commanded_way.zero_()
+    env.cfg.commands.heading_command = False
+    for yaw, command in ((0.0, [1.0, 0.0]), (torch.pi / 2, [0.0, -0.5])):
+        env.sim.root_quat[:] = quat_from_yaw(torch.full((2,), yaw))
+        env.commands[:, :2] = torch.tensor(command)
+        env.cos_yaw, env.sin_yaw = torch.full((2,), math.cos(yaw)), torch.full((2,), math.sin(yaw))
+        for _ in range(50):
+            env._add_commanded_way()
+    # 50 steps of 20 ms: 1 m forward along x, then 0.5 m to the right of a robot that looks along y, which is x again.
+    assert torch.allclose(env.commanded_way, torch.tensor([[1.5, 0.0]]).expand(2, 2), atol=1e-5)
+
+
+def test_an_obedient_robot_is_never_demoted_whatever_it_is_told():
+    env = make(200, max_init_terrain_level=4)
+    before = torch.full((200,), 2)
+    env.terrain.place(torch.arange(200), before)
+    env.reset()
+    position = env.start_pos.clone()
+    env.commanded_way.zero_()
+    for _ in range(3):  # new commands in the middle of the episode, also opposite ones
+        env.command_sampler.resample(torch.arange(200))
+        for _ in range(100):
+            former = env.commanded_way.clone()
+            env._add_commanded_way()
+            position += env.commanded_way - former
+    env.sim.root_pos[:, :2] = position
+    env._update_levels(torch.arange(200))
+    assert (env.terrain.levels >= before).all()
+
+
+def test_at_the_edge_of_its_tile_a_robot_times_out_and_is_promoted_at_once():
+    env = make(3, max_init_terrain_level=0)
+    place_at = env.terrain.origins.clone()
+    place_at[0, 0] += 4.2
+    env.sim.root_pos[:, :2] = place_at[:, :2]
+    check_terminations(env)
+    assert env.time_out_buf.tolist() == [True, False, False]
+    env.cfg.terrain.end_at_edge = False
+    check_terminations(env)
+    assert not env.time_out_buf.any()
+
+
+def test_without_a_curriculum_the_edge_ends_nothing():
+    env = make(2, curriculum=False)
+    env.sim.root_pos[:, 0] += 6.0
+    check_terminations(env)
+    assert not env.time_out_buf.any()
+
+
+def test_headings_are_square_to_the_steps_where_asked_for():
+    env = make(40, max_init_terrain_level=0)
+    env.cfg.commands.straight_on = ["stairs_up"]
+    env.command_sampler.resample(torch.arange(40))
+    quarter = env.commands[:, 3] / (torch.pi / 2)
+    off = (quarter - quarter.round()).abs()
+    on_stairs = env.terrain.on_kinds(["stairs_up"])
+    assert bool(on_stairs.any()) and bool((~on_stairs).any())
+    assert (off[on_stairs] < 1e-5).all() and (off[~on_stairs] > 1e-3).any()
 
 
 def test_a_step_that_ends_episodes_reports_the_levels():

@@ -122,10 +122,34 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     assert figures["episode_length"] <= 0.5
 
 
+def test_a_ladder_of_a_task_on_a_plane_is_on_the_map_of_tiles_and_joins_the_evaluation(trained, tmp_path):
+    target = tmp_path / "result.json"
+    short = ("--task=go2_flat", "--env.env.episode_length_s=0.2", f"--json={target}", f"--log_root={trained}")
+    assert run("evaluate", "--num_envs=2", *short, cwd=tmp_path).returncode == 0
+    small = ("--ladder", "--robots_per_level=1", "--env.terrain.num_rows=3")
+    result = run("evaluate", *small, *short, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "'go2_flat' is trained on a plane; its ladder is on the map of tiles" in result.stdout
+    assert "policy  round 1/1  0 s walked, 0 of 18 robots undecided" in result.stdout
+    assert run("evaluate", *small, "--friction=0.4", *short, cwd=tmp_path).returncode == 0
+    found = json.loads(target.read_text(encoding="utf-8"))
+    figures = found["policies"]["policy"]
+    kinds = ["slope_up", "slope_down", "rough_slope", "stairs_up", "stairs_down", "discrete"]
+    for ladder in (figures, figures["ladder_friction_0.4"]):
+        assert ladder["ladder"] == {kind: [0.0] * 3 for kind in kinds}, "nobody walks 4 m in 0.2 s"
+        assert ladder["ladder_level"] == dict.fromkeys(kinds, -1) and ladder["ladder_score"] == 0.0
+        assert ladder["ladder_heights"] == {"step_height": 0.0, "slope": 0.0, "obstacle_height": 0.0}
+        assert set(ladder["ladder_effort"]) == {"power", "torque_change", "limit_share", "fall_rate"}
+        assert all(math.isfinite(value) for value in ladder["ladder_effort"].values())
+    assert "return" in figures and found["num_envs"] == 2
+    assert found["ladder_setup"] == {"robots_per_level": 1, "seed": 12345, "distance": 4.0}
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (("--task=go2_blind_flat",), "train"),
+        (("--task=go2_flat", "--ladder", "--env.terrain.mesh_type=plane"), "the ladder needs tiles"),
         (("--task=go2_flat", "--checkpoint=7"), "no checkpoint 7"),
         (("--task=go2_flat", "--json=/nowhere/x.json"), "there is no folder /nowhere"),
         (("--task=go2_flat", "--json=/tmp"), "expected the name of a file"),
@@ -133,7 +157,7 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     ],
 )
 def test_evaluating_what_is_not_there_is_one_clear_line(trained, tmp_path, args, message):
-    result = run("evaluate", "--num_envs=4", f"--log_root={trained}", *args, cwd=tmp_path)
+    result = run("evaluate", f"--log_root={trained}", *args, cwd=tmp_path)
     lines = result.stderr.strip().splitlines()
     assert result.returncode == 2 and len(lines) == 1 and message in lines[0], result.stderr
 
@@ -144,8 +168,8 @@ def test_describe_prints_the_layout_as_json(tmp_path):
     description = json.loads(result.stdout)
     assert {name: group["dim"] for name, group in description["groups"].items()} == {
         "policy": 45,
-        "privileged": 94,
-        "critic": 172,
+        "privileged": 174,
+        "critic": 171,
     }
     assert description["groups"]["policy"]["terms"][3] | {"noise": 0} == {
         "name": "dof_pos", "dim": 12, "slice": [9, 21], "scale": 1.0, "noise": 0, "unit": "rad",

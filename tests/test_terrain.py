@@ -215,18 +215,20 @@ def test_robots_are_spread_evenly_over_columns_and_start_on_easy_levels():
 def test_promotion_demotion_and_the_lowest_level_by_hand():
     terrain = rough(terrain_cfg(), num_envs=6)
     terrain.place(torch.arange(6), torch.tensor([3, 3, 3, 3, 0, 3]))
-    distance = torch.tensor([4.01, 4.0, 1.9, 2.0, 0.0, float("nan")])
-    commanded = torch.tensor([20.0, 4.0, 4.0, 4.0, 4.0, 4.0])
-    terrain.update_levels(torch.arange(6), distance, commanded)
-    # Left the tile (also with less than half of the way): up. Not further than 4 m: not up. Less than half: down. Half: stays.
-    # Level 0 stays. Physics that failed: stays.
-    assert terrain.levels.tolist() == [4, 3, 2, 3, 0, 3]
+    positions = terrain.origins[:, :2] + torch.tensor(
+        [[4.01, 0.0], [4.0, -4.0], [1.9, 0.0], [0.0, -4.01], [0.0, 0.0], [float("nan"), 0.0]]
+    )
+    failed = torch.tensor([True, False, True, False, True, True])
+    terrain.update_levels(torch.arange(6), positions, failed)
+    # Left the tile, also in falling: up. On its edge and not failed: stays. Failed: down. Left it sideways: up. Level 0 stays. Physics
+    # that failed: down.
+    assert terrain.levels.tolist() == [4, 3, 2, 4, 0, 2]
     assert torch.equal(terrain.origins[:, 0], 8.0 * terrain.levels + 4.0)
 
 
 def test_only_the_robots_that_are_reset_move():
     terrain = rough(terrain_cfg(), num_envs=4)
-    terrain.update_levels(torch.tensor([2]), torch.tensor([5.0]), torch.tensor([5.0]))
+    terrain.update_levels(torch.tensor([2]), terrain.origins[[2], :2] + 5.0, torch.tensor([False]))
     assert terrain.levels.tolist() == [0, 0, 1, 0]
 
 
@@ -234,7 +236,7 @@ def test_robots_past_the_last_level_spread_at_random():
     terrain = rough(terrain_cfg(), num_envs=1000)
     everyone = torch.arange(1000)
     terrain.place(everyone, torch.full((1000,), 9))
-    terrain.update_levels(everyone, torch.full((1000,), 5.0), torch.zeros(1000))
+    terrain.update_levels(everyone, terrain.origins[:, :2] + 5.0, torch.zeros(1000, dtype=torch.bool))
     counts = terrain.levels.bincount(minlength=10)
     assert counts.min() > 60 and len(counts) == 10  # 100 each is expected, 9.5 is a standard deviation
 
@@ -243,7 +245,7 @@ def test_without_a_curriculum_robots_are_on_all_levels_and_stay():
     terrain = rough(terrain_cfg(curriculum=False), num_envs=400)
     before = terrain.levels.clone()
     assert torch.equal(before.bincount(), torch.full((10,), 40))
-    terrain.update_levels(torch.arange(400), torch.full((400,), 9.0), torch.full((400,), 9.0))
+    terrain.update_levels(torch.arange(400), terrain.origins[:, :2] + 9.0, torch.zeros(400, dtype=torch.bool))
     assert torch.equal(terrain.levels, before)
 
 

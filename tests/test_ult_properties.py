@@ -12,6 +12,7 @@ from rsl_rl_ult.algorithms import PPO, PPO_ULT
 from rsl_rl_ult.modules import ActorCriticULT
 from rsl_rl_ult.storage import RolloutStorage
 from tests.learning import ACTIONS, DIMS, ToyEnv, build, collect, train
+from tests.toy_symmetry import SYMMETRY
 from tests.ult import NETWORK, SHAPES, log_ratios, make_network, segment, shaped, ult_cfg
 
 # -- (a) to (d): who sees what --------------------------------------------------------------------------------------
@@ -95,7 +96,16 @@ def test_every_ratio_is_one_before_the_first_gradient_step(layers, window, steps
 @pytest.mark.parametrize("mode", ["per_step", "per_episode", "per_env"])
 def test_ratios_are_one_in_every_mixing_mode(mode):
     found: list = []
-    cfg = ult_cfg(mix_mode=mode, policy_samples="all", imitation_loss="kl")
+    cfg = ult_cfg(mix_mode=mode, imitation_loss="kl")
+    train(cfg, iterations=4, on_update=lambda alg: found.append(log_ratios(alg).abs().max().item()))
+    assert max(found) < 1e-5
+
+
+@pytest.mark.parametrize("samples", ["student_from_teacher", "mixture"])
+def test_ratios_of_who_did_not_act_are_one_too(samples):
+    """Each read-out's ratio is the one to its own former policy, also at what the other acted."""
+    found: list = []
+    cfg = ult_cfg(policy_samples=samples, symmetry_cfg=SYMMETRY)
     train(cfg, iterations=4, on_update=lambda alg: found.append(log_ratios(alg).abs().max().item()))
     assert max(found) < 1e-5
 

@@ -11,7 +11,7 @@ pytest.importorskip("mjbatch")
 
 import legged_gym_ext  # noqa: E402
 from legged_gym_ext.envs import task_registry  # noqa: E402
-from legged_gym_ext.envs.go2.symmetry import DIMS  # noqa: E402
+from legged_gym_ext.envs.go2.terms import go2_group_dims, go2_terms  # noqa: E402
 from legged_gym_ext.wrappers.vec_env_v1 import VecEnvV1, train_cfg_v1  # noqa: E402
 from rsl_rl_ult import register  # noqa: E402
 from tests import old_host  # noqa: E402
@@ -45,7 +45,7 @@ def test_a_task_trains_in_the_fork(registry, name):
 
 def test_plain_tasks_name_the_forks_own_classes_and_options():
     for name in ("go2", "go2_blind_flat"):
-        cfg = as_dict(train_cfg_v1(task_registry.get_cfgs(name)[1], {"critic": 172, "privileged": 94}))
+        cfg = as_dict(train_cfg_v1(task_registry.get_cfgs(name)[1], {"critic": 171, "privileged": 174}))
         assert (cfg["runner"]["policy_class_name"], cfg["runner"]["algorithm_class_name"]) == ("ActorCritic", "PPO")
         assert set(cfg["policy"]) == {"init_noise_std", "actor_hidden_dims", "critic_hidden_dims", "activation"}
         assert "symmetry_cfg" not in cfg["algorithm"]
@@ -66,7 +66,7 @@ def test_the_flat_environment_shows_the_same_numbers():
     assert torch.equal(obs, env.env.obs_buf) and torch.equal(env.get_observations(), obs)
     assert torch.equal(privileged[:, : env.terms["critic"]], env.env.critic_obs_buf)
     assert torch.equal(privileged[:, env.terms["critic"] :], env.env.privileged_obs_buf)
-    assert (env.num_obs, env.num_privileged_obs, env.num_actions) == (45, 172 + 94, 12)
+    assert (env.num_obs, env.num_privileged_obs, env.num_actions) == (45, 171 + 174, 12)
     assert rewards.shape == dones.shape == extras["time_outs"].shape == (4,)
     env.episode_length_buf = torch.arange(4)
     assert env.env.episode_length_buf.tolist() == [0, 1, 2, 3]
@@ -100,4 +100,6 @@ def test_columns_of_mirrored_terms_are_those_of_the_environment():
     cfg, _ = task_registry.get_cfgs("go2_flat")
     cfg.env.num_envs = 1
     env, _ = task_registry.make_env("go2_flat", cfg)
-    assert {name: term.dim for name, term in env.observations.terms.items()} == DIMS
+    counted = go2_terms(env.cfg)
+    assert {n: t.dim for n, t in env.observations.terms.items()} == {n: t.dim for n, t in counted.items()}
+    assert go2_group_dims(env.cfg) == env.group_dims

@@ -53,9 +53,9 @@ def fixed_order(alg, rank: int | None, update: int) -> None:
     alg.storage.permutation = lambda *_: order(lambda part: torch.arange(STEPS * ENVS))
     students = alg.teacher[:ENVS].logical_not() if hasattr(alg, "teacher") else torch.ones(ENVS, dtype=torch.bool)
 
-    def batches():
+    def batches(images: int):
         rows = torch.arange(STEPS * ENVS)
-        for _ in range(alg.num_encoder_epochs):
+        for _ in range(2):
             yield from order(lambda part: rows[students[rows % ENVS]]).chunk(BATCHES)
 
     alg._student_batches = batches

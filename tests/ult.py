@@ -42,7 +42,7 @@ def segment(network: ActorCriticULT, rows: int = 3, steps: int = 5) -> tuple:
 
 
 def log_ratios(alg: Any) -> torch.Tensor:
-    """Of the original samples of every minibatch, before any gradient step."""
+    """Of the original samples of every minibatch, before any gradient step; those of both read-outs where both learn from a sample."""
     found = []
     samples, images = alg._prepare()
     batches = alg._mini_batches(samples, images)
@@ -52,4 +52,8 @@ def log_ratios(alg: Any) -> torch.Tensor:
         mean = alg.policy_mean(batch)[:count]
         std = alg.network.std().expand_as(mean)
         found.append(losses.gaussian_log_prob(mean, std, batch["actions"][:count]) - batch["log_prob"])
+        if alg.policy_samples != "acted":
+            readouts = batch["readouts"]
+            other = torch.where(batch["teacher"][:, None], readouts.student, readouts.teacher)[:count]
+            found.append(losses.gaussian_log_prob(other, std, batch["actions"][:count]) - batch["other_log_prob"])
     return torch.cat(found)

@@ -51,6 +51,7 @@ FIGURES = (
     ("linear_tracking", "linear tracking", ".3f"),
     ("yaw_tracking", "yaw tracking", ".3f"),
     ("fall_rate", "falls", ".1%"),
+    ("ladder_score", "ladder score", ".2f"),
 )
 """Metrics of the tables, their headings and how they are printed."""
 
@@ -134,7 +135,7 @@ def methods_rows(groups: dict[str, list[Run]]) -> tuple[list[str], list[list[str
         both = [
             run
             for run in measured
-            if {"teacher", "student"} <= set(run.policies) and run.policies["teacher"]["return"] > 0.0
+            if "return" in run.policies.get("student", {}) and run.policies.get("teacher", {}).get("return", 0.0) > 0.0
         ]
         shares = [run.policies["student"]["return"] / run.policies["teacher"]["return"] for run in both]
         row.append(" / ".join(f"{share:.1%}" for share in shares) or "-")

@@ -1,4 +1,4 @@
-"""Measure a trained run: `evaluate.py --task=go2 --json result.json`."""
+"""Measure a trained run: `evaluate.py --task=go2 --json result.json`; how hard the ground may be: `evaluate.py --task=go2 --ladder`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,10 @@ def main(argv: list[str] | None = None) -> int:
         "training range, observation noise and domain randomisation, and print how they do."
     )
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    _add_ladder_flags(parser)
     args = parse(parser, argv)
     wait_passively()
-    if args.json is not None and (not args.json or Path(args.json).is_dir()):
-        raise UserError(f"--json={args.json}: expected the name of a file")
-    if args.json is not None and not Path(args.json).resolve().parent.is_dir():
-        raise UserError(f"--json={args.json}: there is no folder {Path(args.json).resolve().parent}")
+    _check_flags(args)
 
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.simulators import prepare_engine
@@ -36,16 +34,77 @@ def main(argv: list[str] | None = None) -> int:
     asked = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
-    from legged_gym_ext.utils.policies import run_cfgs
-
-    args.num_envs = args.num_envs or NUM_ENVS
     args.seed = SEED if args.seed is None else args.seed
-    env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, spread_levels)
-    results = evaluate(args.task, env_cfg, train_cfg, run_dir)
-    _show(results)
+    results = _ladder(args) if args.ladder else _evaluation(args)
     if args.json is not None:
         _write_json(Path(args.json), results)
     return 0
+
+
+def _add_ladder_flags(parser: Any) -> None:
+    add = parser.add_argument
+    add(
+        "--ladder",
+        action="store_true",
+        help="instead: on every level of every kind of tile of the task's map, the share of robots that walk straight off the tile within 20 s without "
+        "a fall; added to the figures in --json when they are of the same checkpoint",
+    )
+    add("--robots_per_level", type=int, metavar="N", help="with --ladder: robots on each level of each kind (64)")
+    add(
+        "--friction",
+        type=float,
+        metavar="F",
+        help="with --ladder: friction of all feet, e.g. 0.4; default: as in training",
+    )
+
+
+def _check_flags(args: Any) -> None:
+    """Flags that make no sense together, or a file that cannot be written, are found before anything is loaded."""
+    if args.json is not None and (not args.json or Path(args.json).is_dir()):
+        raise UserError(f"--json={args.json}: expected the name of a file")
+    if args.json is not None and not Path(args.json).resolve().parent.is_dir():
+        raise UserError(f"--json={args.json}: there is no folder {Path(args.json).resolve().parent}")
+    for flag in ("robots_per_level", "friction"):
+        if getattr(args, flag) is not None and not args.ladder:
+            raise UserError(f"--{flag} belongs to the ladder: add --ladder")
+    if args.ladder and args.num_envs is not None:
+        raise UserError("--num_envs: the ladder has as many robots on each level as --robots_per_level says; use that")
+    if args.robots_per_level is not None and args.robots_per_level < 1:
+        raise UserError(f"--robots_per_level={args.robots_per_level}: expected at least 1")
+    if args.friction is not None and not 0.0 < args.friction < float("inf"):
+        raise UserError(f"--friction={args.friction}: expected a positive coefficient, such as 0.4")
+
+
+def _evaluation(args: Any) -> dict:
+    """Evaluate and show it."""
+    from legged_gym_ext.utils.policies import run_cfgs
+
+    args.num_envs = args.num_envs or NUM_ENVS
+    results = evaluate(args.task, *run_cfgs(args.task, args, spread_levels))
+    _show(results)
+    return results
+
+
+def _ladder(args: Any) -> dict:
+    """Climb the ladder of the task's own map and show it."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.ladder import ROBOTS, set_ladder
+    from legged_gym_ext.utils.policies import run_cfgs
+
+    terrain = task_registry.get_cfgs(args.task)[
+        0
+    ].terrain  # of the task and not of the run, so that runs can be compared
+    if terrain.mesh_type == "plane":
+        print(
+            f"'{args.task}' is trained on a plane; its ladder is on the map of tiles that the tasks on rough ground have"
+        )
+    cfgs = run_cfgs(args.task, args, lambda env_cfg: set_ladder(env_cfg, terrain, args.friction))
+    results = climb(args.task, *cfgs, robots=args.robots_per_level or ROBOTS)
+    _show_ladder(results)
+    if args.friction is not None:  # beside the figures with the friction of training, not in their place
+        key = f"ladder_friction_{args.friction:g}"
+        results["policies"] = {name: {key: figures} for name, figures in results["policies"].items()}
+    return results
 
 
 def spread_levels(env_cfg: Any) -> None:
@@ -53,20 +112,12 @@ def spread_levels(env_cfg: Any) -> None:
     env_cfg.terrain.curriculum = False
 
 
-def evaluate(task: str, env_cfg: object, train_cfg: object, run_dir: Path | None) -> dict:
+def evaluate(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> dict:
     """Figures of every policy of a run: {"policies": {name: metrics}, ...}."""
-    import torch
-
-    from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils.cpus import usable_cpus
     from legged_gym_ext.utils.evaluation import evaluate_policy
-    from legged_gym_ext.utils.policies import load_policies
-    from legged_gym_ext.utils.task_registry import set_seed
 
-    torch.set_num_threads(usable_cpus())
-    set_seed(env_cfg.seed)
-    env, _ = task_registry.make_env(task, env_cfg)
-    vec_env, policies, checkpoint = load_policies(env, task, train_cfg, run_dir)
+    vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
+    env = vec_env.env
     print(f"evaluating {checkpoint} with {env.num_envs} robots for {env.cfg.env.episode_length_s:.0f} s each")
     results = {name: evaluate_policy(vec_env, policy) for name, policy in policies.items()}
     return {
@@ -77,6 +128,43 @@ def evaluate(task: str, env_cfg: object, train_cfg: object, run_dir: Path | None
         "notes": env.notes,
         "policies": results,
     }
+
+
+def climb(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None, robots: int) -> dict:
+    """The ladder of every policy of a run, `env_cfg` as `utils.ladder.set_ladder` leaves it: {"policies": {name: figures}, ...}."""
+    from legged_gym_ext.utils.ladder import make_plan
+    from legged_gym_ext.utils.ladder_run import Ladder
+
+    if env_cfg.terrain.mesh_type != "rough":
+        raise UserError(f"--env.terrain.mesh_type={env_cfg.terrain.mesh_type}: the ladder needs tiles; leave that out")
+    plan = make_plan(env_cfg.terrain, robots)
+    env_cfg.env.num_envs = plan.num_envs
+    vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
+    ladder = Ladder(vec_env, plan, env_cfg.seed)
+    print(
+        f"ladder of {checkpoint}: {robots} robots on each of {plan.levels} levels of {len(plan.kinds)} kinds, {ladder.distance:g} m to walk",
+        flush=True,
+    )
+    figures = {}
+    for name, policy in policies.items():
+        figures[name] = ladder.climb(policy, lambda line, name=name: print(f"{name}  {line}", flush=True))
+    setup = {"robots_per_level": robots, "seed": env_cfg.seed, "distance": ladder.distance}
+    return {"task": task, "checkpoint": str(checkpoint), "ladder_setup": setup, "policies": figures}
+
+
+def _load(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> tuple[Any, dict[str, Any], Path]:
+    """Wrapped environment, policies by name and their checkpoint."""
+    import torch
+
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.cpus import usable_cpus
+    from legged_gym_ext.utils.policies import load_policies
+    from legged_gym_ext.utils.task_registry import set_seed
+
+    torch.set_num_threads(usable_cpus())
+    set_seed(env_cfg.seed)
+    env, _ = task_registry.make_env(task, env_cfg)
+    return load_policies(env, task, train_cfg, run_dir)
 
 
 def _show(results: dict) -> None:
@@ -101,12 +189,62 @@ def _show_group(policies: dict, names: list[str], group: str) -> None:
         print(f"{group[:-1] + ' ' + part:<28}{row}")
 
 
+def _show_ladder(results: dict) -> None:
+    """Success in percent by kind and level, then what it comes to."""
+    from legged_gym_ext.utils.ladder import EFFORT
+
+    for name, figures in results["policies"].items():
+        levels = range(max(len(rates) for rates in figures["ladder"].values()))
+        print(
+            f"\n{name + ': % that get off, by level':<36}" + "".join(f"{level:>5}" for level in levels) + "   climbed"
+        )
+        for kind, rates in figures["ladder"].items():
+            row = "".join(f"{100 * rate:>5.0f}" for rate in rates)
+            print(f"{kind:<36}{row}   {figures['ladder_level'][kind]}")
+        heights = figures["ladder_heights"]
+        said = [
+            f"score {figures['ladder_score']:.3f}",
+            *(f"{key.replace('_', ' ')} {heights[key]:.3f}" for key in heights),
+        ]
+        print(", ".join(said))
+        for key, meaning in EFFORT.items():
+            print(f"{key:<18}{figures['ladder_effort'][key]:>8.3f}   {meaning}")
+
+
 def _write_json(path: Path, results: dict) -> None:
+    """Write the figures; what the file has of the same checkpoint and was not measured now stays."""
     import json
 
     from legged_gym_ext.utils.runs import atomic_write
 
-    atomic_write(path, lambda target: target.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8"))
+    merged = merge_results(_read_json(path, Path(results["checkpoint"])), results)
+    atomic_write(path, lambda target: target.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8"))
+
+
+def _read_json(path: Path, checkpoint: Path) -> Any:
+    """Contents of a file that is not older than the checkpoint; None without."""
+    import json
+
+    try:
+        return (
+            json.loads(path.read_text(encoding="utf-8")) if path.stat().st_mtime >= checkpoint.stat().st_mtime else None
+        )
+    except (OSError, ValueError):
+        return None
+
+
+def merge_results(before: Any, now: dict) -> dict:
+    """`now`, and what `before`, the contents of a file, says of the same checkpoint: an evaluation keeps ladders, a ladder everything else."""
+    same = isinstance(before, dict) and all(before.get(key) == now[key] for key in ("task", "checkpoint"))
+    if not same or not isinstance(before.get("policies"), dict):
+        return now
+    ladder = "ladder_setup" in now
+    kept = {key: value for key, value in before.items() if ladder or key.startswith("ladder")}
+    policies = {}
+    for name, figures in now["policies"].items():
+        old = before["policies"].get(name, {})
+        policies[name] = {**{key: value for key, value in old.items() if ladder or key.startswith("ladder")}, **figures}
+    return {**kept, **now, "policies": policies}
 
 
 if __name__ == "__main__":

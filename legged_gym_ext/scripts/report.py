@@ -75,7 +75,7 @@ def _check_target(target: Path) -> None:
 
 def write_report(groups: dict[str, list[Any]], target: Path, rollout: bool = True) -> Path:
     """Write `index.html` and the PNGs of `groups` (label -> runs) to the folder `target`; returns the page's path."""
-    from legged_gym_ext.reports import curves, scores
+    from legged_gym_ext.reports import curves, ladder, scores
     from legged_gym_ext.reports.page import Shown, make_page
     from legged_gym_ext.utils.runs import atomic_write
 
@@ -87,6 +87,7 @@ def write_report(groups: dict[str, list[Any]], target: Path, rollout: bool = Tru
         scores.interquartile_means(groups),
         curves.levels(groups),
         scores.ground(groups),
+        ladder.ladder(groups),
     ]
     saved = [Shown(p.save(target), p.title, p.alt, p.caption, p.text) for p in pictures if p is not None]
     if rollout:

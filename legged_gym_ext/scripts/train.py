@@ -39,12 +39,12 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.utils import processes
     from legged_gym_ext.utils.cpus import usable_cpus
-    from legged_gym_ext.utils.task_registry import set_seed
+    from legged_gym_ext.utils.task_registry import process_seed, set_seed
 
     torch.set_num_threads(usable_cpus())
     # Processes of a torchrun see other robots; their networks start from those of the first.
-    set_seed(train_cfg.seed + processes.rank())
-    env_cfg.seed += processes.rank()
+    set_seed(process_seed(train_cfg.seed, processes.rank()))
+    env_cfg.seed = process_seed(env_cfg.seed, processes.rank())
     if processes.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
         train_cfg.runner.device = f"cuda:{processes.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)

@@ -110,6 +110,9 @@ class Simulator(ABC):
     def step(self, targets: torch.Tensor, num_steps: int) -> None:
         """Advance all environments by `num_steps` physics steps with joint targets (N, J) in rad."""
 
+    def let_sleep(self, asleep: torch.Tensor | None) -> None:  # noqa: B027
+        """Environments (N,) bool whose `step` nobody looks at, until further notice; None wakes all. Engines that cannot leave any out step all."""
+
     @abstractmethod
     def reset(self, env_ids: torch.Tensor, state: RobotState) -> None:
         """Put environments `env_ids` (M,) into `state` at time zero, motors holding the default pose."""

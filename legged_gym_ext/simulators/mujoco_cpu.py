@@ -42,6 +42,7 @@ class MujocoSimulator(Simulator):
         self._bind()
         self._targets = self.batch.bind("ctrl")  # (N, J) float64, a view of the states
         self._idle = self._idle_state()
+        self._awake: np.ndarray | None = None  # (N,) bool; None: all
         self._fault_count = np.zeros(num_envs, dtype=np.int64)
         self._fields: dict[str, np.ndarray] = {}
         self._near_ground = self.info.near_ground
@@ -113,8 +114,12 @@ class MujocoSimulator(Simulator):
         np.copyto(self._targets, targets.numpy())
         if self._near_ground is not None:
             self._near_ground.follow(self.root_pos.numpy())
-        self.batch.step(nstep=num_steps)
+        self.batch.step(self._awake, nstep=num_steps)
         self._refresh()
+
+    def let_sleep(self, asleep: torch.Tensor | None) -> None:
+        """See `Simulator.let_sleep`."""
+        self._awake = None if asleep is None else (~asleep).numpy()
 
     def _write_state(self, rows: np.ndarray, ids: np.ndarray | None = None) -> None:
         """Put environments `ids`, or all, into integration states (M, nstate) and compute what follows from them."""

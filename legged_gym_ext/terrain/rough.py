@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from legged_gym_ext.terrain.map import TerrainMap
 from legged_gym_ext.terrain.terrain import Terrain
+from legged_gym_ext.terrain.tiles import TILE_TYPES
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 
@@ -41,6 +43,7 @@ class RoughTerrain(Terrain):
         else:
             self.levels = robots % self._levels
         self._by_kind = self.robots_by_kind()  # columns are for life
+        self._half_tile = 0.5 * torch.tensor(self.map.tile_size, device=device)
         self._tile_origins = torch.tensor(self.map.origins, dtype=torch.float32, device=device)
         self.origins = self._tile_origins[self.levels, self.types]
         # One ring of level cells around the tiles stands for all the ground beyond.
@@ -78,15 +81,30 @@ class RoughTerrain(Terrain):
         slope = torch.stack((-along_x, -along_y, torch.full_like(along_x, self.map.cell)), dim=-1)
         return torch.nn.functional.normalize(slope, dim=-1)
 
-    def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
-        """One level up for having left the tile (half its length), one down for less than half of the commanded way; as in legged_gym.
+    def beyond_edge(self, positions: torch.Tensor, env_ids: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """See `Terrain.beyond_edge`; tiles are rectangles around their origins."""
+        offset = (positions - self.origins[env_ids, :2]).abs()
+        return (offset > self._half_tile).any(dim=-1)
 
-        Robots that leave the last level go to a random one.
+    def on_kinds(self, kinds: Sequence[str]) -> torch.Tensor:
+        """See `Terrain.on_kinds`."""
+        for kind in kinds:
+            if kind not in TILE_TYPES:
+                raise UserError(
+                    f"no tile of kind '{kind}'{did_you_mean(kind, TILE_TYPES)}; known: {', '.join(TILE_TYPES)}"
+                )
+        wanted = torch.tensor([kind in kinds for kind in self.kinds], device=self.types.device)
+        return wanted[self.types]
+
+    def update_levels(self, env_ids: torch.Tensor, positions: torch.Tensor, failed: torch.Tensor) -> None:
+        """One level up for having left the tile, one down for having failed on it.
+
+        Robots that leave the last level go to a random one, as in legged_gym.
         """
         if not self._curriculum:
             return
-        up = distance > self.map.tile_size[0] / 2
-        down = (distance < 0.5 * commanded) & ~up
+        up = self.beyond_edge(positions, env_ids)
+        down = failed & ~up
         level = self.levels[env_ids] + up.long() - down.long()
         anywhere = torch.randint(0, self._levels, level.shape, generator=self._rng, device=level.device)
         level = torch.where(level >= self._levels, anywhere, level.clamp(min=0))

@@ -7,6 +7,7 @@ turns what it describes into geometry. Curricula move robots between levels thro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 
@@ -35,13 +36,21 @@ class Terrain(ABC):
         """Unit ground normals (..., 3) under points (..., 2)."""
 
     @abstractmethod
-    def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
+    def beyond_edge(self, positions: torch.Tensor, env_ids: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """Whether robots `env_ids` at `positions` (M, 2) [m] have left their tiles, (M,) bool."""
+
+    @abstractmethod
+    def on_kinds(self, kinds: Sequence[str]) -> torch.Tensor:
+        """Which robots are on tiles of one of `kinds`, (N,) bool; unknown kinds are a `UserError` where there are tiles."""
+
+    @abstractmethod
+    def update_levels(self, env_ids: torch.Tensor, positions: torch.Tensor, failed: torch.Tensor) -> None:
         """Promote or demote robots that are being reset and move their origins.
 
         Args:
             env_ids: (M,) robots being reset.
-            distance: (M,) m walked from their origin.
-            commanded: (M,) m they were commanded to walk.
+            positions: (M, 2) where their episodes ended [m].
+            failed: (M,) bool, whether they fell or lagged behind; counts for those that did not leave their tile.
         """
 
     @abstractmethod
@@ -73,7 +82,15 @@ class PlaneTerrain(Terrain):
         """(0, 0, 1) at every point."""
         return self._up.expand(*points.shape[:-1], 3)
 
-    def update_levels(self, env_ids: torch.Tensor, distance: torch.Tensor, commanded: torch.Tensor) -> None:
+    def beyond_edge(self, positions: torch.Tensor, env_ids: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """Nobody: the plane has no edge."""
+        return torch.zeros(len(positions), dtype=torch.bool, device=positions.device)
+
+    def on_kinds(self, kinds: Sequence[str]) -> torch.Tensor:
+        """Nobody: there are no tiles."""
+        return torch.zeros(len(self.levels), dtype=torch.bool, device=self.levels.device)
+
+    def update_levels(self, env_ids: torch.Tensor, positions: torch.Tensor, failed: torch.Tensor) -> None:
         """Nothing to do: there is one level."""
 
     def place(self, env_ids: torch.Tensor, levels: torch.Tensor) -> None:

@@ -242,7 +242,13 @@ def is_evaluated(checkpoint: Path) -> bool:
     path = checkpoint.parent / "evaluation.json"
     try:
         evaluation = json.loads(path.read_text(encoding="utf-8"))
-        same = Path(evaluation["checkpoint"]).name == checkpoint.name and bool(evaluation["policies"])
-        return same and path.stat().st_mtime >= checkpoint.stat().st_mtime
-    except (OSError, ValueError, KeyError, TypeError):
+        same, policies = Path(evaluation["checkpoint"]).name == checkpoint.name, list(evaluation["policies"].values())
+        # A file that has nothing but a ladder is no evaluation yet.
+        return (
+            same
+            and bool(policies)
+            and all("return" in figures for figures in policies)
+            and path.stat().st_mtime >= checkpoint.stat().st_mtime
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

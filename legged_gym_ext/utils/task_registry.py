@@ -186,6 +186,18 @@ def log_root(args: Any) -> Path:
     return LOG_ROOT if getattr(args, "log_root", None) is None else Path(args.log_root).expanduser().resolve()
 
 
+def process_seed(seed: int, rank: int) -> int:
+    """The seed of process `rank` of a distributed training: `seed` itself in the first, unrelated ones in the others.
+
+    Adding the rank would give process 1 of seed 1 the robots of process 0 of seed 2; seed sequences do not overlap.
+    """
+    import numpy as np
+
+    if rank == 0:
+        return seed
+    return int(np.random.SeedSequence(entropy=seed, spawn_key=(rank,)).generate_state(1)[0])
+
+
 def set_seed(seed: int) -> None:
     """Seed Python, numpy and torch; environments seed their own generator from `env_cfg.seed`."""
     import numpy as np

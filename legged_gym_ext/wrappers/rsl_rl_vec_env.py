@@ -24,8 +24,8 @@ GROUPS = {
 class RslRlVecEnv(VecEnv):
     """Wraps a `LeggedRobot`.
 
-    Groups: `policy` (N, 45), `privileged` (N, 94), `critic` (N, 172 * frames) and, when the configuration asks for
-    it, `history` (N, T, 45).
+    Groups: `policy`, `privileged` and `critic` (N, D) as `LeggedRobot.group_dims` has them and, when the configuration
+    asks for it, `history` (N, T, D) of the policy's frames.
     """
 
     def __init__(self, env: LeggedRobot, groups: Iterable[str] | None = None) -> None:

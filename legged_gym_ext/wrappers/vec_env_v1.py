@@ -12,6 +12,7 @@ import torch
 
 from legged_gym_ext.envs import task_registry as own_registry
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+from legged_gym_ext.envs.go2.terms import go2_group_dims
 from legged_gym_ext.utils.config import to_dict
 
 PLAIN_POLICY = ("init_noise_std", "actor_hidden_dims", "critic_hidden_dims", "activation")
@@ -54,7 +55,7 @@ class VecEnvV1:
 
     @property
     def obs_buf(self) -> torch.Tensor:
-        """(N, 45) what the policy sees."""
+        """(N, num_obs) what the policy sees."""
         return self.env.obs_buf
 
     @property
@@ -164,6 +165,12 @@ def train_cfg_v1(train_cfg: Any, terms: dict[str, int]) -> Any:
     )
 
 
+def _blocks(env_cfg: Any) -> dict[str, int]:
+    """Blocks of `privileged_obs_buf` of a Go2, see `VecEnvV1.terms`."""
+    dims = go2_group_dims(env_cfg)
+    return {group: dims[group] for group in ("critic", "privileged")}
+
+
 def register_tasks(task_registry: Any, terms: dict[str, int] | None = None) -> list[str]:
     """Put all tasks of this package into the registry of a legged_gym fork.
 
@@ -176,7 +183,5 @@ def register_tasks(task_registry: Any, terms: dict[str, int] | None = None) -> l
     """
     for name in own_registry.names:
         env_cfg, train_cfg = own_registry.get_cfgs(name)
-        task_registry.register(
-            name, VecEnvV1, env_cfg, train_cfg_v1(train_cfg, terms or {"critic": 172, "privileged": 94})
-        )
+        task_registry.register(name, VecEnvV1, env_cfg, train_cfg_v1(train_cfg, terms or _blocks(env_cfg)))
     return own_registry.names

@@ -25,7 +25,7 @@ MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 1e-2
 
 RESERVED = {
     *("actions", "values", "log_prob", "mean", "std", "rewards", "dones"),
-    *("student_latent", "last_actions", "teacher"),
+    *("student_latent", "last_actions", "teacher", "other_log_prob"),
 }
 """Names in the rollout that no observation group may have."""
 
@@ -44,6 +44,9 @@ class PPO(RunnerProtocol):
 
     needed_sets: tuple = ("actor", "critic")
     """Observation sets that must be configured."""
+
+    sample_names: tuple = ("values", "log_prob", "mean", "std")
+    """Values of the rollout that minibatches hold and mirroring does not change."""
 
     def __init__(
         self,
@@ -215,7 +218,7 @@ class PPO(RunnerProtocol):
             holds its originals first.
         """
         storage, rows = self.storage, self.sample_rows()
-        samples = {name: storage.flat(name)[rows] for name in ("values", "log_prob", "mean", "std")}
+        samples = {name: storage.flat(name)[rows] for name in self.sample_names}
         samples["returns"], samples["advantages"] = (x.flatten(0, 1)[rows] for x in (self.returns, self.advantages))
         groups = {group: values[rows] for group, values in self.stored_frames().items()}
         actions = storage.flat("actions")[rows]

@@ -11,7 +11,12 @@ from rsl_rl_ult.algorithms.mixing import spread
 from rsl_rl_ult.algorithms.ppo import Tensors
 from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
 from rsl_rl_ult.modules.actor_critic_cts import ActorCriticCTS
-from rsl_rl_ult.modules.policies import join
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "joint": {"advantage_norm": "joint", "kl_source": "all", "scale_encoder_learning_rate": False},
+    "per_group": {"advantage_norm": "per_group", "kl_source": "teacher", "scale_encoder_learning_rate": True},
+}
+"""What `preset` of the network means for the training."""
 
 
 def teacher_rows(num_envs: int, fraction: float) -> torch.Tensor:
@@ -27,33 +32,57 @@ def teacher_rows(num_envs: int, fraction: float) -> torch.Tensor:
 
 
 class PPO_CTS(PPO_TS):  # noqa: N801
-    """PPO over teacher-driven and student-driven environments; E_hist reconstructs the teacher's latent in a pass of its own."""
+    """PPO over teacher-driven and student-driven environments; E_hist reconstructs the teacher's latent in a pass of its own.
+
+    Options that are None follow the `preset` of the network, and `student_detach`.
+    """
 
     network_class = ActorCriticCTS
 
     def __init__(
         self,
+        network: Any,
         *args: Any,
         teacher_fraction: float = 0.75,
-        advantage_norm: str = "joint",
-        kl_source: str = "all",
+        advantage_norm: str | None = None,
+        kl_source: str | None = None,
         encoder_samples: str = "student",
         student_detach: bool = True,
+        num_encoder_steps: int = 20,
+        num_encoder_mini_batches: int = 4,
         encoder_learning_rate: float = 1e-3,
+        scale_encoder_learning_rate: bool | None = None,
         **ts: Any,
     ) -> None:
         """Settings of the two groups; everything else is that of `PPO_TS`.
 
         Args:
-            args: network, storage and sets of `PPO`.
+            network: an `ActorCriticCTS`.
+            args: storage and sets of `PPO`.
             teacher_fraction: share of the environments that the teacher drives, in (0, 1]; with 1 the method is TS.
             advantage_norm: "joint" standardises the advantages of all environments together, "per_group" each group alone.
             kl_source: "all" or "teacher", the samples whose KL steers the learning rate.
             encoder_samples: "student" or "all", what E_hist learns from (always all when there is no student).
-            student_detach: False lets the policy gradient reach E_hist through the student's samples.
-            encoder_learning_rate: of E_hist.
+            student_detach: False lets the policy gradient reach E_hist through the student's samples; then the KL of all samples steers the
+                learning rate, and that of E_hist follows.
+            num_encoder_steps: as in `PPO_TS`.
+            num_encoder_mini_batches: as in `PPO_TS`.
+            encoder_learning_rate: of E_hist; at the start where it is scaled.
+            scale_encoder_learning_rate: the schedule moves the learning rate of E_hist in proportion to that of actor and critic.
             ts: options of `PPO_TS` and `PPO`.
         """
+        chosen = dict(PRESETS[network.preset])
+        if not student_detach:
+            if kl_source == "teacher" or scale_encoder_learning_rate is False:
+                raise ValueError(
+                    f"algorithm.student_detach=False excludes kl_source={kl_source}, scale_encoder_learning_rate={scale_encoder_learning_rate}: "
+                    "the policy gradient of E_hist would escape the KL control; expected all and True, or None for both"
+                )
+            chosen.update(kl_source="all", scale_encoder_learning_rate=True)
+        advantage_norm = advantage_norm or chosen["advantage_norm"]
+        kl_source = kl_source or chosen["kl_source"]
+        scales = scale_encoder_learning_rate
+        self.scale_encoder_learning_rate = chosen["scale_encoder_learning_rate"] if scales is None else scales
         for name, value, known in (
             ("advantage_norm", advantage_norm, ("joint", "per_group")),
             ("kl_source", kl_source, ("all", "teacher")),
@@ -61,7 +90,15 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         ):
             if value not in known:
                 raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")
-        super().__init__(*args, encoder_learning_rate=encoder_learning_rate, **ts)
+        super().__init__(
+            network,
+            *args,
+            num_encoder_steps=num_encoder_steps,
+            num_encoder_mini_batches=num_encoder_mini_batches,
+            encoder_learning_rate=encoder_learning_rate,
+            **ts,
+        )
+        self._first_learning_rate = self.learning_rate
         if advantage_norm == "per_group" and self.normalize_advantage_per_mini_batch:
             raise ValueError(
                 "algorithm.advantage_norm=per_group excludes normalize_advantage_per_mini_batch: choose one"
@@ -82,19 +119,45 @@ class PPO_CTS(PPO_TS):  # noqa: N801
 
     # -- rollout -----------------------------------------------------------------------------------------------------
 
-    def acting_mean(self, obs: Tensors, inputs: Tensors) -> torch.Tensor:
+    def acting_mean(self, obs: Tensors, inputs: dict) -> torch.Tensor:
         """Mean actions (N, A) of teacher and student rows; keeps the student's latents, which stay valid until E_hist learns."""
         if not self.has_students:
             if self.teacher_fraction < 1.0:
                 raise ValueError(
                     f"algorithm.teacher_fraction={self.teacher_fraction} needs at least 2 environments to train, found {len(self.teacher)}"
                 )
-            return super().acting_mean(obs, inputs)
-        window = self.remember(obs)[self.student_ids]
-        latent = torch.zeros(len(self.teacher), self.network.latent_dim, device=self.device)
-        latent[self.student_ids] = self.network.student_latent(self.network.normalizers["actor"](window))
+            return self._driven_mean(inputs, None, None)
+        latent = self._student_latents(self.remember(obs))
         self._transition["student_latent"] = latent
-        return self.network.mixed_mean(inputs, self.teacher, latent)
+        return self._driven_mean(inputs, self.teacher, latent)
+
+    def _student_latents(self, windows: torch.Tensor) -> torch.Tensor:
+        """(N, L) from raw windows (N, T, D) for the student's environments, zero for the teacher's."""
+        latent = torch.zeros(len(self.teacher), self.network.latent_dim, device=self.device)
+        chosen = self.network.normalizers["actor"](windows[self.student_ids])
+        latent[self.student_ids] = self.network.student_latent(chosen)
+        return latent
+
+    def _driven_mean(
+        self, inputs: dict, teacher: torch.Tensor | None, student_latent: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Mean actions (B, A) of the drivers, all of them teachers without `teacher` (B,); leaves their latents for the critic."""
+        if teacher is None or student_latent is None:
+            inputs["latent"] = self.network.teacher_latent(inputs)
+        else:
+            inputs["latent"] = self.network.mixed_latent(inputs, teacher, student_latent)
+        return self.network.head(inputs, inputs["latent"])
+
+    def last_values(self, obs: Tensors) -> torch.Tensor:
+        """Values (N, 1) of the state after the rollout, with the latents of who drives there."""
+        if not self.network.critic_reads_latent:
+            return super().last_values(obs)
+        inputs = self.network.inputs(self.raw_sets(obs))
+        if self.has_students:
+            self._driven_mean(inputs, self.teacher, self._student_latents(self.preview(obs)))
+        else:
+            self._driven_mean(inputs, None, None)
+        return self.network.value(inputs)
 
     def normalize_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
         """Advantages (S, N, 1), standardised over all environments or group by group."""
@@ -112,7 +175,7 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         if not self.has_students:
             return {}
         if images > 1 or not self.student_detach:  # otherwise the latents kept while acting are all there is to know
-            self._frames = self._images_of_frames(images)
+            self._frames = self.rollout_frames(mirrored=images > 1)
         teacher = self.teacher[rows % self.storage.num_envs]
         extra = {"teacher": self._by_mini_batch(teacher.repeat(images), images)}
         if self.student_detach:
@@ -124,39 +187,24 @@ class PPO_CTS(PPO_TS):  # noqa: N801
             extra["rows"] = rows
         return extra
 
-    def _images_of_frames(self, images: int) -> list[torch.Tensor]:
-        """Normalised frames of the rollout and of its images."""
-        if self.symmetry is None:
-            return [self.rollout_frames()]
-        if "history" in self.sets:
-            raw = self.storage.flat(self.sets["history"][0])
-            if len(self.sets["actor"]) > 1:
-                raise ValueError("symmetry of an environment's own history needs a single group in obs_groups.actor")
-            groups = {self.sets["actor"][0]: raw.flatten(0, 1)}
-        else:
-            raw = None
-            groups = {group: self.storage.frames(group) for group in self.sets["actor"]}
-        mirrored = self.symmetry.observations(groups)
-        frames = join(mirrored, self.sets["actor"]).chunk(images)
-        return [self.network.normalizers["actor"](f if raw is None else f.view_as(raw)) for f in frames]
-
     def _latents(self, rows: torch.Tensor, teacher: torch.Tensor, image: int) -> torch.Tensor:
         """(B, L) latents of the student's samples among `rows`, zero for the teacher's."""
         latent = torch.zeros(len(rows), self.network.latent_dim, device=self.device)
         student = ~teacher
-        found = self.network.student_latent(self.windows(self._frames[image], rows[student]))
+        samples = self.storage.num_steps * self.storage.num_envs
+        found = self.network.student_latent(self.windows(self._frames, rows[student] + image * samples))
         return latent.masked_scatter(student[:, None], found)
 
-    def policy_mean(self, batch: Tensors) -> torch.Tensor:
+    def policy_mean(self, batch: dict) -> torch.Tensor:
         """Mean actions (B, A) of whoever drove each sample."""
         if not self.has_students:
-            return super().policy_mean(batch)
+            return self._driven_mean(batch, None, None)
         teacher = batch["teacher"]
         if self.student_detach:
-            return self.network.mixed_mean(batch, teacher, batch["student_latent"])
+            return self._driven_mean(batch, teacher, batch["student_latent"])
         images = teacher.chunk(len(teacher) // len(batch["rows"]))
         latent = torch.cat([self._latents(batch["rows"], mask, image) for image, mask in enumerate(images)])
-        return self.network.mixed_mean(batch, teacher, latent)
+        return self._driven_mean(batch, teacher, latent)
 
     def surrogate(self, per_sample: torch.Tensor, batch: Tensors) -> torch.Tensor:
         """Mean over the teacher's samples plus mean over the student's."""
@@ -175,6 +223,14 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         if self.kl_source == "all" or not self.has_students:
             return kl
         return kl[batch["teacher"][: len(kl)]]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Also that of E_hist, where it follows."""
+        super().set_learning_rate(learning_rate)
+        if self.scale_encoder_learning_rate:
+            self.optimizer.param_groups[1]["lr"] = (
+                self.encoder_learning_rate * learning_rate / self._first_learning_rate
+            )
 
     def step(self) -> None:
         """Without `student_detach` E_hist has a policy gradient too, clipped on its own."""

@@ -25,7 +25,8 @@ class PPO_TS(PPO):  # noqa: N801
     def __init__(
         self,
         *args: Any,
-        num_encoder_epochs: int = 2,
+        num_encoder_steps: int = 40,
+        num_encoder_mini_batches: int = 20,
         encoder_learning_rate: float = 2e-4,
         encoder_max_grad_norm: float = 1.0,
         encoder_seed: int = 0,
@@ -36,7 +37,9 @@ class PPO_TS(PPO):  # noqa: N801
 
         Args:
             args: network, storage and sets of `PPO`.
-            num_encoder_epochs: passes over the rollout for E_hist; 0 trains the teacher alone.
+            num_encoder_steps: gradient steps of E_hist in each update; 0 trains the teacher alone. What other code calls `num_encoder_epochs`
+                counts differently from one to the next: passes, or steps inside each of PPO's minibatches and epochs.
+            num_encoder_mini_batches: equal parts of the student's samples, one for each gradient step; shuffled anew after each pass.
             encoder_learning_rate: of E_hist, never moved by the schedule.
             encoder_max_grad_norm: clip of E_hist's gradient.
             encoder_seed: of the generator that shuffles the student's minibatches.
@@ -45,11 +48,16 @@ class PPO_TS(PPO):  # noqa: N801
         """
         if student_loss not in STUDENT_LOSSES:
             raise ValueError(f"algorithm.student_loss '{student_loss}': expected one of {', '.join(STUDENT_LOSSES)}")
-        if num_encoder_epochs < 0:
-            raise ValueError(f"algorithm.num_encoder_epochs={num_encoder_epochs}: expected at least 0")
+        for name, value, least in (
+            ("num_encoder_steps", num_encoder_steps, 0),
+            ("num_encoder_mini_batches", num_encoder_mini_batches, 1),
+        ):
+            if value < least:
+                raise ValueError(f"algorithm.{name}={value}: expected at least {least}")
         self.encoder_learning_rate = encoder_learning_rate
         super().__init__(*args, **ppo)
-        self.num_encoder_epochs, self.encoder_max_grad_norm = num_encoder_epochs, encoder_max_grad_norm
+        self.num_encoder_steps, self.num_encoder_mini_batches = num_encoder_steps, num_encoder_mini_batches
+        self.encoder_max_grad_norm = encoder_max_grad_norm
         self.student_loss = student_loss
         self.generator = torch.Generator(device=self.device).manual_seed(encoder_seed)
         self.student = StudentPolicy(self.network, self.sets)
@@ -103,25 +111,44 @@ class PPO_TS(PPO):  # noqa: N801
         self._history.append(frame)
         return self._history.window()
 
+    def preview(self, obs: Tensors) -> torch.Tensor:
+        """Raw windows (N, T, D) that end with the current frame, which will be remembered later."""
+        if "history" in self.sets:
+            return obs[self.sets["history"][0]]
+        assert self._history is not None
+        return torch.cat((self._history.window()[:, 1:], join(obs, self.sets["actor"])[:, None]), dim=1)
+
     def process_env_step(self, obs: Tensors, rewards: torch.Tensor, dones: torch.Tensor, extras: Mapping) -> None:
         """Also forgets the frames of finished episodes."""
         super().process_env_step(obs, rewards, dones, extras)
         if self._history is not None:
             self._history.reset(dones)
 
-    def rollout_frames(self) -> torch.Tensor:
-        """Normalised frames that the windows of this rollout are cut from; made once per update."""
+    def rollout_frames(self, mirrored: bool = False) -> torch.Tensor:
+        """Normalised frames that the windows of this rollout are cut from; with `mirrored` also those of its images, image after image."""
+        symmetry = self.symmetry if mirrored else None
         if "history" in self.sets:
-            frames = self.storage.flat(self.sets["history"][0])  # (S N, T, D)
+            raw = self.storage.flat(self.sets["history"][0])  # (S N, T, D)
+            if symmetry is not None:
+                if len(self.sets["actor"]) > 1:
+                    raise ValueError(
+                        "symmetry of an environment's own history needs a single group in obs_groups.actor"
+                    )
+                group = self.sets["actor"][0]
+                raw = symmetry.observations({group: raw.flatten(0, 1)})[group].unflatten(0, (-1, raw.shape[1]))
         else:
-            frames = join({group: self.storage.frames(group) for group in self.sets["actor"]}, self.sets["actor"])
-        return self.network.normalizers["actor"](frames)
+            groups = {group: self.storage.frames(group) for group in self.sets["actor"]}
+            raw = join(groups if symmetry is None else symmetry.observations(groups), self.sets["actor"])
+        return self.network.normalizers["actor"](raw)
 
     def windows(self, frames: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Windows (B, T, D) of `frames` that end at rows (B,) of the rollout."""
+        """Windows (B, T, D) of `frames` that end at rows (B,) of the rollout; row S N k + r is row r of image k."""
         if "history" in self.sets:
             return frames[rows]
-        return frames[self.storage.window_rows(self.sets["actor"][0], rows, self.network.history_length)]
+        group, samples = self.sets["actor"][0], self.storage.num_steps * self.storage.num_envs
+        found = self.storage.window_rows(group, rows % samples, self.network.history_length)
+        image = torch.div(rows, samples, rounding_mode="floor")
+        return frames[found + (image * len(self.storage.frames(group)))[:, None]]
 
     # -- the student's pass ------------------------------------------------------------------------------------------
 
@@ -134,12 +161,17 @@ class PPO_TS(PPO):  # noqa: N801
         return torch.arange(self.storage.num_steps * self.storage.num_envs, device=self.device)
 
     def train_student(self) -> dict[str, float]:
-        """Regress the teacher's latent on the stored frames; only E_hist changes. Returns mean losses by name."""
-        if self.num_encoder_epochs == 0:
+        """Regress the teacher's latent on the stored frames and, with symmetry, their images; only E_hist changes.
+
+        Returns:
+            Mean losses by name.
+        """
+        if self.num_encoder_steps == 0:
             return {}
-        frames, targets = self.rollout_frames(), self._targets()
+        frames, targets = self.rollout_frames(mirrored=True), self._targets()
+        images = len(targets["latent"]) // (self.storage.num_steps * self.storage.num_envs)
         latent_losses = []
-        for rows in self._student_batches():
+        for rows in self._student_batches(images):
             with self._autocast():
                 latent = self.network.student_latent(self.windows(frames, rows))
                 loss = losses.regression_loss(latent, targets["latent"][rows])
@@ -151,17 +183,25 @@ class PPO_TS(PPO):  # noqa: N801
             action_loss = self._action_loss(self.network.student_latent(self.windows(frames, rows)), targets, rows)
         return {"student_latent": float(torch.stack(latent_losses).mean()), "student_action": float(action_loss)}
 
-    def _student_batches(self) -> Iterator[torch.Tensor]:
-        """Rows (B,) of every minibatch of every epoch, shuffled by the student's own generator."""
-        candidates = self.student_rows()
-        for _ in range(self.num_encoder_epochs):
-            order = torch.randperm(len(candidates), generator=self.generator, device=self.device)
-            yield from candidates[order].chunk(self.num_mini_batches)
+    def _student_batches(self, images: int) -> Iterator[torch.Tensor]:
+        """Rows (B,) of the minibatch of every gradient step, shuffled by the student's own generator; `images` is K."""
+        rows, samples = self.student_rows(), self.storage.num_steps * self.storage.num_envs
+        candidates = torch.cat([rows + image * samples for image in range(images)])
+        parts: list = []
+        for _ in range(self.num_encoder_steps):
+            if not parts:
+                order = torch.randperm(len(candidates), generator=self.generator, device=self.device)
+                parts = list(candidates[order].tensor_split(min(self.num_encoder_mini_batches, len(candidates))))
+            yield parts.pop(0)
 
     @torch.no_grad()
     def _targets(self) -> dict[str, torch.Tensor]:
-        """Normalised frames and the latents of the teacher as it is now, (S N, ...)."""
-        raw, normalizers = self.stored_frames(), self.network.normalizers
+        """Normalised frames and the latents of the teacher as it is now, (K S N, ...): of the rollout, then of its images."""
+        needed = {group for name in ("actor", "privileged") for group in self.sets[name]}
+        raw = {group: values for group, values in self.stored_frames().items() if group in needed}
+        normalizers = self.network.normalizers
+        if self.symmetry is not None:
+            raw = self.symmetry.observations(raw)
         inputs = {name: normalizers[name](join(raw, self.sets[name])) for name in ("actor", "privileged")}
         return {"actor": inputs["actor"], "latent": self.network.teacher_latent(inputs)}
 

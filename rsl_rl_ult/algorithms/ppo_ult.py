@@ -17,7 +17,7 @@ from rsl_rl_ult.modules.policies_ult import CachedPolicy
 from rsl_rl_ult.modules.transformer import KeyValueCache
 
 IMITATION_LOSSES = ("mse", "kl")
-POLICY_SAMPLES = ("acted", "all")
+POLICY_SAMPLES = ("acted", "student_from_teacher", "mixture")
 SYMMETRY_IMAGES = ("all", "one")
 
 
@@ -64,8 +64,8 @@ class PPO_ULT(PPO):  # noqa: N801
             prediction_coef: c_pred.
             imitation_coef: c_imit.
             imitation_loss: d, "mse" of the means or "kl" of the Gaussians.
-            policy_samples: "acted" gives each read-out the samples that it acted, "all" gives both read-outs every sample, with their ratio to the
-                policy that acted.
+            policy_samples: "acted" gives each read-out the samples that it acted; with "student_from_teacher" the student also learns from what
+                the teacher acted; with "mixture" both learn from every sample. See `surrogate`; the last two need mix_mode "per_step".
             symmetry_images: with `symmetry_cfg`, "all" learns from every image of a trajectory in every epoch, "one" from one of them, another
                 one in the next epoch: half the work for a left-right mirror.
             attention_lr_scale: learning rate of the transformer's blocks as a multiple of the others'.
@@ -83,6 +83,11 @@ class PPO_ULT(PPO):  # noqa: N801
         for name, value in (("prediction_coef", prediction_coef), ("imitation_coef", imitation_coef)):
             if not (value >= 0.0 and math.isfinite(value)):
                 raise ValueError(f"algorithm.{name}={value}: expected a number of at least 0")
+        if policy_samples != "acted" and mix_mode != "per_step":
+            raise ValueError(
+                f"algorithm.policy_samples={policy_samples} needs mix_mode=per_step, found {mix_mode}: elsewhere the states that a read-out meets "
+                "depend on who acts; choose policy_samples=acted"
+            )
         if not attention_lr_scale > 0.0:
             raise ValueError(f"algorithm.attention_lr_scale={attention_lr_scale}: expected a positive number")
         if not 0.0 < max_learning_rate <= MAX_LEARNING_RATE:
@@ -104,6 +109,8 @@ class PPO_ULT(PPO):  # noqa: N801
         )
         self.prediction_coef, self.imitation_coef, self.imitation_loss = prediction_coef, imitation_coef, imitation_loss
         self.policy_samples, self.cosine_interval = policy_samples, cosine_interval
+        if policy_samples != "acted":
+            self.sample_names = (*self.sample_names, "other_log_prob")
         self.symmetry_images = symmetry_images
         if symmetry_images == "one" and self.symmetry is not None and self.symmetry.use_mirror_loss:
             raise ValueError(
@@ -161,6 +168,8 @@ class PPO_ULT(PPO):  # noqa: N801
         teacher = self.mixing.draw()
         inputs["reader"] = readouts.reader
         self._transition.update(last_actions=self._last_actions, teacher=teacher)
+        if self.policy_samples != "acted":
+            self._transition["other_mean"] = torch.where(teacher[:, None], readouts.student, readouts.teacher)
         return torch.where(teacher[:, None], readouts.teacher, readouts.student)
 
     def _step(self, obs: Tensors, inputs: Tensors, cache: KeyValueCache) -> Readouts:
@@ -187,6 +196,9 @@ class PPO_ULT(PPO):  # noqa: N801
         ended, actions = dones.to(self.device).bool(), self._transition["actions"]
         self._last_actions = torch.where(ended[:, None], torch.zeros_like(actions), actions)
         self._note(self._transition["teacher"], {"reward": rewards, **extras.get("step_metrics", {})})
+        if self.policy_samples != "acted":
+            mean, std = self._transition.pop("other_mean"), self._transition["std"]
+            self._transition["other_log_prob"] = losses.gaussian_log_prob(mean, std, actions)
         self.mixing.see(ended)
         assert self._cache is not None
         self._cache.reset(ended)
@@ -313,14 +325,32 @@ class PPO_ULT(PPO):  # noqa: N801
         return torch.where(batch["teacher"][:, None], readouts.teacher, readouts.student)
 
     def surrogate(self, per_sample: torch.Tensor, batch: Tensors) -> torch.Tensor:
-        """Mean over the acted samples; with `policy_samples` "all", also over what the other read-out makes of them."""
+        """Mean over samples of what the one that acted and, with other `policy_samples` than "acted", the other read-out make of them.
+
+        Every read-out's ratio is the one to its *own* former policy, so that it is 1 before the first gradient step whoever acted, and clipping
+        favours no direction. A read-out that did not act for certain weighs the sample by the probability that it would have been the one who
+        acted, given the action. This replaces "who acted" by its expectation, so the expected gradient is that of "acted", with less variance;
+        far apart read-outs hardly learn from each other's samples, equal ones share all of them.
+        """
         if self.policy_samples == "acted":
             return per_sample.mean()
         used, readouts = len(per_sample), batch["readouts"]
-        other = torch.where(batch["teacher"][:, None], readouts.student, readouts.teacher)[:used]
-        std = self.network.std().expand_as(other)
-        log_prob = losses.gaussian_log_prob(other, std, batch["actions"][:used])
-        return 0.5 * (per_sample.mean() + self.clipped_surrogate(log_prob, batch).mean())
+        teacher = batch["teacher"][:used]
+        mean = torch.where(teacher[:, None], readouts.student[:used], readouts.teacher[:used])
+        log_prob = losses.gaussian_log_prob(mean, self.network.std().expand_as(mean), batch["actions"][:used])
+        other = self.clipped_surrogate(log_prob, {**batch, "log_prob": batch["other_log_prob"]})
+        weight = self._other_weight(batch).repeat(used // len(batch["log_prob"]))
+        own_weight = 1.0 - weight
+        if self.policy_samples == "student_from_teacher":  # the teacher learns from what it acted and from nothing else
+            own_weight = torch.where(teacher, torch.ones_like(weight), own_weight)
+            weight = torch.where(teacher, weight, torch.zeros_like(weight))
+        return (own_weight * per_sample + weight * other).mean()
+
+    def _other_weight(self, batch: Tensors) -> torch.Tensor:
+        """(B,) probability that the read-out that did not act would have been the one to take the action."""
+        teacher = batch["teacher"][: len(batch["log_prob"])].to(batch["log_prob"].dtype)
+        prior = teacher * (1.0 - self.mixing.ratio) + (1.0 - teacher) * self.mixing.ratio
+        return losses.responsibility(batch["other_log_prob"], batch["log_prob"], prior)
 
     def auxiliary_losses(self, batch: Tensors, policy_loss: torch.Tensor) -> dict[str, tuple[float, torch.Tensor]]:
         """Prediction of the next frame and of the action, imitation of the teacher's mean action."""

@@ -25,8 +25,8 @@ class PPO_RMA(PPO_TS):  # noqa: N801
         if stage1_iterations is not None and stage1_iterations < 0:
             raise ValueError(f"algorithm.stage1_iterations={stage1_iterations}: expected at least 0, or None")
         super().__init__(*args, **ts)
-        if self.num_encoder_epochs == 0:
-            raise ValueError("algorithm.num_encoder_epochs=0: stage 2 would learn nothing; expected at least 1")
+        if self.num_encoder_steps == 0:
+            raise ValueError("algorithm.num_encoder_steps=0: stage 2 would learn nothing; expected at least 1")
         if stage1_iterations is None:
             say("PPO_RMA stays in stage 1, its student learns nothing: set algorithm.stage1_iterations")
         self.stage1_iterations = stage1_iterations

@@ -49,6 +49,13 @@ class _Policy(HostPolicy):
             raise ValueError(
                 f"policy.critic_input={options['critic_input']}: runners of rsl_rl 1.0.2 show the critic no frame after the rollout; expected critic"
             )
+        if issubclass(self.core_class, algorithms.PPO_CTS):
+            if options.get("critic_reads_latent"):
+                raise ValueError(
+                    "policy.critic_reads_latent=True: runners of rsl_rl 1.0.2 show no frame after the rollout, and the critic would need its "
+                    "latent; expected False, their default"
+                )
+            options = {**options, "critic_reads_latent": False}
         sets = {name: SETS[name] for name in self.core_class.needed_sets}  # type: ignore
         super().__init__(dims, num_actions, sets, options)
         self.num_obs, self.columns = num_obs, columns

@@ -60,7 +60,7 @@ class ActorCritic(nn.Module):
         self.num_actions = num_actions
         self.actor = MLP(self._head_inputs(num_actor_obs), num_actions, actor_hidden_dims, activation)
         self.std = GaussianStd(num_actions, init_noise_std, noise_std_type, learn_std, noise_std_range)
-        self.critic = MLP(num_critic_obs, 1, critic_hidden_dims, critic_activation or activation)
+        self.critic = MLP(self._critic_inputs(num_critic_obs), 1, critic_hidden_dims, critic_activation or activation)
         self.normalizers = nn.ModuleDict()
         self._add_normalizer("actor", actor_obs_normalization)
         self._add_normalizer("critic", critic_obs_normalization)
@@ -68,6 +68,10 @@ class ActorCritic(nn.Module):
     def _head_inputs(self, num_actor_obs: int) -> int:
         """Columns that the policy head reads."""
         return num_actor_obs
+
+    def _critic_inputs(self, num_critic_obs: int) -> int:
+        """Columns that the critic reads."""
+        return num_critic_obs
 
     def _add_normalizer(self, name: str, used: bool) -> None:
         self.normalizers[name] = EmpiricalNormalization(self.dims[name]) if used else nn.Identity()

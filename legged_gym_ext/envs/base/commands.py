@@ -30,6 +30,7 @@ class Commands:
         self.env, self.cfg = env, env.cfg.commands
         ranges = [getattr(self.cfg.ranges, name) for name in RANGES]
         self.ranges = torch.tensor(ranges, device=env.device)
+        env.terrain.on_kinds(self.cfg.straight_on)  # unknown kinds are an error now, not at the first command
         self.interval = max(1, round(self.cfg.resampling_time / env.dt))
 
     def resample(self, ids: torch.Tensor) -> None:
@@ -42,6 +43,9 @@ class Commands:
         stand = draw[:, 4] < cfg.zero_fraction
         command[:, :2] *= (~(slow | stand))[:, None]
         command[:, 2] *= ~stand
+        if cfg.heading_command and cfg.straight_on:
+            square = torch.pi / 2 * torch.round(command[:, 3] / (torch.pi / 2))
+            command[:, 3] = torch.where(env.terrain.on_kinds(cfg.straight_on)[ids], square, command[:, 3])
         env.commands[ids] = command
         env.standing[ids] = stand
 

@@ -49,12 +49,11 @@ def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
         dof_vel=torch.zeros_like(dof_pos),
     )
     env.sim.reset(ids, state)
-    if not env.terrain.is_flat:
-        _lift_feet(env, ids, state)
+    _lift_feet(env, ids, state)
 
 
 def _lift_feet(env: LeggedRobot, ids: torch.Tensor, state: RobotState) -> None:
-    """Raise robots whose random joint angles would put a foot into the ground: a height field would not let go of it."""
+    """Raise robots whose random joint angles would put a foot into the ground."""
     foot = env.sim.foot_pos[ids]
     depth = (env.terrain.heights(foot[..., :2]) + env.foot_radius - foot[..., 2]).amax(dim=-1)
     rows = (depth > 0.0).nonzero().flatten()

@@ -35,10 +35,11 @@ class LeggedRobot:
     """N robots on one engine.
 
     Attributes:
-        obs_buf: (N, 45) policy group, noisy.
-        privileged_obs_buf: (N, 94) what a teacher may see.
-        critic_obs_buf: (N, 172 * env.critic_frames) truth for the critic.
-        obs_history: (N, env.num_history, 45), oldest first, zeros before the start; None when not asked for.
+        group_dims: columns of one frame of each observation group.
+        obs_buf: (N, group_dims["policy"]) noisy.
+        privileged_obs_buf: (N, group_dims["privileged"]) what a teacher may see.
+        critic_obs_buf: (N, group_dims["critic"] * env.critic_frames) truth for the critic.
+        obs_history: (N, env.num_history, group_dims["policy"]), oldest first, zeros before the start; None when not asked for.
         rew_buf, reset_buf, time_out_buf, episode_length_buf: (N,).
         commands: (N, 4) vx, vy [m/s], yaw rate [rad/s], heading [rad].
         notes: lines about values of the robot's file that training does not use.
@@ -112,6 +113,7 @@ class LeggedRobot:
         self.num_contact_states = len(self.reported_contacts)
         grid = lambda xs, ys: torch.cartesian_prod(torch.tensor(xs), torch.tensor(ys)).to(self.device)  # noqa: E731
         self.scan_points = grid(cfg.terrain.measured_points_x, cfg.terrain.measured_points_y)
+        self.far_points = grid(cfg.terrain.scan_points_x, cfg.terrain.scan_points_y)
         self.foot_points = grid(cfg.terrain.foot_points, cfg.terrain.foot_points)
 
     @cached_property
@@ -137,6 +139,7 @@ class LeggedRobot:
         self.last_dof_vel, self.push_velocity = zeros(self.num_dof), zeros(2)
         self.feet_air_time, self.last_foot_contact = zeros(self.num_feet), zeros(self.num_feet)
         self.last_foot_pos = zeros(self.num_feet, 3)
+        self.start_pos, self.commanded_way = zeros(2), zeros(2)  # [m] world: of this episode
         self.params = events.nominal_parameters(self)
         self.common_step_counter = 0
         self.nan_resets = 0
@@ -169,6 +172,7 @@ class LeggedRobot:
         self.common_step_counter += 1
         self._read_state()
         self._update_feet()
+        self._add_commanded_way()
         check_terminations(self)
         self.rew_buf.copy_(self.rewards.compute(self.fault_buf))
         self.feet_air_time *= self._swinging  # after touch-down was paid for
@@ -238,7 +242,9 @@ class LeggedRobot:
         """Start new episodes in environments `ids` (M,)."""
         events.randomize_motors(self, ids)
         events.reset_states(self, ids)
+        self.start_pos[ids] = self.sim.root_pos[ids, :2]
         for buffer in (
+            self.commanded_way,
             self.actions,
             self.last_actions,
             self.last_last_actions,
@@ -253,11 +259,18 @@ class LeggedRobot:
         self.rewards.episode_sums[:, ids] = 0.0
         self.command_sampler.resample(ids)
 
+    def _add_commanded_way(self) -> None:
+        """Integrate the commanded velocity in the world frame: where an obedient robot would be."""
+        forward, left = self.commands[:, 0], self.commands[:, 1]
+        along_x, along_y = self.cos_yaw * forward - self.sin_yaw * left, self.sin_yaw * forward + self.cos_yaw * left
+        self.commanded_way += self.dt * torch.stack((along_x, along_y), dim=-1)
+
     def _update_levels(self, ids: torch.Tensor) -> None:
-        """Curriculum of the ground: how far robots got from where they started, against how far they were told to go."""
-        way = self.sim.root_pos[ids, :2] - self.terrain.origins[ids, :2]
-        commanded = self.commands[ids, :2].norm(dim=-1) * self.cfg.env.episode_length_s
-        self.terrain.update_levels(ids, way.norm(dim=-1), commanded)
+        """Curriculum of the ground: up for leaving the tile, down for a fall or less than half of the commanded way."""
+        position = self.sim.root_pos[ids, :2]
+        way, commanded = (position - self.start_pos[ids]).norm(dim=-1), self.commanded_way[ids].norm(dim=-1)
+        failed = self.fall_buf[ids] | self.fault_buf[ids] | (way < 0.5 * commanded)
+        self.terrain.update_levels(ids, position, failed)
 
     def _episode_summary(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
         """Per finished episode: rewards per second of a full episode, mean kernels, how it ended, command range."""

@@ -22,10 +22,21 @@ class LeggedRobotCfg(BaseConfig):
         num_history = 0  # frames in `obs_history`; 0: no such buffer (the algorithms keep their own history)
         critic_frames = 1  # last frames of the critic group stacked, newest last
 
+    class observations:
+        layout = "full"  # full | tutorial: which terms each group has (LAYOUTS in observations.py)
+        policy = []  # names of terms instead of those of the layout; empty: as the layout has them
+        privileged = []
+        critic = []
+
     class terrain:
         mesh_type = "plane"  # plane | rough: a map of tiles
-        curriculum = True  # robots move between levels with how far they walk; otherwise they are spread over all levels and stay
+        curriculum = (
+            True  # robots move between levels with how far they walk; otherwise they are spread over all and stay
+        )
         max_init_terrain_level = 0  # robots start on levels 0 to this one
+        end_at_edge = (
+            True  # with the curriculum, an episode ends (as a time-out) and the robot is promoted at the tile's edge
+        )
         num_rows = 10  # levels
         num_cols = 20  # tiles per level, of the kinds in `proportions`
         terrain_length = 8.0  # [m] of a tile along x
@@ -36,6 +47,24 @@ class LeggedRobotCfg(BaseConfig):
         seed = 1  # of the map
         measured_points_x = [-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4]  # [m], base yaw frame
         measured_points_y = [-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4]  # [m]
+        scan_points_x = [
+            -0.7,
+            -0.6,
+            -0.5,
+            -0.4,
+            -0.3,
+            -0.2,
+            -0.1,
+            0.0,
+            0.1,
+            0.2,
+            0.3,
+            0.4,
+            0.5,
+            0.6,
+            0.7,
+        ]  # [m], as above
+        scan_points_y = [-0.4, -0.2, 0.0, 0.2, 0.4]  # [m]; `terrain_scan` reaches a tread (0.3 m) beyond the feet
         foot_points = [-0.1, 0.0, 0.1]  # [m], x and y of the 3 x 3 grid around each foot, base yaw frame
         spawn_radius = 1.0  # [m], robots start within +- this of their origin
 
@@ -60,6 +89,7 @@ class LeggedRobotCfg(BaseConfig):
         resampling_time = 10.0  # [s]
         heading_command = False  # yaw rate steers towards a sampled heading
         heading_gain = 0.5  # [1/s]
+        straight_on = []  # kinds of tile on which headings are multiples of 90 degrees, square to the steps
         zero_fraction = 0.1  # share of commands that are "stand still"
         min_lin_vel = 0.1  # [m/s], slower linear commands become zero
 
@@ -176,6 +206,7 @@ class LeggedRobotCfg(BaseConfig):
             dof_pos = 1.0
             dof_vel = 0.05
             height_measurements = 5.0
+            delay = 50.0
 
     class noise:
         add_noise = True  # on the `policy` group only

@@ -52,7 +52,10 @@ RANGES: dict[str, float] = {
 }
 """Field [lower, upper] -> smallest value."""
 
-POINTS = ("terrain.measured_points_x", "terrain.measured_points_y", "terrain.foot_points")
+POINTS = (
+    "terrain.measured_points_x", "terrain.measured_points_y", "terrain.scan_points_x", "terrain.scan_points_y",
+    "terrain.foot_points",
+)  # fmt: skip
 """Fields that are lists of coordinates."""
 
 

@@ -1,7 +1,8 @@
 """Observation groups, declared as tables of terms and checked against the environment.
 
-`policy` (45): what the robot's own sensors tell, the only group with noise. `privileged` (94): domain parameters and
-the ground around the feet. `critic` (172): the policy terms without noise, domain parameters, contacts, height scan.
+`policy`: what the robot's own sensors tell, the only group with noise. `privileged`: what a teacher may see besides.
+`critic`: the policy terms without noise and the privileged truth. Which terms a group has is configuration
+(`observations`): a named layout, or lists of terms. Sizes follow from the terms; `describe.py` prints them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from legged_gym_ext.utils.errors import UserError, did_you_mean
 from legged_gym_ext.utils.math import rotate_by_yaw
 
 if TYPE_CHECKING:
@@ -45,6 +47,13 @@ def scan_heights(env: LeggedRobot) -> torch.Tensor:
     return (env.scan_clearance - env.base_height_target).clamp(-MAX_HEIGHT, MAX_HEIGHT)
 
 
+def terrain_scan(env: LeggedRobot) -> torch.Tensor:
+    """(N, P) as `scan_heights`, at the points of `terrain.scan_points_x` and `_y`, which reach ahead of the feet [m]."""
+    points = rotate_by_yaw(env.cos_yaw, env.sin_yaw, env.far_points) + env.sim.root_pos[:, None, :2]
+    clearance = env.sim.root_pos[:, 2:3] - env.terrain.heights(points)
+    return (clearance - env.base_height_target).clamp(-MAX_HEIGHT, MAX_HEIGHT)
+
+
 def foot_heights(env: LeggedRobot) -> torch.Tensor:
     """(N, F * 9) height of each foot above the points of a 3 x 3 grid around it, clipped [m]."""
     foot = env.sim.foot_pos
@@ -75,6 +84,7 @@ def make_terms(env: LeggedRobot, cfg: Any) -> dict[str, ObsTerm]:
         "dof_pos": ObsTerm(joints, lambda e: e.dof_pos - e.default_dof_pos, scale.dof_pos, noise.dof_pos, "rad"),
         "dof_vel": ObsTerm(joints, lambda e: e.dof_vel, scale.dof_vel, noise.dof_vel, "rad/s"),
         "last_action": ObsTerm(env.num_actions, lambda e: e.actions),
+        "base_lin_vel": ObsTerm(3, lambda e: e.base_lin_vel, scale.lin_vel, unit="m/s"),
         "friction": ObsTerm(1, lambda e: params["friction"][:, None] - FRICTION_OFFSET),
         "added_mass": ObsTerm(1, lambda e: params["added_mass"][:, None], unit="kg"),
         "com_shift": ObsTerm(3, lambda e: params["com_shift"], unit="m"),
@@ -84,10 +94,13 @@ def make_terms(env: LeggedRobot, cfg: Any) -> dict[str, ObsTerm]:
         "joint_armature": ObsTerm(1, lambda e: params["armature_scale"][:, None] - 1.0),
         "joint_stiffness": ObsTerm(1, lambda e: params["joint_stiffness"][:, None], unit="N m/rad"),
         "joint_damping": ObsTerm(1, lambda e: params["joint_damping"][:, None], unit="N m s/rad"),
+        "joint_friction": ObsTerm(1, lambda e: params["joint_friction_scale"][:, None] - 1.0),
+        "action_delay": ObsTerm(1, lambda e: params["delay"][:, None], scale.delay, unit="s"),
         "foot_heights": ObsTerm(feet * grid, foot_heights, scale.height_measurements, unit="m"),
         "foot_normals": ObsTerm(feet * 3, foot_normals),
         "contact_states": ObsTerm(env.num_contact_states, lambda e: e.contact_states[:, e.reported_contacts]),
         "height_scan": ObsTerm(len(env.scan_points), scan_heights, scale.height_measurements, unit="m"),
+        "terrain_scan": ObsTerm(len(env.far_points), terrain_scan, scale.height_measurements, unit="m"),
     }
 
 
@@ -96,12 +109,38 @@ DOMAIN = (
     "friction", "added_mass", "com_shift", "push_velocity", "kp_scale", "kd_scale", "joint_armature", "joint_stiffness",
     "joint_damping",
 )  # fmt: skip
-GROUPS: dict[str, tuple[str, ...]] = {
-    "policy": PROPRIOCEPTION,
-    "privileged": (*DOMAIN, "foot_heights", "foot_normals", "contact_states"),
-    "critic": (*PROPRIOCEPTION, *DOMAIN, "contact_states", "height_scan"),
+HIDDEN = ("base_lin_vel", *DOMAIN, "joint_friction", "action_delay", "contact_states")
+LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "full": {
+        "policy": PROPRIOCEPTION,
+        "privileged": (*HIDDEN, "foot_heights", "foot_normals", "terrain_scan"),
+        "critic": (*PROPRIOCEPTION, *HIDDEN, "terrain_scan"),
+    },
+    "tutorial": {
+        "policy": PROPRIOCEPTION,
+        "privileged": (*DOMAIN, "foot_heights", "foot_normals", "contact_states"),
+        "critic": (*PROPRIOCEPTION, *DOMAIN, "contact_states", "height_scan"),
+    },
 }
-"""Group -> its terms in order."""
+"""Layout -> group -> its terms in order.
+
+"full" shows teacher and critic everything that is randomised, the velocity of the base and the ground ahead of the feet.
+"tutorial" is that of genesis_lr's teacher-student tutorial, which hides velocity, delay, joint friction and the ground ahead.
+"""
+
+
+def group_terms(cfg: Any) -> dict[str, tuple[str, ...]]:
+    """Group -> its terms in order, for a `LeggedRobotCfg`: those of the layout, where no list of its own is given.
+
+    Raises:
+        UserError: no such layout.
+    """
+    section = cfg.observations
+    if section.layout not in LAYOUTS:
+        raise UserError(
+            f"observations.layout={section.layout}{did_you_mean(section.layout, LAYOUTS)}; known: {', '.join(LAYOUTS)}"
+        )
+    return {group: tuple(getattr(section, group) or names) for group, names in LAYOUTS[section.layout].items()}
 
 
 class Observations:
@@ -111,15 +150,19 @@ class Observations:
         """Read every term once and compare it with its declaration; a wrong shape is an error naming the term."""
         self.env = env
         self.terms = make_terms(env, env.cfg)
-        self._names = list(dict.fromkeys(name for names in GROUPS.values() for name in names))
+        self.groups = group_terms(env.cfg)
+        self._names = list(dict.fromkeys(name for names in self.groups.values() for name in names))
         for name in self._names:
+            if name not in self.terms:
+                hint = did_you_mean(name, self.terms)
+                raise UserError(f"observations: no term '{name}'{hint}; known: {', '.join(self.terms)}")
             found, expected = tuple(self.terms[name].read(env).shape), (env.num_envs, self.terms[name].dim)
             if found != expected:
                 raise ValueError(f"observation term '{name}' has shape {found}, declared {expected}")
-        self._scales = {group: self._columns(names, "scale") for group, names in GROUPS.items()}
+        self._scales = {group: self._columns(names, "scale") for group, names in self.groups.items()}
         noise = env.cfg.noise
         level = noise.noise_level if noise.add_noise else 0.0
-        self._noise = 2.0 * level * self._columns(GROUPS["policy"], "noise") * self._scales["policy"]
+        self._noise = 2.0 * level * self._columns(self.groups["policy"], "noise") * self._scales["policy"]
         self._noisy = bool((self._noise != 0.0).any())
         self._clip = env.cfg.normalization.clip_observations
 
@@ -133,12 +176,12 @@ class Observations:
 
     def dim(self, group: str) -> int:
         """Columns of one frame of a group."""
-        return sum(self.terms[name].dim for name in GROUPS[group])
+        return sum(self.terms[name].dim for name in self.groups[group])
 
     def slices(self, group: str) -> dict[str, slice]:
         """Columns of each term of a group."""
         result, start = {}, 0
-        for name in GROUPS[group]:
+        for name in self.groups[group]:
             result[name] = slice(start, start + self.terms[name].dim)
             start = result[name].stop
         return result
@@ -147,7 +190,7 @@ class Observations:
         """One frame of every group, scaled and clipped: group -> (N, dim); noise on `policy`."""
         values = {name: self.terms[name].read(self.env) for name in self._names}
         frames = {}
-        for group, names in GROUPS.items():
+        for group, names in self.groups.items():
             frame = torch.cat([values[name] for name in names], dim=-1).mul_(self._scales[group])
             frames[group] = frame
         if self._noisy:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 BUFFERS = (
     "commands", "standing", "episode_length_buf", "actions", "last_actions", "last_last_actions", "last_dof_vel",
-    "push_velocity", "feet_air_time", "last_foot_contact", "last_foot_pos", "_critic_frames",
+    "push_velocity", "feet_air_time", "last_foot_contact", "last_foot_pos", "start_pos",
+    "commanded_way", "_critic_frames",
     "obs_buf", "privileged_obs_buf", "critic_obs_buf",
 )  # fmt: skip
 

@@ -15,7 +15,8 @@ def check_terminations(env: LeggedRobot) -> None:
     """Fill `fall_buf`, `fault_buf`, `time_out_buf` and their union `reset_buf`, each (N,) bool.
 
     A fall is a contact of the base or a tilt beyond `termination.max_tilt`. A time-out is the end of an episode that
-    did not fall in the same step; learners bootstrap there.
+    did not fall in the same step, because its time is over or, with `terrain.end_at_edge`, because the robot has left its
+    tile and is promoted; learners bootstrap there.
     """
     cfg = env.cfg.termination
     torch.logical_or(env.fault_buf, env.sim.faults(), out=env.fault_buf)
@@ -24,5 +25,8 @@ def check_terminations(env: LeggedRobot) -> None:
     torch.logical_or(touching.any(-1), tilted, out=env.fall_buf)
     env.fall_buf &= ~env.fault_buf
     stopped = env.fall_buf | env.fault_buf
-    torch.logical_and(env.episode_length_buf >= env.max_episode_length, ~stopped, out=env.time_out_buf)
+    over = env.episode_length_buf >= env.max_episode_length
+    if env.cfg.terrain.end_at_edge and env.cfg.terrain.curriculum:
+        over |= env.terrain.beyond_edge(env.sim.root_pos[:, :2])
+    torch.logical_and(over, ~stopped, out=env.time_out_buf)
     torch.logical_or(stopped, env.time_out_buf, out=env.reset_buf)

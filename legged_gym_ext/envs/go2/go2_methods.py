@@ -33,7 +33,8 @@ class Go2TSCfgPPO(Go2CfgPPO):
 
     class algorithm:
         class_name = "rsl_rl_ult.algorithms:PPO_TS"
-        num_encoder_epochs = 2  # passes of E_hist over each rollout
+        num_encoder_steps = 40  # gradient steps of E_hist per update
+        num_encoder_mini_batches = 20  # equal parts of the samples and their mirror images, one for each step
         encoder_learning_rate = 2e-4  # fixed
         encoder_max_grad_norm = 1.0
         encoder_seed = 0  # of the generator that shuffles E_hist's minibatches
@@ -54,14 +55,19 @@ class Go2CTSCfgPPO(Go2TSCfgPPO):
 
     class actor:
         class_name = "ActorCriticCTS"
-        latent_norm = "l2"
+        preset = "joint"  # joint | per_group: how teacher and student are told apart; sets what is None below
+        latent_norm = None  # none | l2
+        critic_reads_latent = None  # True: the critic also reads the driver's latent
 
     class algorithm:
         class_name = "rsl_rl_ult.algorithms:PPO_CTS"
+        num_encoder_steps = 20
+        num_encoder_mini_batches = 4
         encoder_learning_rate = 1e-3
+        scale_encoder_learning_rate = None  # True: it follows the schedule of actor and critic
         teacher_fraction = 0.75  # share of the robots that the teacher drives, (0, 1]
-        advantage_norm = "joint"  # joint | per_group
-        kl_source = "all"  # all | teacher: whose KL steers the learning rate
+        advantage_norm = None  # joint | per_group
+        kl_source = None  # all | teacher: whose KL steers the learning rate
         encoder_samples = "student"  # student | all: what E_hist learns from
         student_detach = True  # False: the policy gradient reaches E_hist
 
@@ -115,7 +121,7 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         prediction_coef = 0.1
         imitation_coef = 0.5
         imitation_loss = "mse"  # mse | kl
-        policy_samples = "all"  # acted | all: which samples' policy gradient each read-out gets
+        policy_samples = "acted"  # acted | student_from_teacher | mixture: which samples each read-out learns from
         symmetry_images = "all"  # all | one: mirror images learnt from in each epoch
         attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
         max_learning_rate = 1e-2  # bound of the adaptive schedule

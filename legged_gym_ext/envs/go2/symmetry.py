@@ -14,7 +14,10 @@ from typing import Any, List, Tuple
 import torch
 
 from legged_gym_ext.envs.base.legs import mirror_contacts, mirror_joints
-from legged_gym_ext.envs.base.observations import GROUPS
+from legged_gym_ext.envs.base.observations import group_terms
+from legged_gym_ext.envs.go2.go2_config import Go2Cfg
+from legged_gym_ext.envs.go2.terms import go2_terms
+from legged_gym_ext.utils.errors import UserError
 
 Columns = Tuple[List[int], List[float]]  # source column and sign of each mirrored column
 
@@ -82,21 +85,20 @@ def _contacts(dim: int, robot: Layout) -> Columns:
     return robot.contacts, [1.0] * dim
 
 
-def _y_reversed(dim: int) -> list[int]:
-    """A square grid, x outer and y inner: y is reversed."""
-    side = round(dim**0.5)
-    return [side * x + (side - 1 - y) for x in range(side) for y in range(side)]
+def _reversed(dim: int, width: int) -> list[int]:
+    """A grid, x outer and y inner with `width` points: y is reversed."""
+    return [width * x + (width - 1 - y) for x in range(dim // width) for y in range(width)]
 
 
-def _grid(dim: int, robot: Layout) -> Columns:
-    """A square grid."""
-    return _y_reversed(dim), [1.0] * dim
+def _grid(dim: int, robot: Layout, width: int) -> Columns:
+    """A grid around the base."""
+    return _reversed(dim, width), [1.0] * dim
 
 
-def _foot_grids(dim: int, robot: Layout) -> Columns:
+def _foot_grids(dim: int, robot: Layout, width: int) -> Columns:
     """One grid per foot."""
     cells = dim // len(robot.feet)
-    return [cells * foot + cell for foot in robot.feet for cell in _y_reversed(cells)], [1.0] * dim
+    return [cells * foot + cell for foot in robot.feet for cell in _reversed(cells, width)], [1.0] * dim
 
 
 def _foot_vectors(dim: int, robot: Layout) -> Columns:
@@ -104,9 +106,10 @@ def _foot_vectors(dim: int, robot: Layout) -> Columns:
     return [3 * foot + axis for foot in robot.feet for axis in range(3)], [1.0, -1.0, 1.0] * len(robot.feet)
 
 
-MIRROR: dict[str, Callable[[int, Layout], Columns]] = {
+MIRROR: dict[str, Callable[..., Columns]] = {
     "commands": _plain(1.0, -1.0, -1.0),
     "projected_gravity": _plain(1.0, -1.0, 1.0),
+    "base_lin_vel": _plain(1.0, -1.0, 1.0),
     "base_ang_vel": _plain(-1.0, 1.0, -1.0),
     "dof_pos": _joints,
     "dof_vel": _joints,
@@ -120,39 +123,52 @@ MIRROR: dict[str, Callable[[int, Layout], Columns]] = {
     "joint_armature": _same,
     "joint_stiffness": _same,
     "joint_damping": _same,
+    "joint_friction": _same,
+    "action_delay": _same,
     "foot_heights": _foot_grids,
     "foot_normals": _foot_vectors,
     "contact_states": _contacts,
     "height_scan": _grid,
+    "terrain_scan": _grid,
 }
-"""Term -> (number of columns, robot -> source column and sign of each mirrored column)."""
+"""Term -> (number of columns, robot, for grids also points along y -> source column and sign of each mirrored column)."""
 
-
-DIMS = {
-    **dict.fromkeys(("commands", "projected_gravity", "base_ang_vel", "com_shift"), 3),
-    **dict.fromkeys(
-        ("dof_pos", "dof_vel", "last_action", "kp_scale", "kd_scale", "foot_normals", "contact_states"), 12
-    ),
-    **dict.fromkeys(("friction", "added_mass", "joint_armature", "joint_stiffness", "joint_damping"), 1),
-    **{"push_velocity": 2, "foot_heights": 36, "height_scan": 81},
-}
-"""Columns of each term of the Go2 as configured, for hosts that do not show their environment."""
+GRIDS = {"foot_heights": "foot_points", "height_scan": "measured_points_y", "terrain_scan": "scan_points_y"}
+"""Term that is a grid -> where the section `terrain` has its points along y."""
 
 
 def mirror_table(env: Any, group: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Source columns (D,) and signs (D,) of a group's mirror image; `env` is a `LeggedRobot`, or None for the Go2 as configured."""
+    """Source columns (D,) and signs (D,) of a group's mirror image; `env` is a `LeggedRobot`, or None for the Go2 as configured.
+
+    Raises:
+        UserError: the points of a grid are not the same on the left and on the right.
+    """
+    cfg = Go2Cfg() if env is None else env.cfg
+    terms = go2_terms(cfg) if env is None else env.observations.terms
     order: list[int] = []
     signs: list[float] = []
     robot = GO2 if env is None else layout_of(env)
-    for name in GROUPS[group]:
-        dim = DIMS[name] if env is None else env.observations.terms[name].dim
-        term_order, term_signs = MIRROR[name](dim, robot)
+    for name in group_terms(cfg)[group]:
+        term_order, term_signs = MIRROR[name](terms[name].dim, robot, *_width(cfg, name))
         order += [len(signs) + column for column in term_order]
         signs += term_signs
-    frames = env.cfg.env.critic_frames if env is not None and group == "critic" else 1
+    frames = cfg.env.critic_frames if group == "critic" else 1
     width, device = len(order), None if env is None else env.device
     order = [frame * width + column for frame in range(frames) for column in order]
     return torch.tensor(order, device=device), torch.tensor(signs * frames, device=device)
+
+
+def _width(cfg: Any, name: str) -> list[int]:
+    """Points along y of a term that is a grid, as a list of one; of others an empty list."""
+    if name not in GRIDS:
+        return []
+    points = getattr(cfg.terrain, GRIDS[name])
+    if any(abs(left + right) > 1e-6 for left, right in zip(points, reversed(points))):
+        raise UserError(
+            f"terrain.{GRIDS[name]}={points}: mirrored samples need the same points on both sides, as in [-0.2, 0.0, 0.2]; "
+            "or switch them off with --train.algorithm.symmetry_cfg=none"
+        )
+    return [len(points)]
 
 
 def _action_table(env: Any) -> tuple[torch.Tensor, torch.Tensor]:
