@@ -159,7 +159,7 @@ def main() -> None:
     }
     text = json.dumps(result, indent=2)
     if args.json is not None and args.json != "-":
-        Path(args.json).write_text(text + "\n")
+        Path(args.json).write_text(text + "\n", encoding="utf-8")
     print(text)
 
 

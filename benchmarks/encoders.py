@@ -174,7 +174,7 @@ def main() -> None:
         "teacher": figures["teacher"],
         "students": rows,
     }
-    args.json.write_text(json.dumps(result, indent=2) + "\n")
+    args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 
 

@@ -36,7 +36,8 @@ def main() -> None:
         print(f"| {row['variant']} | {row['steps_per_s']:.0f} | {row['ratio']:.2f} | {row['joint_error_rad']:.4f} |")
     if args.json:
         Path(args.json).write_text(
-            json.dumps({"num_envs": args.num_envs, "rounds": args.rounds, "rows": rows}, indent=2) + "\n"
+            json.dumps({"num_envs": args.num_envs, "rounds": args.rounds, "rows": rows}, indent=2) + "\n",
+            encoding="utf-8",
         )
 
 

@@ -37,7 +37,7 @@ def main() -> None:
     if args.json in (None, "-"):
         print(text)
     else:
-        Path(args.json).write_text(text + "\n")
+        Path(args.json).write_text(text + "\n", encoding="utf-8")
 
 
 def measure(num_envs: int, steps: int, rounds: int) -> dict[str, Any]:

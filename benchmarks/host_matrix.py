@@ -41,7 +41,7 @@ def main() -> int:
     print(table(rows))
     if args.json:
         result = {"date": datetime.date.today().isoformat(), "rows": rows}
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0 if all(found == "ok" for row in rows for found in row["methods"].values()) else 1
 
 
@@ -66,7 +66,7 @@ def make_environment(folder: Path, version: str) -> str:
     command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", *packages]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     (site,) = folder.glob("lib/python*/site-packages")
-    (site / "parent.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n")
+    (site / "parent.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n", encoding="utf-8")
     return python
 
 

@@ -128,14 +128,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, required=True, help="the table; rows that are there are kept")
     parser.add_argument("--png", type=Path, help="success by level, a panel per kind of tile")
     args = parser.parse_args(argv)
-    rows = json.loads(args.json.read_text()) if args.json.exists() else []
+    rows = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else []
     added = [read_row(run) for run in read_runs(args.runs)]
     again = {(row["task"], row["run"]) for row in added}
     rows = [row for row in rows if (row["task"], row["run"]) not in again] + added
     if not rows:
         parser.error(f"{args.json} has no runs yet: name run folders")
     rows.sort(key=lambda row: (row["task"], row["seed"]))
-    args.json.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")  # a run per line
+    args.json.write_text(
+        "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8"
+    )  # a run per line
     print(table(rows))
     if args.png:
         draw(rows, args.png)

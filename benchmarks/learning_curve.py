@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument("--png", type=Path)
     args = parser.parse_args()
     curves = {run.name: curve(args.task, run, args.num_envs) for run in args.runs}
-    args.json.write_text(json.dumps({"task": args.task, "num_envs": args.num_envs, "runs": curves}, indent=2) + "\n")
+    args.json.write_text(
+        json.dumps({"task": args.task, "num_envs": args.num_envs, "runs": curves}, indent=2) + "\n", encoding="utf-8"
+    )
     if args.png:
         plot(curves, args.png)
 

@@ -104,7 +104,7 @@ class Setup:
             self.robot.say("sticks 0 0.5 0")
             program.wait_for("DAMPING", seconds + PATIENCE)
             program.process.wait(PATIENCE)
-            return json.loads(report.read_text())
+            return json.loads(report.read_text(encoding="utf-8"))
 
     def measure_fault(self, name: str) -> dict[str, Any]:
         """Milliseconds from a fault to the first damping command at the robot, and the reason that was printed."""
@@ -171,7 +171,7 @@ def main() -> None:
         "faults": faults,
     }
     if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=2) + "\n")
+        Path(args.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main() -> None:
     if args.json in (None, "-"):
         print(text)
     else:
-        Path(args.json).write_text(text + "\n")
+        Path(args.json).write_text(text + "\n", encoding="utf-8")
 
 
 def run(steps: int, num_envs: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ COMPARED = 64  # robots of a comparison, as in the tasks
 
 def read_run(run: Path) -> dict[str, Any]:
     """Figures, steps, wall time and curve of one run folder."""
-    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     checkpoint = load_checkpoint(find_checkpoint(run, -1), "cpu")
     steps, seconds = checkpoint["infos"]["total"]
     _, train_cfg = load_run_configs(run)
@@ -75,7 +75,9 @@ def compare_checkpoints(run: Path) -> dict[str, list[tuple[int, float]]]:
     from legged_gym_ext.utils.config import update_from_dict
     from legged_gym_ext.utils.policies import WEIGHTS_ONLY, Policy
 
-    env_cfg, train_cfg = task_registry.get_cfgs(task := json.loads((run / "evaluation.json").read_text())["task"])
+    env_cfg, train_cfg = task_registry.get_cfgs(
+        task := json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["task"]
+    )
     for cfg, saved in zip((env_cfg, train_cfg), load_run_configs(run)):
         update_from_dict(cfg, saved)
     env_cfg.env.num_envs, train_cfg.runner.logger, train_cfg.runner.resume = 1, "none", False
@@ -175,7 +177,7 @@ def main() -> None:
     parser.add_argument("--both_png", type=Path, help="all tasks in one, against steps and against time")
     args = parser.parse_args()
     rows = [read_run(run) for run in args.runs]
-    args.json.write_text(json.dumps(rows, indent=1) + "\n")
+    args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
     for task in dict.fromkeys(row["task"] for row in rows):
         chosen = [row for row in rows if row["task"] == task]

@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=[*VARIANTS], default=[*VARIANTS], help="names of variants")
     args = parser.parse_args()
-    rows = json.loads(args.json.read_text()) if args.json.exists() else []
+    rows = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else []
     finished = {(row["name"], row["iterations"], row["seed"]) for row in rows}
     cores: Queue[int] = Queue()
     for core in range(args.first_core, args.first_core + args.jobs):
@@ -150,7 +150,7 @@ def main() -> None:
             cores.put(core)
         rows.append(row)
         written = args.json.with_suffix(".tmp")
-        written.write_text(json.dumps(rows, indent=1) + "\n")
+        written.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         written.replace(args.json)
         print(table([row]).splitlines()[-1], flush=True)
 

@@ -179,7 +179,7 @@ def main() -> None:
         print(table(rows).splitlines()[-1], flush=True)
     print(table(rows))
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

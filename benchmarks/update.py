@@ -195,7 +195,7 @@ def main() -> None:
         result["peak_gib_4096_envs"] = {n: peak_memory(n, 4096) for n in ("PPO", "TS, MLP, T=20", "TS, MLP, T=100")}
     text = json.dumps(result, indent=2)
     if args.json is not None and args.json != "-":
-        Path(args.json).write_text(text + "\n")
+        Path(args.json).write_text(text + "\n", encoding="utf-8")
     print(text)
 
 

@@ -75,8 +75,8 @@ def passive_off(sim: Any) -> None:
 def copy_of_urdf(tmp_path: Path, old: str, new: str) -> str:
     """The robot's files in `tmp_path`, with `old` replaced in the URDF; returns the value for asset.file."""
     source = ROOT / "resources/robots/go2"
-    text = (source / "go2.urdf").read_text()
+    text = (source / "go2.urdf").read_text(encoding="utf-8")
     assert old in text
-    (tmp_path / "go2.urdf").write_text(text.replace(old, new))
-    (tmp_path / "go2.xml").write_text((source / "go2.xml").read_text())
+    (tmp_path / "go2.urdf").write_text(text.replace(old, new), encoding="utf-8")
+    (tmp_path / "go2.xml").write_text((source / "go2.xml").read_text(encoding="utf-8"), encoding="utf-8")
     return str(tmp_path / "go2.xml")

@@ -55,7 +55,7 @@ def write_run(
 
 def evaluate(path: Path, task: str, **policies: dict[str, Any]) -> None:
     (path / "evaluation.json").write_text(
-        json.dumps({"task": task, "checkpoint": "x/model_9.pt", "policies": policies})
+        json.dumps({"task": task, "checkpoint": "x/model_9.pt", "policies": policies}), encoding="utf-8"
     )
 
 

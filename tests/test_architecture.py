@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINES = {"mujoco", "mjbatch", "mujoco_warp", "isaacgym", "warp"}
 ALGORITHM_SIDE = ("modules/", "losses.py", "storage/", "algorithms/")  # of rsl_rl_ult: tensors and nothing else
 FILES = sorted(path for folder in ("legged_gym_ext", "rsl_rl_ult") for path in (ROOT / folder).rglob("*.py"))
+OTHERS = sorted(path for folder in ("benchmarks", "tests") for path in (ROOT / folder).rglob("*.py"))
 
 
 def name(path: Path) -> str:
@@ -21,7 +23,7 @@ def name(path: Path) -> str:
 
 def imports(path: Path) -> Iterator[str]:
     """Full names of all modules that a file imports anywhere, by statement or by `import_module("name")`."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -43,6 +45,47 @@ def foreign(path: Path) -> set[str]:
     return roots(path) - {"torch", "numpy", "rsl_rl_ult"} - set(sys.stdlib_module_names)
 
 
+def opened_in_the_locales_encoding(source: str) -> list[str]:
+    """Calls that open text files without an encoding; ruff's rule (PLW1514) sees only paths of a plain type."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or any(keyword.arg in ("encoding", None) for keyword in node.keywords):
+            continue
+        owner, _, called = ast.unparse(node.func).rpartition(".")
+        mode = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}.get("mode", "")
+        # Not files of text: descriptors, pictures, and what pip wrote about a package, which is read as UTF-8.
+        if owner in ("os", "image", "Image", "distribution") or called not in ("open", "read_text", "write_text"):
+            continue
+        modes = [mode, *(ast.unparse(argument) for argument in node.args)] if called == "open" else []
+        if not any(re.fullmatch(r"'[rwax+]*b[rwax+]*'", text) for text in modes):
+            found.append(f"{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("open(path)", True),
+        ("open(path, 'a')", True),
+        ("Path('a').read_text()", True),
+        ("(a / 'b').write_text(x)", True),
+        ("path.open('w')", True),
+        ("open(path, encoding='utf-8')", False),
+        ("open(path, 'ab', buffering=0)", False),
+        ("path.open(mode='rb')", False),
+        ("a.write_text(x, encoding='utf-8')", False),
+        ("os.open(path, flags)", False),
+    ],
+)
+def test_the_rule_sees_every_way_to_open_a_text_file(source, named):
+    assert bool(opened_in_the_locales_encoding(source)) == named
+
+
+@pytest.mark.parametrize("path", [*FILES, *OTHERS], ids=name)
+def test_text_files_are_opened_with_an_encoding(path):
+    assert opened_in_the_locales_encoding(path.read_text(encoding="utf-8")) == []
+
+
 def test_there_are_files_to_check():
     assert len(FILES) > 20
 
@@ -61,20 +104,22 @@ def test_there_are_files_to_check():
 )
 def test_the_rules_see_every_way_to_import(tmp_path, source, seen):
     path = tmp_path / "file.py"
-    path.write_text(source)
+    path.write_text(source, encoding="utf-8")
     assert set(imports(path)) == seen
 
 
 def test_the_rules_refuse_relative_imports(tmp_path):
     path = tmp_path / "file.py"
-    path.write_text("from ..simulators import mujoco_cpu")
+    path.write_text("from ..simulators import mujoco_cpu", encoding="utf-8")
     with pytest.raises(AssertionError, match="relative"):
         list(imports(path))
 
 
 def test_only_torch_numpy_and_the_standard_library_are_native_to_algorithms(tmp_path):
     path = tmp_path / "file.py"
-    path.write_text("import math, torch.nn, numpy, rsl_rl_ult.losses, rsl_rl, tensordict, mujoco, legged_gym_ext")
+    path.write_text(
+        "import math, torch.nn, numpy, rsl_rl_ult.losses, rsl_rl, tensordict, mujoco, legged_gym_ext", encoding="utf-8"
+    )
     assert foreign(path) == {"rsl_rl", "tensordict", "mujoco", "legged_gym_ext"}
 
 
@@ -99,7 +144,7 @@ def test_engines_are_imported_only_under_simulators(path):
 
 @pytest.mark.parametrize("path", [p for p in FILES if name(p).startswith("rsl_rl_ult/")], ids=name)
 def test_algorithms_import_no_host_and_parse_as_python_3_8(path):
-    ast.parse(path.read_text(), feature_version=(3, 8))
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
     if not name(path).startswith("rsl_rl_ult/hosts/"):
         assert not roots(path) & {"rsl_rl", "tensordict"}
 
@@ -112,7 +157,7 @@ def test_environments_see_only_the_simulator_protocol(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_no_eval_and_no_star_import(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert all(alias.name != "*" for alias in node.names)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -121,12 +166,12 @@ def test_no_eval_and_no_star_import(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_files_stay_small_enough_to_read(path):
-    assert len(path.read_text().splitlines()) <= 450
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_everything_public_is_documented(path):
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):

@@ -86,11 +86,11 @@ def scripts(tmp_path, monkeypatch) -> Path:
     """Folder with the players, which benchmark.py calls instead of the real scripts."""
     folder = tmp_path / "scripts"
     folder.mkdir()
-    (folder / "train.py").write_text(TRAIN)
-    (folder / "evaluate.py").write_text(EVALUATE)
+    (folder / "train.py").write_text(TRAIN, encoding="utf-8")
+    (folder / "evaluate.py").write_text(EVALUATE, encoding="utf-8")
     monkeypatch.setattr(benchmark, "SCRIPTS", folder)
     monkeypatch.setattr(benchmark, "_show", lambda table, args: None)
-    monkeypatch.setattr(tables, "load_checkpoint", lambda path, device: json.loads(path.read_text()))
+    monkeypatch.setattr(tables, "load_checkpoint", lambda path, device: json.loads(path.read_text(encoding="utf-8")))
     return folder
 
 
@@ -110,7 +110,7 @@ def stages(root: Path, task: str, seed: int = 1) -> list[int]:
     """Which stage every iteration of a cell's newest checkpoint belonged to, by the training that wrote it."""
     state = Table(root, None).state(task, seed)
     assert state.checkpoint is not None
-    return json.loads(state.checkpoint.read_text())["stages"]
+    return json.loads(state.checkpoint.read_text(encoding="utf-8"))["stages"]
 
 
 # -- budgets -----------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_a_table_takes_more_tasks_and_seeds_and_no_other_change(tmp_path):
 def test_a_damaged_or_missing_table_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="there is no table"):
         Table(tmp_path, None)
-    (tmp_path / tables.FILE).write_text('{"settings": {')
+    (tmp_path / tables.FILE).write_text('{"settings": {', encoding="utf-8")
     with pytest.raises(UserError, match="is damaged"):
         Table(tmp_path, SETTINGS)
 
@@ -229,16 +229,21 @@ def test_an_evaluation_counts_for_its_own_checkpoint_and_when_it_is_not_older(tm
     checkpoint.touch()
     assert not tables.is_evaluated(checkpoint)
     evaluation.write_text(
-        json.dumps({"checkpoint": "/elsewhere/model_5.pt", "policies": {"policy": {"ladder_score": 1}}})
+        json.dumps({"checkpoint": "/elsewhere/model_5.pt", "policies": {"policy": {"ladder_score": 1}}}),
+        encoding="utf-8",
     )
     assert not tables.is_evaluated(checkpoint)
-    evaluation.write_text(json.dumps({"checkpoint": "/elsewhere/model_5.pt", "policies": {"policy": {"return": 1.0}}}))
+    evaluation.write_text(
+        json.dumps({"checkpoint": "/elsewhere/model_5.pt", "policies": {"policy": {"return": 1.0}}}), encoding="utf-8"
+    )
     assert tables.is_evaluated(checkpoint)
     os.utime(evaluation, (1.0, 1.0))
     assert not tables.is_evaluated(checkpoint)
-    evaluation.write_text(json.dumps({"checkpoint": "/elsewhere/model_4.pt", "policies": {"policy": {"return": 1.0}}}))
+    evaluation.write_text(
+        json.dumps({"checkpoint": "/elsewhere/model_4.pt", "policies": {"policy": {"return": 1.0}}}), encoding="utf-8"
+    )
     assert not tables.is_evaluated(checkpoint)
-    evaluation.write_text("{")
+    evaluation.write_text("{", encoding="utf-8")
     assert not tables.is_evaluated(checkpoint)
 
 
@@ -250,12 +255,12 @@ def test_every_cell_is_trained_and_evaluated_once(tmp_path, scripts):
     assert fill(root, tasks=("go2_flat", "go2_rma_flat"), seeds=(1, 2), budget="63it") == 0
     assert stages(root, "go2_flat", 2) == [1] * 63
     assert stages(root, "go2_rma_flat", 2) == [1] * 3 + [2] * 60
-    done = (root / "evaluations.txt").read_text().split("\n")
+    done = (root / "evaluations.txt").read_text(encoding="utf-8").split("\n")
     assert sorted(filter(None, done)) == ["go2_flat model_62.pt"] * 2 + ["go2_rma_flat model_62.pt"] * 2
     folders = sorted(root.glob("go2*/*"))
     assert fill(root, tasks=("go2_flat", "go2_rma_flat"), seeds=(1, 2), budget="63it") == 0
     assert sorted(root.glob("go2*/*")) == folders  # nothing is done twice
-    assert (root / "evaluations.txt").read_text().split("\n") == done
+    assert (root / "evaluations.txt").read_text(encoding="utf-8").split("\n") == done
 
 
 def test_an_evaluation_is_repeated_when_it_is_missing(tmp_path, scripts):
@@ -263,7 +268,7 @@ def test_an_evaluation_is_repeated_when_it_is_missing(tmp_path, scripts):
     fill(root)
     next(root.glob("go2_flat/*/evaluation.json")).unlink()
     assert fill(root) == 0
-    assert (root / "evaluations.txt").read_text() == "go2_flat model_3.pt\n" * 2
+    assert (root / "evaluations.txt").read_text(encoding="utf-8") == "go2_flat model_3.pt\n" * 2
 
 
 def test_the_clock_ends_a_training_and_each_of_two_stages(tmp_path, scripts):
@@ -281,7 +286,7 @@ def test_an_override_reaches_the_tasks_that_have_its_field(tmp_path, scripts):
     root = tmp_path / "table"
     assert fill(root, "--train.runner.stage2_iterations=1", tasks=("go2_flat", "go2_rma_flat")) == 0
     assert stages(root, "go2_rma_flat") == [1, 1, 1, 2]
-    assert "stage2" not in (root / "go2_flat_seed1.log").read_text()
+    assert "stage2" not in (root / "go2_flat_seed1.log").read_text(encoding="utf-8")
 
 
 def test_a_cell_that_fails_is_named_and_does_not_stop_the_others(tmp_path, scripts, monkeypatch, capsys):

@@ -235,7 +235,7 @@ def test_a_mistake_is_one_clear_line(args, message):
 
 @pytest.mark.parametrize("name", ["scripts/doctor.py", "utils/diagnosis.py", "utils/probes.py"])
 def test_the_doctor_parses_where_owners_of_old_forks_run_it(name):
-    ast.parse((ROOT / "legged_gym_ext" / name).read_text(), feature_version=(3, 8))
+    ast.parse((ROOT / "legged_gym_ext" / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
 def test_a_check_that_fails_is_a_row_and_the_others_are_shown(monkeypatch, capsys):
@@ -402,13 +402,25 @@ def test_the_default_engine_is_a_pair(monkeypatch, mujoco, mjbatch, wanted, leve
     answers(monkeypatch, IMPORT=("", None))
     monkeypatch.setattr(diagnosis, "version_of", {"mujoco": mujoco, "mjbatch": mjbatch}.get)
     requires = ["numpy", f"mujoco=={wanted}"] if wanted else None
-    monkeypatch.setattr(diagnosis.metadata, "requires", lambda name: requires)
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: requires)
     finding = diagnosis._default_engine()
     assert finding.level == level and bool(finding.needs) == (level == "problem")
 
 
+@pytest.mark.parametrize(
+    ("chosen", "advice"), [("bogus", "unset MUJOCO_GL, which is 'bogus'"), ("", "pip install mujoco==")]
+)
+def test_an_engine_that_cannot_be_imported_is_cured_where_the_fault_is(monkeypatch, chosen, advice):
+    answers(monkeypatch, IMPORT=(None, "RuntimeError: invalid value for environment variable MUJOCO_GL"))
+    monkeypatch.setenv("MUJOCO_GL", chosen)
+    assert diagnosis._default_engine().advice.startswith(advice)
+
+
 def test_the_versions_that_are_asked_for_are_those_of_setup_py():
-    setup, constraints = (ROOT / "setup.py").read_text(), (ROOT / "constraints.txt").read_text().splitlines()
+    setup, constraints = (
+        (ROOT / "setup.py").read_text(encoding="utf-8"),
+        (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines(),
+    )
     for name, version in diagnosis.PINNED.items():
         assert f"{name}=={version};" in setup and f"{name}=={version}" in constraints
     assert "rsl-rl-lib>=5.5,<6" in setup and (doctor.OLDEST_RSL_RL, doctor.PAST_RSL_RL) == ((5, 5), (6, 0))
@@ -416,7 +428,7 @@ def test_the_versions_that_are_asked_for_are_those_of_setup_py():
 
 def test_a_commit_that_cannot_be_read_is_unknown(monkeypatch, tmp_path):
     assert diagnosis.commit(tmp_path) == "commit unknown (not a git clone)"
-    (tmp_path / ".git").write_text("gitdir: /nowhere")
+    (tmp_path / ".git").write_text("gitdir: /nowhere", encoding="utf-8")
     assert diagnosis.commit(tmp_path).startswith("commit unknown (fatal: ")
     monkeypatch.setenv("PATH", "")
     assert diagnosis.commit(tmp_path) == "commit unknown (FileNotFoundError)"

@@ -50,7 +50,7 @@ def test_a_missing_package_says_how_to_install_it(package, run, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_anything_is_built(run, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for out, text in ((tmp_path / "file", "expected the name of a folder"), (tmp_path / "file/out", "cannot write to")):
         assert text in message("--task=go2_ts_flat", f"--load_run={run}", f"--out={out}")
     assert "expected the name of a folder" in message("--task=go2_ts_flat", f"--load_run={run}", "--out=")

@@ -92,7 +92,7 @@ def read_yaml(path: Path) -> dict:
     """The part of YAML that the file uses: nested keys, and values that are JSON or one word."""
     top: dict = {}
     stack = [(-1, top)]
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.lstrip().startswith("#"):
             continue
         depth = len(line) - len(line.lstrip())

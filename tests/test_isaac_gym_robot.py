@@ -54,9 +54,9 @@ def test_feet_are_where_mujoco_has_them_also_right_after_a_reset(gym):
 
 def test_feet_of_a_robot_with_turned_joint_frames_are_where_mujoco_has_them(tmp_path):
     file = copy_of_urdf(tmp_path, '0.0465 0" rpy="0 0 0"', '0.0465 0" rpy="0.3 -0.5 0.9"')
-    text = (tmp_path / "go2.urdf").read_text()
+    text = (tmp_path / "go2.urdf").read_text(encoding="utf-8")
     text = text.replace('xyz="0 0 -0.213" rpy="0 0 0"', 'xyz="0 0 -0.213" rpy="-0.2 0.4 0.7"')
-    (tmp_path / "go2.urdf").write_text(text.replace('<axis xyz="0 1 0"/>', '<axis xyz="0.6 0.8 0"/>'))
+    (tmp_path / "go2.urdf").write_text(text.replace('<axis xyz="0 1 0"/>', '<axis xyz="0.6 0.8 0"/>'), encoding="utf-8")
     robot = read_robot(config(asset__file=file))
     spec = mujoco.MjSpec.from_file(str(tmp_path / "go2.urdf"))
     spec.compiler.fusestatic = False
@@ -92,11 +92,12 @@ def test_armature_is_found_where_mjcf_inherits_it_from(tmp_path):
     from legged_gym_ext.simulators.isaac_gym_assets import _read_armature
 
     path = tmp_path / "robot.xml"
-    path.write_text(MJCF)
+    path.write_text(MJCF, encoding="utf-8")
     # b inherits from a, c from the class around it.
     assert _read_armature(path, ["main", "child", "own", "b", "c"]) == [0.1, 0.2, 0.3, 0.2, 0.1]
     path.write_text(
-        MJCF.replace("<mujoco><default>", "<mujoco><default><geom/>").replace('<joint armature="0.1"/>', "")
+        MJCF.replace("<mujoco><default>", "<mujoco><default><geom/>").replace('<joint armature="0.1"/>', ""),
+        encoding="utf-8",
     )
     assert _read_armature(path, ["main", "child"]) == [0.0, 0.2]
 

@@ -90,9 +90,10 @@ def test_a_missing_package_is_one_line_that_says_where_it_is():
 def fake_package(folder: Path) -> None:
     """An `isaacgym` that behaves as the real one does towards torch, and then ends the program."""
     (folder / "isaacgym").mkdir()
-    (folder / "isaacgym/__init__.py").write_text("")
+    (folder / "isaacgym/__init__.py").write_text("", encoding="utf-8")
     (folder / "isaacgym/gymapi.py").write_text(
-        "import sys\nassert 'torch' not in sys.modules, 'PyTorch was imported before isaacgym modules'\nsys.exit('in time')\n"
+        "import sys\nassert 'torch' not in sys.modules, 'PyTorch was imported before isaacgym modules'\nsys.exit('in time')\n",
+        encoding="utf-8",
     )
 
 
@@ -192,7 +193,7 @@ def test_the_double_knows_nothing_that_isaac_gym_does_not():
         files = importlib.metadata.distribution("isaacgym-stubs")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("isaacgym-stubs is not installed")
-    source = Path(str(files.locate_file("isaacgym-stubs/gymapi.pyi"))).read_text()
+    source = Path(str(files.locate_file("isaacgym-stubs/gymapi.pyi"))).read_text(encoding="utf-8")
     stubs = ast.parse(source.replace("def lambda(", "def lambda_("))  # generated; Python has no such name
     names = {t.target.id for t in stubs.body if isinstance(t, ast.AnnAssign)}
     classes = {c.name: c for c in stubs.body if isinstance(c, ast.ClassDef)}
@@ -226,8 +227,8 @@ PYTHON_3_8 = sorted(
 
 @pytest.mark.parametrize("path", PYTHON_3_8, ids=lambda path: path.name)
 def test_the_engine_is_python_3_8(path):
-    tree = ast.parse(path.read_text(), feature_version=(3, 8))
-    assert "from __future__ import annotations" in path.read_text()
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+    assert "from __future__ import annotations" in path.read_text(encoding="utf-8")
     annotations = {id(n) for node in ast.walk(tree) for a in _annotations(node) for n in ast.walk(a)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and id(node) not in annotations and isinstance(node.value, ast.Name):

@@ -325,10 +325,12 @@ def test_wrong_configuration_is_one_clear_error(changes, message):
 
 def test_broken_model_files_are_one_clear_error(tmp_path):
     path = tmp_path / "robot.xml"
-    path.write_text("<mujoco><worldbody>")
+    path.write_text("<mujoco><worldbody>", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be read by MuJoCo"):
         engine(1, asset__file=str(path))
-    path.write_text('<mujoco><worldbody><body name="base"><geom size="1"/></body></worldbody></mujoco>')
+    path.write_text(
+        '<mujoco><worldbody><body name="base"><geom size="1"/></body></worldbody></mujoco>', encoding="utf-8"
+    )
     with pytest.raises(UserError, match="expected one free joint"):
         engine(1, asset__file=str(path))
 

@@ -122,11 +122,11 @@ def test_impossible_outputs_are_refused_and_leave_nothing(tmp_path, monkeypatch,
 def test_a_recording_that_fails_keeps_the_old_video(tmp_path):
     pytest.importorskip("imageio_ffmpeg")
     path = tmp_path / "out.mp4"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(RuntimeError), video_file(path, 25.0) as append:
         append(np.zeros((32, 32, 3), dtype=np.uint8))
         raise RuntimeError("physics failed")
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.mp4", "old")]
+    assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [("out.mp4", "old")]
 
 
 def test_strip_has_one_square_per_panel(tmp_path):
@@ -146,11 +146,25 @@ def test_no_opengl_names_the_packages(monkeypatch):
     tried = []
     for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(mujoco_gl, "_probe", lambda library: tried.append(library) or "ImportError: none")
+
+    def probe(library: str, program: str = mujoco_gl.PROBE) -> str | None:
+        tried.append(library)
+        return "ImportError: none" if program == mujoco_gl.PROBE else None
+
+    monkeypatch.setattr(mujoco_gl, "_probe", probe)
     with pytest.raises(UserError, match=r"libosmesa6.*libegl1"):
         mujoco_gl.choose_offscreen()
-    assert tried == ["egl", "osmesa"]
+    assert tried == ["egl", "osmesa", "disabled"]
     assert "MUJOCO_GL" not in os.environ
+
+
+def test_a_mujoco_that_cannot_be_imported_is_not_taken_for_a_lack_of_opengl(monkeypatch):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux has a choice")
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(mujoco_gl, "_probe", lambda *_: "ImportError: broken")
+    with pytest.raises(UserError, match=r"'mujoco' cannot be imported \(ImportError: broken\): pip install mujoco==3"):
+        mujoco_gl.choose_offscreen()
 
 
 def test_users_choice_of_opengl_is_not_replaced(monkeypatch):

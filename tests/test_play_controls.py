@@ -75,7 +75,7 @@ def test_keys_are_those_that_the_viewer_of_mujoco_does_not_use():
 def test_help_and_docs_have_every_key_with_its_meaning(capsys):
     with pytest.raises(SystemExit):
         play.main(["--help"])
-    shown, docs = capsys.readouterr().out, (ROOT / "docs" / "play.md").read_text()
+    shown, docs = capsys.readouterr().out, (ROOT / "docs" / "play.md").read_text(encoding="utf-8")
     assert keys_help() in shown
     rows = [line.split("|")[1:3] for line in docs.splitlines() if line.startswith("| `")]
     described = {name.strip().strip("`"): meaning.strip() for name, meaning in rows}

@@ -58,10 +58,10 @@ def test_the_check_tells_hints_from_running_code(source, lines):
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_syntax_and_type_aliases_are_those_of_python_3_8(path):
-    tree = ast.parse(path.read_text(), feature_version=(3, 8))
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
     assert list(generic_aliases(tree)) == []
     hinted = any(True for _ in annotations(tree))
-    assert not hinted or "from __future__ import annotations" in path.read_text()
+    assert not hinted or "from __future__ import annotations" in path.read_text(encoding="utf-8")
 
 
 def vermin(*folders: Path) -> subprocess.CompletedProcess[str]:
@@ -77,6 +77,6 @@ def test_the_standard_library_is_used_as_python_3_8_has_it():
 
 
 def test_the_standard_library_check_sees_newer_names(tmp_path):
-    (tmp_path / "new.py").write_text("import itertools\nitertools.pairwise([])\n")
+    (tmp_path / "new.py").write_text("import itertools\nitertools.pairwise([])\n", encoding="utf-8")
     result = vermin(tmp_path)
     assert result.returncode == 1 and "itertools.pairwise" in result.stdout

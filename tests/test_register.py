@@ -111,7 +111,7 @@ def test_a_hidden_copy_of_rsl_rl_is_an_error_unless_the_module_is_named(monkeypa
 
 
 def test_without_rsl_rl_the_error_says_what_to_install(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['rsl_rl'] = None\n")
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['rsl_rl'] = None\n", encoding="utf-8")
     path = os.pathsep.join((str(tmp_path), str(ROOT)))
     program = "import rsl_rl_ult\nrsl_rl_ult.register()"
     result = subprocess.run(

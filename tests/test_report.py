@@ -168,7 +168,7 @@ def test_pictures_are_readable(reported):
 
 
 def test_the_page_loads_nothing(reported):
-    text = (reported[0] / "index.html").read_text()
+    text = (reported[0] / "index.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "script" not in page.tags and "iframe" not in page.tags and "@import" not in text and "url(" not in text
     assert all(reference.startswith(("data:", "#")) for reference in page.references)
@@ -177,7 +177,7 @@ def test_the_page_loads_nothing(reported):
 
 
 def test_the_page_has_the_pictures_that_lie_beside_it(reported):
-    page = Page((reported[0] / "index.html").read_text())
+    page = Page((reported[0] / "index.html").read_text(encoding="utf-8"))
     embedded = [base64.b64decode(image["src"].partition("base64,")[2]) for image in page.images]
     files = {path.name: path.read_bytes() for path in reported[0].glob("*.png")}
     assert sorted(embedded) == sorted(files.values())
@@ -189,7 +189,7 @@ def test_the_page_has_the_pictures_that_lie_beside_it(reported):
 
 
 def test_the_page_shows_seeds_intervals_and_what_has_none(reported):
-    text = (reported[0] / "index.html").read_text()
+    text = (reported[0] / "index.html").read_text(encoding="utf-8")
     assert "8.0 [7.0, 9.0]" in text  # returns 7, 8, 9 of three students
     assert "77.8% / 88.9% / 100.0%" in text  # 0.7, 0.8 and 0.9 of the teacher's 0.9
     assert "One seed only, so there is no interval over seeds: go2_flat, go2." in text
@@ -204,7 +204,7 @@ def test_a_method_without_teacher_ground_and_evaluation_lacks_these_pictures(tmp
         "curves_steps.png",
         "index.html",
     ]
-    assert len(Page((path / "report" / "index.html").read_text()).images) == 2
+    assert len(Page((path / "report" / "index.html").read_text(encoding="utf-8")).images) == 2
 
 
 def test_runs_are_found_as_evaluate_finds_them(tmp_path):
@@ -296,6 +296,6 @@ def test_a_report_with_rollouts_has_their_pictures_and_a_note_of_what_could_not_
     assert names == {"curves_steps", "curves_hours", "gait", "prediction"} | {
         f"{name}_go2_ult_flat" for name in ("tracking", "motors", "attention")
     }
-    text = (tmp_path / "out" / "index.html").read_text()
+    text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert f"No roll-out of {other.name}: {other.resolve()} has no checkpoint." in text
     assert "own E" in text  # who attends to whom, drawn with letters

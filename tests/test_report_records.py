@@ -81,7 +81,9 @@ def test_a_resumed_training_is_one_record_of_both_folders(tmp_path, load_run):
         resume=True,
         load_run=load_run,
     )
-    (last / "params" / "env.json").write_text((first / "params" / "env.json").read_text())
+    (last / "params" / "env.json").write_text(
+        (first / "params" / "env.json").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     (run,) = records.read_runs([first.resolve(), last.resolve()])
     assert [folder.name for folder in run.folders] == [first.name, last.name]
     assert run.curves["Train/mean_reward"][1].tolist() == [0, 1, 2, 3, 4, 5, 106, 107, 108, 109, 110, 111]

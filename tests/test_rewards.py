@@ -67,7 +67,14 @@ CASES = {
         {"foot_height": [[0.05, 0.0], [0.08, 0.0]], "foot_speed": [[2.0, 0.0], [9.0, 0.0]]},
         [0.0018, 0.0],
     ),
-    "trot": ({"foot_contact": [[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0]], "moving": [1.0, 1.0]}, [1.0, 0.0]),
+    "trot": (
+        {
+            "foot_contact": [[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0]],
+            "moving": [1.0, 1.0],
+            "corners": [0, 1, 2, 3],
+        },
+        [1.0, 0.0],
+    ),
     "feet_slip": ({"foot_speed": [[2.0, 3.0], [1.0, 1.0]], "foot_contact": [[1.0, 0.0], [0.0, 0.0]]}, [4.0, 0.0]),
     # |(0, 30, 40)| * 3 = 150 N, 50 N too many
     "feet_contact_forces": (
@@ -102,8 +109,14 @@ def test_term_equals_the_number_worked_out_by_hand(name):
     [([1, 0, 0, 1], 1), ([0, 1, 1, 0], 1), ([1, 1, 1, 1], 0), ([0, 0, 0, 0], 0), ([1, 0, 1, 0], 0), ([1, 0, 0, 0], 0)],
 )
 def test_trot_pays_for_exactly_one_diagonal_pair(feet, pays):
-    env = fake(foot_contact=[[float(f) for f in feet]] * 2, moving=[1.0, 0.0])
+    env = fake(foot_contact=[[float(f) for f in feet]] * 2, moving=[1.0, 0.0], corners=[0, 1, 2, 3])
     assert TERMS["trot"](env).tolist() == [bool(pays), False]
+
+
+def test_trot_finds_the_diagonals_whatever_order_the_feet_are_in():
+    # Feet FL RR FR RL: the diagonals are feet 0 and 1, and 2 and 3; feet 0 and 3 are the left side.
+    env = fake(foot_contact=[[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]], moving=[1.0, 1.0], corners=[0, 2, 3, 1])
+    assert TERMS["trot"](env).tolist() == [True, False]
 
 
 NO_FAULTS = torch.zeros(2, dtype=torch.bool)

@@ -192,7 +192,7 @@ def test_the_whole_chain_over_dds_releases_the_service_stands_walks_and_damps(po
         assert status["service"] == ""
         assert status["crc_errors"] == 0
         assert status["position"][2] > 0.25
-        assert json.loads(report.read_text())["stopped_by"]["name"] == "operator"
+        assert json.loads(report.read_text(encoding="utf-8"))["stopped_by"]["name"] == "operator"
     finally:
         for process in (program, robot):
             process.kill()

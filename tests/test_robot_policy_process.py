@@ -124,7 +124,7 @@ class SilentPipe:
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
-    (tmp_path / "bad.onnx").write_text("no model")
+    (tmp_path / "bad.onnx").write_text("no model", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be read as an ONNX model"):
         PolicyProcess(tmp_path / "bad.onnx", None, Guard())
 

@@ -194,7 +194,7 @@ def test_a_broken_or_foreign_file_is_a_user_error_with_path_and_advice(tmp_path:
         torch.save({"iter": 3, "weights": torch.zeros(1000)}, path)
         path.write_bytes(path.read_bytes()[:2000])
     elif damage == "text":
-        path.write_text("version https://git-lfs.github.com/spec/v1\n")
+        path.write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
     elif damage == "tensor":
         torch.save(torch.zeros(3), path)
     elif damage == "no_iter":
@@ -224,37 +224,37 @@ class Trap:
 
 def test_atomic_write_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     seen = []
 
     def writer(target: Path) -> None:
-        target.write_text("new")
-        seen.append((target.parent, path.read_text()))
+        target.write_text("new", encoding="utf-8")
+        seen.append((target.parent, path.read_text(encoding="utf-8")))
 
     atomic_write(path, writer)
-    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+    assert path.read_text(encoding="utf-8") == "new" and list(tmp_path.iterdir()) == [path]
     assert seen == [(tmp_path, "old")]  # same folder, and the old file is whole until the end
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.json"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
 
     def writer(target: Path) -> None:
-        target.write_text("half")
+        target.write_text("half", encoding="utf-8")
         raise error
 
     with pytest.raises(type(error)):
         atomic_write(path, writer)
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    assert path.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_saved_configurations_are_json_and_come_back(tmp_path: Path) -> None:
     env_cfg, train_cfg = LeggedRobotCfg(), LeggedRobotCfgPPO()
     env_cfg.env.num_envs, train_cfg.algorithm.learning_rate = 7, 5e-4
     save_run_configs(tmp_path, env_cfg, train_cfg)
-    assert json.loads((tmp_path / "params" / "env.json").read_text())["env"]["num_envs"] == 7
+    assert json.loads((tmp_path / "params" / "env.json").read_text(encoding="utf-8"))["env"]["num_envs"] == 7
     assert load_run_configs(tmp_path) == (to_dict(env_cfg), to_dict(train_cfg))
 
 

@@ -97,8 +97,8 @@ def trained(tmp_path_factory) -> Path:
 def test_training_leaves_a_checkpoint_and_the_merged_configuration(trained):
     (folder,) = (trained / "go2_flat").iterdir()
     assert (folder / "model_0.pt").is_file()
-    assert json.loads((folder / "params/env.json").read_text())["env"]["num_envs"] == 16
-    assert json.loads((folder / "params/train.json").read_text())["runner"]["max_iterations"] == 1
+    assert json.loads((folder / "params/env.json").read_text(encoding="utf-8"))["env"]["num_envs"] == 16
+    assert json.loads((folder / "params/train.json").read_text(encoding="utf-8"))["runner"]["max_iterations"] == 1
 
 
 def test_evaluate_writes_the_documented_figures(trained, tmp_path):
@@ -112,7 +112,7 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     )
     result = run("evaluate", *args, cwd=ROOT, module=True)
     assert result.returncode == 0, result.stderr
-    (name, figures), *others = json.loads(target.read_text())["policies"].items()
+    (name, figures), *others = json.loads(target.read_text(encoding="utf-8"))["policies"].items()
     assert name == "policy" and not others
     assert set(figures) == {
         "return", "linear_tracking", "yaw_tracking", "linear_rmse", "yaw_rmse", "progress", "fall_rate", "episode_length", "energy",
@@ -132,7 +132,7 @@ def test_a_ladder_of_a_task_on_a_plane_is_on_the_map_of_tiles_and_joins_the_eval
     assert "'go2_flat' is trained on a plane; its ladder is on the map of tiles" in result.stdout
     assert "policy  round 1/1  0 s walked, 0 of 18 robots undecided" in result.stdout
     assert run("evaluate", *small, "--friction=0.4", *short, cwd=tmp_path).returncode == 0
-    found = json.loads(target.read_text())
+    found = json.loads(target.read_text(encoding="utf-8"))
     figures = found["policies"]["policy"]
     kinds = ["slope_up", "slope_down", "rough_slope", "stairs_up", "stairs_down", "discrete"]
     for ladder in (figures, figures["ladder_friction_0.4"]):

@@ -108,10 +108,10 @@ def test_random_commands_change_every_ten_seconds_and_not_between():
 
 def test_a_command_file_is_read_and_a_broken_line_is_named(tmp_path):
     path = tmp_path / "walk.txt"
-    path.write_text("# forward, then turn\n2 0.5 0 0\n\n1.5, 0, -0.1, 0.4  # turn\n")
+    path.write_text("# forward, then turn\n2 0.5 0 0\n\n1.5, 0, -0.1, 0.4  # turn\n", encoding="utf-8")
     timed = commands.read_script(path)
     assert timed(0.0) == (0.5, 0.0, 0.0) and timed(2.0) == (0.0, -0.1, 0.4) and timed.duration == 3.5
-    path.write_text("2 0.5 0 0\n1 0 0\n")
+    path.write_text("2 0.5 0 0\n1 0 0\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"walk\.txt:2: expected SECONDS VX VY YAW, found '1 0 0'"):
         commands.read_script(path)
 
@@ -237,7 +237,7 @@ def test_nothing_of_the_training_is_imported_and_the_figures_are_written(tmp_pat
     flags = ("--policy", hold, "--headless", "--terrain", "stairs_down", "--duration", "0.4", "--noise", "--json", out)
     result = run(*flags, cwd=tmp_path, program=WITHOUT_TRAINING)
     assert result.returncode == 0, result.stderr
-    figures = json.loads(out.read_text())
+    figures = json.loads(out.read_text(encoding="utf-8"))
     assert all(f"{name} " in result.stdout for name in UNITS) and set(UNITS) <= set(figures)
     assert figures["duration"] == pytest.approx(0.4) and figures["settings"]["noise"] == 1.0
     assert figures["linear_tracking"] > 0.9  # the script begins with standing still
@@ -330,6 +330,6 @@ def test_a_video_is_as_long_as_asked_for_and_drawing_changes_nothing(tmp_path, h
     frames = imageio.imread(video)
     assert frames.shape == (4, 720, 1280, 3) and frames.std() > 10.0  # 25 frames per second
     assert script.main([*map(str, flags), "--headless", "--json", str(plain)]) == 0
-    figures = [json.loads(path.read_text()) for path in (drawn, plain)]
+    figures = [json.loads(path.read_text(encoding="utf-8")) for path in (drawn, plain)]
     same = [name for name in UNITS if not name.startswith("latency")]
     assert [figures[0][name] for name in same] == [figures[1][name] for name in same]

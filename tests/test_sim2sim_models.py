@@ -34,11 +34,11 @@ WORLD = """
 
 def changed(path: Path, *changes: tuple[str, str]) -> Path:
     """The Go2's file with pieces of text replaced."""
-    text = GO2.read_text()
+    text = GO2.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -167,7 +167,7 @@ MISTAKES = [
 def test_what_is_wrong_with_a_model_is_one_line(tmp_path, what, message):
     model = tmp_path / what.get("file", "robot.xml")
     if "text" in what:
-        model.write_text(what["text"])
+        model.write_text(what["text"], encoding="utf-8")
     elif "file" not in what:
         changed(model, *([(what["old"], what["new"])] if "old" in what else []))
     with pytest.raises(UserError) as error:

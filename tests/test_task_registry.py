@@ -92,7 +92,9 @@ def test_an_environment_is_made_with_the_configuration_it_is_given(registry: Tas
 def test_an_environment_named_by_text_is_imported_only_when_it_is_made(
     registry: TaskRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "robot_made_late.py").write_text("class Robot:\n    def __init__(self, cfg):\n        self.cfg = cfg\n")
+    (tmp_path / "robot_made_late.py").write_text(
+        "class Robot:\n    def __init__(self, cfg):\n        self.cfg = cfg\n", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     registry.register("late", "robot_made_late:Robot", EnvCfg, TrainCfg)
     registry.get_cfgs("late")

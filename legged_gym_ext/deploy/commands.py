@@ -17,6 +17,7 @@ from legged_gym_ext.utils.errors import UserError
 Command = Tuple[float, float, float]
 
 RANGES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
+SHOWN = 12  # commands of a script that a report names
 RESAMPLING_TIME = 10.0  # s; this and the two below are the defaults of the tasks' `commands`
 ZERO_FRACTION = 0.1
 MIN_LIN_VEL = 0.1  # m/s
@@ -47,6 +48,10 @@ class Fixed:
         """The command."""
         return self.command
 
+    def __str__(self) -> str:
+        """In words, for reports."""
+        return in_numbers(self.command)
+
 
 class Script:
     """Timed commands; the last one holds.
@@ -60,12 +65,21 @@ class Script:
         self._ends = np.cumsum([seconds for seconds, _ in steps])
         self._commands = [command for _, command in steps]
         self.duration = float(self._ends[-1])
+        self._seconds = [seconds for seconds, _ in steps]
 
     def __call__(self, seconds: float) -> Command:
         """The command of that moment; one that begins then counts already."""
         # Control steps are sums of floats: half a millisecond decides nothing but which side of a boundary they are on.
         index = int(np.searchsorted(self._ends, seconds + 5e-4, side="right"))
         return self._commands[min(index, len(self._commands) - 1)]
+
+    def __str__(self) -> str:
+        """In words, for reports."""
+        steps = [
+            f"{seconds:g} s {vx:g} {vy:g} {yaw:g}" for seconds, (vx, vy, yaw) in zip(self._seconds, self._commands)
+        ]
+        more = f", and {len(steps) - SHOWN} more" if len(steps) > SHOWN else ""
+        return f"{', '.join(steps[:SHOWN])}{more} (vx, vy [m/s], yaw rate [rad/s])"
 
 
 class Random:
@@ -136,7 +150,7 @@ def read_script(path: Path) -> Script:
         UserError: no such file, or a line that is none of this.
     """
     try:
-        lines = path.expanduser().read_text().splitlines()
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--script={path}: {getattr(error, 'strerror', None) or 'no text file'}") from error
     steps = []

@@ -70,6 +70,9 @@ class Contract:
         state: what is remembered: "none", "window" (frames) or "cache" (keys and values of a transformer).
         state_size: M.
         history_length: frames that can matter for an action.
+        model: the robot that it was trained on: "file" (name of the model file), "mass" [kg] and "joints": lower and
+            upper bound of "joint_damping" [N m s/rad], "joint_friction" [N m], "joint_stiffness" [N m/rad] and "armature"
+            [kg m^2] over robots and joints; empty in files of older versions.
         provenance: run, checkpoint, iteration, git commit, versions, date; for people.
     """
 
@@ -97,6 +100,7 @@ class Contract:
     state: str = "none"
     state_size: int = 0
     history_length: int = 1
+    model: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,7 +152,7 @@ class Contract:
             found = values.get("format") if isinstance(values, dict) else type(values).__name__
             raise UserError(f"policy contract has format {found}, this version reads {FORMAT}; export the policy again")
         known = {f.name: f for f in fields(Contract)}
-        required = set(known) - {"sdk_joint_order", "state", "state_size", "history_length", "provenance"}
+        required = set(known) - {"sdk_joint_order", "state", "state_size", "history_length", "model", "provenance"}
         missing = sorted(required - set(values))
         if missing:
             raise UserError(f"policy contract lacks {', '.join(missing)}; export the policy again")
@@ -181,6 +185,9 @@ def _restore(name: str, value: Any) -> Any:
         }
     if name == "commands":
         return {key: (float(low), float(high)) for key, (low, high) in value.items()}
+    if name == "model" and value:
+        joints = {key: (float(low), float(high)) for key, (low, high) in value["joints"].items()}
+        return {"file": str(value["file"]), "mass": float(value["mass"]), "joints": joints}
     if name == "joint_pos_limits":
         return tuple((float(low), float(high)) for low, high in value)
     return tuple(value) if isinstance(value, list) else value

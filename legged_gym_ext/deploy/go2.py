@@ -320,7 +320,7 @@ def main(argv: list[str] | None = None) -> int:
         report = drive(args, contract, robot, policy, options, limits)
     if args.report:
         text = json.dumps(report, indent=2) + "\n"
-        atomic_write(Path(args.report), lambda path: path.write_text(text))
+        atomic_write(Path(args.report), lambda path: path.write_text(text, encoding="utf-8"))
     return 0 if report["stopped_by"] and report["stopped_by"]["name"] == "operator" else 1
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,15 @@ MAX_TILT, CONTACT_FORCE = 1.0, 1.0  # rad, N on the base; `termination` of the t
 EPISODE = 20.0  # s, as in the tasks, like all that follows
 JOINT_RANGE, START_SPEED = (0.5, 1.5), 0.5  # factor on the default angles, m/s and rad/s of random starts
 PUSH_INTERVAL = 10.0  # s
+SAME_MASS = 1e-3  # share that files of one robot may differ by
+JOINT_VALUES = {
+    "joint_damping": ("of joint damping", "N m s/rad"),
+    "joint_friction": ("of joint friction", "N m"),
+    "joint_stiffness": ("of joint stiffness", "N m/rad"),
+    "armature": ("of joint armature", "kg m^2"),
+}
+"""What is compared of the joints -> in words, and its unit."""
+
 NOISE = {"gravity": 0.05, "ang_vel": 0.2, "dof_pos": 0.01, "dof_vel": 1.5}
 """Half widths of the tasks' uniform sensor noise [rad, rad/s, rad, rad/s]; a tilt of 0.05 rad moves projected gravity by 0.05."""
 
@@ -49,6 +59,30 @@ class Moment:
     seconds: float
     command: Command
     fall: Fall | None
+
+
+def model_notes(trained: Mapping[str, Any], robot: Any, added_mass: float, *, chosen: bool) -> list[str]:
+    """Lines about what differs between the robot that a policy was trained on and the one it is tried on.
+
+    Args:
+        trained: `Contract.model`; nothing is known of it where it is empty.
+        robot: `file`, `mass` [kg] and `joint_values`.
+        added_mass: kg of `robot.mass` that its file does not have.
+        chosen: whether the user chose this file.
+    """
+    if not trained:
+        return []
+    here, there, mass = robot.file.name, trained["file"], robot.mass - added_mass
+    lines = []
+    if abs(mass - trained["mass"]) > SAME_MASS * trained["mass"] or (here != there and not chosen):
+        advice = "" if chosen else "; --model takes another file"
+        lines.append(f"note: trained on {there} of {trained['mass']:.3f} kg, this is {here} of {mass:.3f} kg{advice}")
+    for name, (words, unit) in JOINT_VALUES.items():
+        (low, high), (least, most) = trained["joints"].get(name, (0.0, math.inf)), robot.joint_values[name]
+        if least < low * (1.0 - 1e-6) or most > high * (1.0 + 1e-6):
+            found = f"{least:.4g}" if least == most else f"{least:.4g} to {most:.4g}"
+            lines.append(f"note: {here} has {found} {unit} {words}, trained were {low:.4g} to {high:.4g}")
+    return lines
 
 
 def fall_reason(robot: SimulatedRobot) -> str | None:

@@ -135,7 +135,11 @@ def read_joint_map(words: list[str] | None) -> dict[str, str]:
     if len(pairs) == 1 and "=" not in pairs[0]:
         path = Path(pairs[0]).expanduser()
         try:
-            pairs = [text for line in path.read_text().splitlines() if (text := line.partition("#")[0].strip())]
+            pairs = [
+                text
+                for line in path.read_text(encoding="utf-8").splitlines()
+                if (text := line.partition("#")[0].strip())
+            ]
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "no text file"
             raise UserError(

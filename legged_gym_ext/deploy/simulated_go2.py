@@ -50,12 +50,10 @@ class SimulatedGo2:
 
     def __init__(self, interface: str, domain: int, service: str = "normal") -> None:
         """`service` is the motion service that has the motors at first, "" for none."""
-        try:
-            from legged_gym_ext.simulators.mujoco_servo import ServoRobot
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"a simulated robot needs the package '{error.name}': pip install -e \".[mujoco]\""
-            ) from error
+        from legged_gym_ext.simulators import require
+
+        require("mujoco")
+        from legged_gym_ext.simulators.mujoco_servo import ServoRobot
 
         torques, speeds = (23.7, 23.7, 45.43) * 4, (30.1, 30.1, 15.7) * 4
         self.robot = ServoRobot("{ROOT}/resources/robots/go2/go2.xml", GO2_MOTORS, torques, speeds)

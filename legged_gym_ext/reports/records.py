@@ -198,7 +198,7 @@ def _evaluation(chain: list[Path], newest: Path | None, notes: list[str]) -> dic
     if not path.is_file():
         return None
     try:
-        evaluation = json.loads(path.read_text())
+        evaluation = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(evaluation["policies"], dict):
             raise TypeError("policies")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -227,7 +227,7 @@ def _task(path: Path, train_cfg: dict, evaluation: dict | None, newest: Path | N
 def _commit(path: Path) -> str | None:
     """Commit that the runner noted in git/*.diff."""
     for file in sorted(path.glob("git/*.diff")):
-        match = COMMIT.search(file.read_text(errors="replace")[:4000])
+        match = COMMIT.search(file.read_text(errors="replace", encoding="utf-8")[:4000])
         if match:
             return match[0]
     return None

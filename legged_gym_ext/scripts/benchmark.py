@@ -159,7 +159,7 @@ def _alone(root: Path) -> Iterator[None]:
     """Only one process fills a table, where the system knows locks."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".benchmark.lock").open("w")
+        lock = (root / ".benchmark.lock").open("w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to --log_root={root}: {error.strerror}") from error
     with lock:
@@ -245,7 +245,7 @@ def _log_path(table: Any, task: str, seed: int) -> Path:
 
 def _last_line(table: Any, task: str, seed: int) -> str:
     path = _log_path(table, task, seed)
-    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in path.read_text(errors="replace", encoding="utf-8").splitlines() if line.strip()]
     return f"{lines[-1][:300] if lines else 'no output'} (all of it: {path})"
 
 
@@ -264,7 +264,7 @@ def _call(
     command += [f"--experiment_name={task}", *flags]
     command += [f"--rl_device={args.rl_device}"] if args.rl_device else []
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with _log_path(table, task, seed).open("a") as log:
+    with _log_path(table, task, seed).open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
         # In a session of its own: Ctrl-C in a terminal would reach it twice, and a second one interrupts the saving.
         process = subprocess.Popen(
@@ -324,7 +324,7 @@ def _show(table: Any, args: argparse.Namespace) -> None:
     if rows is not None:
         text = markdown_table(*rows)
         print(f"\n{text}\n")
-        atomic_write(table.root / "benchmark.md", lambda target: target.write_text(text + "\n"))
+        atomic_write(table.root / "benchmark.md", lambda target: target.write_text(text + "\n", encoding="utf-8"))
     flags = ["--no_rollout"] if args.no_rollout else []
     report = [sys.executable, str(SCRIPTS / "report.py"), *map(str, paths), f"--out={table.root / 'report'}", *flags]
     subprocess.run(report, check=False)

@@ -124,6 +124,7 @@ def evaluate(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> d
         "checkpoint": str(checkpoint),
         "num_envs": env.num_envs,
         "seed": env_cfg.seed,
+        "notes": env.notes,
         "policies": results,
     }
 
@@ -218,7 +219,7 @@ def _write_json(path: Path, results: dict) -> None:
     from legged_gym_ext.utils.runs import atomic_write
 
     merged = merge_results(_read_json(path, Path(results["checkpoint"])), results)
-    atomic_write(path, lambda target: target.write_text(json.dumps(merged, indent=2) + "\n"))
+    atomic_write(path, lambda target: target.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8"))
 
 
 def _read_json(path: Path, checkpoint: Path) -> Any:
@@ -226,7 +227,9 @@ def _read_json(path: Path, checkpoint: Path) -> Any:
     import json
 
     try:
-        return json.loads(path.read_text()) if path.stat().st_mtime >= checkpoint.stat().st_mtime else None
+        return (
+            json.loads(path.read_text(encoding="utf-8")) if path.stat().st_mtime >= checkpoint.stat().st_mtime else None
+        )
     except (OSError, ValueError):
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def _show(args: argparse.Namespace, player: Any, server: Any) -> None:
     """In the way that was asked for."""
     from legged_gym_ext.utils import shows
 
-    command = tuple(args.command) if args.command else None
+    command = _bounded(tuple(args.command), player.env) if args.command else None
     start = command or (0.0, 0.0, 0.0)
     if server:
         shows.play_page(player, server, start, args.width)
@@ -88,6 +89,20 @@ def _show(args: argparse.Namespace, player: Any, server: Any) -> None:
         shows.record(player, args.video, args.strip, args.video_length, args.width, command)
     else:
         shows.play_window(player, start)
+
+
+def _bounded(command: Any, env: Any) -> Any:
+    """`command` within the range that the task trains; says so where it was not."""
+    from legged_gym_ext.deploy.commands import RANGES, clamp, in_numbers, outside
+    from legged_gym_ext.utils.player import command_bounds
+
+    bounds = command_bounds(env)
+    never = outside(command, {name: (low, high) for name, (low, high) in zip(RANGES, bounds)})
+    if not never:
+        return command
+    within = clamp(command, *zip(*bounds))
+    print(f"--command: bounded to {in_numbers(within)}, because of {never}")
+    return within
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -108,7 +123,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         type=float,
         nargs=3,
         metavar=("VX", "VY", "YAW"),
-        help="first command [m/s, m/s, rad/s]; of videos the only one",
+        help="first command [m/s, m/s, rad/s], within the trained range; of videos the only one",
     )
     add("--tile", metavar="KIND", help="kind of ground to start on, e.g. stairs_up; default: the first of the map")
     add("--level", type=int, metavar="N", help="how hard that ground is; default: 3")
@@ -141,6 +156,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--web shows and --video or --strip writes: use one of the two")
     if not args.video_length > 0.0:
         raise UserError(f"--video_length={args.video_length}: expected more than 0 seconds")
+    if args.command and not all(map(math.isfinite, args.command)):
+        raise UserError(f"--command={args.command}: expected three numbers")
     args.width = args.width or (PAGE_WIDTH if args.web else WIDTH)
     check_width(args.width, "--width")
     if args.headless and not (files or args.web):

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     from legged_gym_ext.deploy.controller import Controller
     from legged_gym_ext.deploy.policy_file import ExportedPolicy
-    from legged_gym_ext.deploy.sim2sim import Disturbances, Trial
+    from legged_gym_ext.deploy.sim2sim import Disturbances, Trial, model_notes
 
     controller = Controller(ExportedPolicy(args.policy))
     command = _command(args, controller.contract.commands)
@@ -42,14 +42,16 @@ def main(argv: list[str] | None = None) -> int:
     _prepare_pictures(args, window)
     robot = _robot(args, controller.contract, pictures=window or args.video is not None)
     trial = Trial(controller, robot, Disturbances(args.noise, args.push), args.seed)
-    _introduce(controller, robot)
+    notes = model_notes(controller.contract.model, robot, args.added_mass, chosen=args.model is not None)
+    told = _told(args, command, window)
+    _introduce(controller, robot, notes, told)
     if args.episodes:
         _run_episodes(trial, args)
     elif window:
         _run_window(trial, command, args)
     else:
         _run_headless(trial, command, args)
-    _report(trial, args)
+    _report(trial, args, {"commands": told, "notes": notes})
     return 0
 
 
@@ -96,10 +98,10 @@ def _prepare_pictures(args: argparse.Namespace, window: bool) -> None:
 
 def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
     """The robot of the command line on its ground."""
-    try:
-        from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
-    except ModuleNotFoundError as error:
-        raise UserError(f"sim2sim needs the package '{error.name}': pip install -e \".[mujoco]\"") from error
+    from legged_gym_ext.simulators import require
+
+    require("mujoco")
+    from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
     from legged_gym_ext.terrain.map import map_of_one_kind
 
     ground, origin, dress = None, (0.0, 0.0, 0.0), None
@@ -136,19 +138,33 @@ def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
     )
 
 
-def _introduce(controller: Any, robot: Any) -> None:
+def _told(args: argparse.Namespace, command: Any, window: bool) -> str:
+    """Which commands the policy gets, in words."""
+    if args.episodes:
+        return "random within the trained ranges, new every 10 s"
+    if args.script:
+        return f"{args.script}: {command}"
+    if args.command:
+        return f"{command}, until keys change it" if window else str(command)
+    return f"those of keys, from {command} on" if window else f"a tour within the trained ranges: {command}"
+
+
+def _introduce(controller: Any, robot: Any, notes: list[str], told: str) -> None:
     contract = controller.contract
     print(f"{contract.method} {contract.role} of task {contract.task}: {controller.policy.path}")
     print(f"robot of {robot.mass:.3f} kg, {1.0 / contract.control_dt:.0f} Hz control, {1e3 * robot.dt:g} ms physics")
+    for line in notes:
+        print(line)
     if robot.free_joints:
         print(f"note: joints that the policy does not know, and nothing moves: {', '.join(robot.free_joints)}")
+    print(f"commands: {told}")
 
 
 def _run_episodes(trial: Trial, args: argparse.Namespace) -> None:
     from legged_gym_ext.deploy.sim2sim import EPISODE, run_episodes
 
     duration = args.duration or EPISODE
-    print(f"{args.episodes} episodes of {duration:g} s, random commands within the trained ranges")
+    print(f"{args.episodes} episodes of {duration:g} s")
     for _ in run_episodes(trial, args.episodes, args.seed, duration):
         pass
 
@@ -230,8 +246,8 @@ def _tell(moment: Moment) -> None:
         print(f"{fall.time:.2f} s: {fall.reason} at x {fall.x:.2f} m, y {fall.y:.2f} m; starts again")
 
 
-def _report(trial: Trial, args: argparse.Namespace) -> None:
-    """The table, and the file."""
+def _report(trial: Trial, args: argparse.Namespace, told: dict[str, Any]) -> None:
+    """The table, and the file with what was `told` at the start."""
     from legged_gym_ext.deploy.metrics import table
 
     report = trial.metrics.report()
@@ -251,8 +267,8 @@ def _report(trial: Trial, args: argparse.Namespace) -> None:
 
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
         settings = {name: value for name, value in settings.items() if not name.endswith("_overrides")}
-        text = json.dumps({"settings": settings, **report}, indent=2)
-        atomic_write(args.json, lambda target: target.write_text(text + "\n"))
+        text = json.dumps({"settings": settings, **told, **report}, indent=2)
+        atomic_write(args.json, lambda target: target.write_text(text + "\n", encoding="utf-8"))
 
 
 if __name__ == "__main__":

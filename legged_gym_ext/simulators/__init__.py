@@ -20,6 +20,56 @@ ENGINES = {
 }
 """Engine name -> module, class, what installs it."""
 
+PINNED = {"mujoco": "3.14.0", "mjbatch": "0.1.4"}
+"""The pair of the default engine that is tested; setup.py and constraints.txt name the same."""
+
+
+PAIR = f"pip install {' '.join(f'{package}=={version}' for package, version in PINNED.items())}"
+
+
+def cure() -> str:
+    """What helps where MuJoCo or mjbatch cannot be imported: they are one pair, and load what draws on import."""
+    import os
+
+    chosen = os.environ.get("MUJOCO_GL")
+    return f"unset MUJOCO_GL, which is '{chosen}'; if that does not help, {PAIR}" if chosen else PAIR
+
+
+def version_for_mjbatch() -> str | None:
+    """The one version of MuJoCo that the installed mjbatch is made for; None where its metadata leave a choice."""
+    import re
+    from importlib import metadata
+
+    try:
+        lines = metadata.requires("mjbatch") or []
+    except Exception:  # no metadata, or unreadable: newer Pythons raise other errors than older ones
+        return None
+    found = [re.match(r"mujoco\s*\(?==\s*([\w.]+)\)?\s*$", line) for line in lines]
+    return next((match[1] for match in found if match), None)
+
+
+def require(*packages: str) -> None:
+    """Import packages of `PINNED`, which can fail in more ways than by not being there.
+
+    Raises:
+        UserError: one is missing, cannot be imported or does not fit the other; says what to do.
+    """
+    import importlib
+
+    modules = {}
+    for package in packages:
+        try:
+            modules[package] = importlib.import_module(package)
+        except Exception as error:  # a wrong MUJOCO_GL, another version's library, a broken file
+            if isinstance(error, ModuleNotFoundError) and error.name == package:
+                raise UserError(f"the package '{package}' is not installed: pip install -e \".[mujoco]\"") from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            raise UserError(f"the package '{package}' cannot be imported ({reason}): {cure()}") from error
+    wanted = version_for_mjbatch() if "mjbatch" in modules else None
+    if "mujoco" in modules and wanted not in (None, modules["mujoco"].__version__):
+        # Structures of another size: it may import, and then end the process.
+        raise UserError(f"mujoco is {modules['mujoco'].__version__}, this mjbatch is made for {wanted}: {PAIR}")
+
 
 def prepare_engine(name: str) -> None:
     """Import what the engine `name` wants to have imported before torch; to be called before anything imports torch.
@@ -41,8 +91,9 @@ def prepare_engine(name: str) -> None:
         )
     try:
         importlib.import_module("isaacgym.gymapi")
-    except ImportError as error:
-        raise UserError(f"simulator '{name}': isaacgym cannot be imported: {error}") from error
+    except Exception as error:  # of another Python it raises RuntimeError, without its libraries OSError
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"simulator '{name}': isaacgym cannot be imported: {reason}") from error
 
 
 def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
@@ -54,6 +105,8 @@ def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
         raise UserError(f"unknown simulator '{name}'{did_you_mean(name, ENGINES)}; known: {', '.join(ENGINES)}")
     prepare_engine(name)
     module, class_name, install = ENGINES[name]
+    if name == "mujoco":
+        require(*PINNED)
     try:
         engine = getattr(importlib.import_module(module), class_name)
     except ModuleNotFoundError as error:
@@ -77,6 +130,7 @@ def prepare_view(*, window: bool, otherwise: str = "--video out.mp4") -> None:
         mujoco_gl.check_window(otherwise)
     else:
         mujoco_gl.choose_offscreen()
+    require("mujoco")
 
 
 def make_view(env: Any, *, window: bool, **options: Any) -> Any:
@@ -87,6 +141,7 @@ def make_view(env: Any, *, window: bool, **options: Any) -> Any:
         window: an interactive window, or off-screen frames.
         **options: `on_key` of a window; `width`, `height`, `robot`, `alone` and `draft` of frames.
     """
+    require("mujoco")
     from legged_gym_ext.simulators.mujoco_view import VideoView, WindowView
 
     return WindowView(env, **options) if window else VideoView(env, **options)

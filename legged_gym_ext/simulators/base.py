@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from legged_gym_ext.simulators.legs import Leg
+from legged_gym_ext.utils.errors import UserError
+
 
 @dataclass
 class RobotState:
@@ -40,6 +43,37 @@ PARAMETERS: dict[str, str] = {
 }
 """Physics that can differ between environments: name -> meaning and shape."""
 
+NOMINAL: dict[str, str] = {
+    "friction": "-",
+    "armature": "kg m^2",
+    "joint_friction": "N m",
+    "joint_damping": "N m s/rad",
+    "joint_stiffness": "N m/rad",
+}
+"""What a robot's file says about its feet and joints: name -> unit."""
+
+
+def check_added_mass(base_mass: float, added: float) -> None:
+    """Refuse to take more off the base than it has [kg]; a `UserError` that names the field."""
+    if base_mass + added <= 0.0:
+        raise UserError(f"added mass {added:.3f} kg: the base has {base_mass:.3f} kg; see domain_rand.added_mass_range")
+
+
+def delay_steps(seconds: torch.Tensor, dt: float, longest: int) -> torch.Tensor:
+    """Delays (M,) [s] in physics steps of `dt` s.
+
+    Raises:
+        ValueError: negative, more than `longest` steps, or between two steps.
+    """
+    steps = (seconds.double() / dt).round()
+    if len(steps) and (float(steps.min()) < 0.0 or float(steps.max()) > longest):
+        found = f"[{float(seconds.min())}, {float(seconds.max())}]"
+        raise ValueError(f"delays must be in [0, {longest * dt:g}] s for this configuration, found {found}")
+    off = (seconds.double() - steps * dt).abs() > 1e-3 * dt  # float32 rounds by less
+    if bool(off.any()):
+        raise ValueError(f"delays must be whole physics steps of {dt:g} s, found {float(seconds[off][0]):g} s")
+    return steps.long()
+
 
 class Simulator(ABC):
     """N copies of one robot on one terrain."""
@@ -56,6 +90,11 @@ class Simulator(ABC):
     default_dof_pos: torch.Tensor  # (J,) rad
     foot_radius: float  # m, mean
     standing_height: float  # m from ground to base origin in the default pose, mean over the feet
+    legs: list[Leg]  # F, in the order of the feet
+    contact_joints: list[int]  # (K,) joint that carries each of `contact_names`, -1: the base
+    mass: float  # kg, of the whole robot
+    base_mass: float  # kg, of the base alone
+    nominal: dict[str, tuple[float, float]]  # smallest and largest value of the robot's file, see `NOMINAL`
 
     root_pos: torch.Tensor  # (N, 3) m
     root_quat: torch.Tensor  # (N, 4)

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from isaacgym import gymtorch  # pyright: ignore[reportAttributeAccessIssue] (not in the stubs)
 
-from legged_gym_ext.simulators.base import PARAMETERS, RobotState, Simulator
+from legged_gym_ext.simulators.base import PARAMETERS, RobotState, Simulator, check_added_mass
 from legged_gym_ext.simulators.isaac_gym_assets import Robot, quat_rotate, read_robot
 from legged_gym_ext.simulators.isaac_gym_motors import Motors
-from legged_gym_ext.simulators.isaac_gym_world import World
+from legged_gym_ext.simulators.isaac_gym_world import FRICTION, World
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import quat_rotate_inverse
 
@@ -72,6 +72,15 @@ class IsaacGymSimulator(Simulator):
         self.torque_limits, self.default_dof_pos = motors.torque_limits, motors.default_pos
         self.contact_names = _contact_bodies(robot, world.body_names, cfg.asset) + robot.feet
         self._contacts = index(self.contact_names, world.body_names)  # (K,)
+        self.contact_joints = [robot.places[name] for name in self.contact_names]
+        self.legs, self.mass, self.base_mass = robot.legs, world.mass, world.base_mass
+        self.nominal = {
+            "friction": (FRICTION, FRICTION),  # URDF has no word for it
+            "armature": (min(robot.armature), max(robot.armature)),
+            "joint_friction": (min(robot.friction), max(robot.friction)),
+            "joint_damping": (min(robot.damping), max(robot.damping)),
+            "joint_stiffness": (0.0, 0.0),
+        }
         self.foot_radius = robot.foot_radius
         upright = torch.tensor([[1.0, 0.0, 0.0, 0.0]], device=self.device)
         feet = self._feet.positions(torch.zeros(1, 3, device=self.device), upright, self.default_dof_pos[None])
@@ -252,6 +261,7 @@ class IsaacGymSimulator(Simulator):
         self._wanted[name][ids.cpu().numpy()] = values.cpu().numpy()
 
     def _set_added_mass(self, ids: torch.Tensor, values: torch.Tensor) -> None:
+        check_added_mass(self.base_mass, min(values.tolist(), default=0.0))
         self._want("mass", ids, values)
 
     def _set_com_shift(self, ids: torch.Tensor, values: torch.Tensor) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import quat_mul
 
@@ -47,6 +48,7 @@ class Robot:
     armature: list[float]  # kg m^2
     places: dict[str, int]  # link -> place of the joint that carries it; -1 for the base
     feet: list[str]  # links
+    legs: list[Leg]  # F
     foot_radius: float  # m, mean
     kinematics: FootKinematics
 
@@ -64,7 +66,7 @@ def read_robot(cfg: Any) -> Robot:
     hinges = {joint.name: joint for joint in joints.values() if joint.kind in HINGES}
     names = _check_joints(cfg, hinges, path)
     places = {link.get("name", ""): _place(link.get("name", ""), joints, names) for link in root.findall("link")}
-    spheres = _find_feet(root, cfg.asset.foot_name, path)
+    spheres = _find_feet(root, cfg.asset.foot_name, path, joints, names)
     feet = sorted(spheres, key=lambda link: places[link])
     chains = [_chain(foot, joints) for foot in feet]
     return Robot(
@@ -75,6 +77,7 @@ def read_robot(cfg: Any) -> Robot:
         armature=_read_armature(named, names) if named != path else [0.0] * len(names),
         places=places,
         feet=feet,
+        legs=[_leg(chain, names) for chain in chains],
         foot_radius=float(np.mean([spheres[foot][0] for foot in feet])),
         kinematics=FootKinematics(chains, [spheres[foot][1] for foot in feet], names),
     )
@@ -144,25 +147,39 @@ def _place(link: str, joints: dict[str, Joint], order: list[str]) -> int:
     return next((order.index(j.name) for j in reversed(_chain(link, joints)) if j.name in order), -1)
 
 
-def _find_feet(root: Any, foot_name: str, path: Path) -> dict[str, tuple[float, tuple[float, ...]]]:
-    """Link -> radius and centre [m] of the collision sphere, of links that carry `foot_name`."""
-    feet = {}
+def _find_feet(
+    root: Any, foot_name: Any, path: Path, joints: dict[str, Joint], order: list[str]
+) -> dict[str, tuple[float, tuple[float, ...]]]:
+    """Link -> radius and centre [m] of the collision sphere that `foot_name` means, one at the end of each limb."""
+    chain = lambda link: tuple(joint.name for joint in _chain(link, joints) if joint.name in order)  # noqa: E731
+    spheres, shapes = [], []
     for link in root.findall("link"):
-        if foot_name not in link.get("name", ""):
-            continue
+        name = link.get("name", "")
         for collision in link.findall("collision"):
             sphere = collision.find("geometry/sphere")
             if sphere is not None:
-                feet[link.get("name")] = (
-                    float(sphere.get("radius")),
-                    _numbers(collision.find("origin"), "xyz", "0 0 0"),
-                )
-    if not feet:
-        names = [link.get("name") for link in root.findall("link")]
-        raise UserError(
-            f"asset.foot_name '{foot_name}' names no link of {path} with a collision sphere; links are {names}"
-        )
-    return feet
+                centre = _numbers(collision.find("origin"), "xyz", "0 0 0")
+                spheres.append((name, (float(sphere.get("radius")), centre)))
+                shapes.append(Shape(collision.get("name", name), name, chain(name)))
+    chains = [chain(link) for link, joint in joints.items() if joint.name in order]
+    return dict(spheres[index] for index in choose_feet(foot_name, shapes, chains, str(path)))
+
+
+def _leg(chain: list[Joint], order: list[str]) -> Leg:
+    """The leg of the joints `chain`, measured with all of them at zero."""
+    place, turn = torch.zeros(3), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    found: list[tuple[int, tuple[float, float, float]]] = []
+    hip = (0.0, 0.0, 0.0)
+    for joint in chain:
+        place = place + quat_rotate(turn, torch.tensor(joint.xyz))
+        turn = quat_mul(turn, _quat_from_rpy(joint.rpy))
+        if joint.name not in order:
+            continue
+        x, y, z = quat_rotate(turn, torch.nn.functional.normalize(torch.tensor(joint.axis), dim=0)).tolist()
+        if not found:
+            hip = (float(place[0]), float(place[1]), float(place[2]))
+        found.append((order.index(joint.name), (x, y, z)))
+    return Leg(tuple(joint for joint, _ in found), tuple(axis for _, axis in found), hip)
 
 
 def _read_armature(path: Path, names: list[str]) -> list[float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from legged_gym_ext.simulators.base import delay_steps
 from legged_gym_ext.simulators.isaac_gym_assets import Robot
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 from legged_gym_ext.utils.names import match_joint
@@ -93,13 +94,9 @@ class Motors:
         self.friction[ids] = factors[:, None] * self._nominal_friction
 
     def set_delay(self, ids: torch.Tensor, seconds: torch.Tensor) -> None:
-        """Set the delays of robots `ids` (M,) to `seconds` (M,), rounded to whole physics steps.
+        """Set the delays of robots `ids` (M,) to `seconds` (M,), whole physics steps.
 
         Raises:
-            ValueError: negative, or longer than the configuration provides for.
+            ValueError: negative, between two steps, or longer than the configuration provides for.
         """
-        longest = (len(self.waiting) - 1) * self._dt
-        if len(seconds) and (float(seconds.min()) < 0.0 or float(seconds.max()) > longest + 1e-6):
-            found = f"[{float(seconds.min())}, {float(seconds.max())}]"
-            raise ValueError(f"delays must be in [0, {longest}] s for this configuration, found {found}")
-        self._delay[ids] = (seconds / self._dt).round().long()
+        self._delay[ids] = delay_steps(seconds, self._dt, len(self.waiting) - 1)

@@ -69,6 +69,7 @@ class World:
     Attributes:
         dof_names, body_names: of the robot, in Isaac Gym's order (J joints, B bodies).
         dof_limits: (J, 2) rad, in that order.
+        mass: kg, of the whole robot.
         base_mass: kg.
         base_com: (3,) m, centre of mass in the base's frame.
     """
@@ -88,7 +89,8 @@ class World:
         self._load(cfg, robot)
         self._envs, self._actors = [], []
         self._populate(cfg, places)
-        base = self.gym.get_actor_rigid_body_properties(self._envs[0], self._actors[0])[self._base]
+        bodies = self.gym.get_actor_rigid_body_properties(self._envs[0], self._actors[0])
+        base, self.mass = bodies[self._base], float(sum(body.mass for body in bodies))
         self.base_mass, self.base_com = base.mass, np.array([base.com.x, base.com.y, base.com.z])
 
     def _add_ground(self, terrain: Any) -> None:

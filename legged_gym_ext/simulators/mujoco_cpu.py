@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mjbatch import Batch
 
-from legged_gym_ext.simulators.base import PARAMETERS, RobotState, Simulator
+from legged_gym_ext.simulators.base import PARAMETERS, RobotState, Simulator, check_added_mass, delay_steps
 from legged_gym_ext.simulators.mujoco_faults import FAULTS, keep_quiet
 from legged_gym_ext.simulators.mujoco_model import ModelInfo, build_model
 from legged_gym_ext.utils.cpus import usable_cpus
@@ -53,6 +53,9 @@ class MujocoSimulator(Simulator):
     def _set_names(self) -> None:
         info, as_tensor = self.info, lambda x: torch.as_tensor(x, dtype=torch.float32)
         self.joint_names, self.contact_names = info.joint_names, info.contact_names
+        self.legs, self.contact_joints, self.nominal = info.legs, info.contact_joints, info.nominal
+        self.mass = float(self.model.body_subtreemass[info.base_id])
+        self.base_mass = float(self.model.body_mass[info.base_id])
         joints = [self.model.joint(n).id for n in info.joint_names]
         self.dof_pos_limits = as_tensor(self.model.jnt_range[joints])
         self.torque_limits = as_tensor(info.torque_limits)
@@ -172,13 +175,9 @@ class MujocoSimulator(Simulator):
         self._expand("geom_friction")[ids[:, None], self.info.robot_geoms, 0] = values[:, None]
 
     def _set_added_mass(self, ids: np.ndarray, values: np.ndarray) -> None:
+        check_added_mass(self.base_mass, float(values.min(initial=0.0)))
         base = self.info.base_id
-        mass = self.model.body_mass[base] + values
-        if (mass <= 0.0).any():
-            raise UserError(
-                f"added mass {values.min():.3f} kg: the base has {self.model.body_mass[base]:.3f} kg; see domain_rand.added_mass_range"
-            )
-        self._expand("body_mass")[ids, base] = mass
+        self._expand("body_mass")[ids, base] = self.model.body_mass[base] + values
 
     def _set_com_shift(self, ids: np.ndarray, values: np.ndarray) -> None:
         base = self.info.base_id
@@ -220,11 +219,8 @@ class MujocoSimulator(Simulator):
         self._expand("jnt_stiffness")[ids[:, None], joints] = values[:, None]
 
     def _set_delay(self, ids: np.ndarray, values: np.ndarray) -> None:
-        longest = (int(self.model.actuator_history[:, 0].min()) - 1) * self.dt
-        if values.size and (values.min() < 0.0 or values.max() > longest + 1e-9):
-            raise ValueError(
-                f"delays must be in [0, {longest}] s for this model, found [{values.min()}, {values.max()}]"
-            )
+        longest = max(0, int(self.model.actuator_history[:, 0].min()) - 1)
+        delay_steps(torch.from_numpy(values), self.dt, longest)
         self._expand("actuator_delay")[ids] = values[:, None]
 
     def commit(self) -> None:

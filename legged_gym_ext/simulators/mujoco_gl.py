@@ -9,10 +9,12 @@ import sys
 import warnings
 from importlib.util import find_spec
 
+from legged_gym_ext.simulators import cure
 from legged_gym_ext.utils.errors import UserError
 
 NO_DISPLAY = "no display for the viewer: run where a screen is"
 PROBE = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 32, 32).close()"
+IMPORT = "import mujoco"
 PROBE_SECONDS = 60
 INSTALL = "apt-get install libosmesa6 (drawing on the CPU) or libegl1 (with a GPU driver)"
 
@@ -62,15 +64,21 @@ def choose_offscreen() -> None:
             os.environ["MUJOCO_GL"] = library
             return
         tried.append(f"{library}: {reason}")
+    reason = _probe("disabled", IMPORT)
+    if reason is not None:  # it is not the drawing
+        raise UserError(f"the package 'mujoco' cannot be imported ({reason}): {cure()}")
     raise UserError(f"no OpenGL for pictures ({'; '.join(tried)}): {INSTALL}")
 
 
-def _probe(library: str) -> str | None:
-    """None when `library` can draw, otherwise why not. A process of its own, because a failed import cannot be undone."""
+def _probe(library: str, program: str = PROBE) -> str | None:
+    """None when `program` runs with `library`, otherwise why not.
+
+    It runs in a process of its own, because a failed import cannot be undone.
+    """
     environment = {**os.environ, "MUJOCO_GL": library}
     try:
         result = subprocess.run(
-            [sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, timeout=PROBE_SECONDS
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=PROBE_SECONDS
         )
     except subprocess.TimeoutExpired:
         return f"no answer in {PROBE_SECONDS} s"

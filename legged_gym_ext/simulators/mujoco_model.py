@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet
 from legged_gym_ext.simulators.mujoco_ground import COLLISION, GROUND, NearGround, add_map, add_slots
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 from legged_gym_ext.utils.names import match_joint
@@ -49,6 +50,9 @@ class ModelInfo:
     torque_limits: np.ndarray  # (J,) N m
     velocity_limits: np.ndarray  # (J,) rad/s
     default_pos: np.ndarray  # (J,) rad
+    legs: list[Leg]  # F
+    contact_joints: list[int]  # (K,) joint that carries each of contact_names, -1: the base
+    nominal: dict[str, tuple[float, float]]  # of feet and joints, smallest and largest
     near_ground: NearGround | None  # what each environment has in the model's slots; None on a plane
 
 
@@ -81,18 +85,19 @@ def build_model(cfg: Any, terrain: Any) -> ModelInfo:
     _set_options(spec, cfg.sim)
     joints = _find_joints(spec, cfg)
     order = {joint.name: index for index, joint in enumerate(joints)}
-    feet = sorted(_find_feet(spec, cfg.asset.foot_name), key=lambda geom: _place(geom.parent, order))
+    feet = sorted(_find_feet(spec, cfg.asset, order), key=lambda geom: _place(geom.parent, order))
     _set_collisions(spec, cfg.asset.self_collisions)
     _add_motors(spec, joints, cfg)
     for index, geom in enumerate(feet):
         geom.parent.add_site(name=f"{FOOT_SITE}{index}", pos=geom.pos)
-    names, inside = _add_contact_sensors(spec, feet, cfg.asset, order)
+    names, inside, places = _add_contact_sensors(spec, feet, cfg.asset, order)
     model, near = _compile(spec, cfg), None
     if terrain.is_flat:
         add_ground(spec, terrain)
     else:
         near = add_slots(spec, terrain.map, reach(model))
-    return _index(_compile(spec, cfg), joints, feet, names, inside, cfg, near)
+    contacts = (names, inside, places)
+    return _index(_compile(spec, cfg), joints, feet, contacts, cfg, near)
 
 
 def _compile(spec: mujoco.MjSpec, cfg: Any) -> mujoco.MjModel:
@@ -169,24 +174,27 @@ def _find_joints(spec: mujoco.MjSpec, cfg: Any) -> list[Any]:
     return [hinges[n] for n in wanted]
 
 
-def _find_feet(spec: mujoco.MjSpec, foot_name: str) -> list[Any]:
-    """Colliding geoms that carry `foot_name`, or that sit in bodies that do."""
+def _find_feet(spec: mujoco.MjSpec, asset: Any, order: dict[str, int]) -> list[Any]:
+    """The colliding geoms that `asset.foot_name` means, one at the end of each limb."""
     solid = [g for g in spec.geoms if g.contype or g.conaffinity]
-    feet = [g for g in solid if foot_name in g.name] or [g for g in solid if foot_name in g.parent.name]
-    if not feet:
-        names = [g.name for g in solid if g.name]
-        raise UserError(f"asset.foot_name '{foot_name}' names no colliding geom; colliding geoms are {names}")
-    return feet
+    shapes = [Shape(g.name, g.parent.name, tuple(_chain(g.parent, order))) for g in solid]
+    chains = [tuple(_chain(joint.parent, order)) for joint in spec.joints if joint.name in order]
+    return [solid[index] for index in choose_feet(asset.foot_name, shapes, chains, asset.file)]
+
+
+def _chain(body: Any, order: dict[str, int]) -> list[str]:
+    """Joints of the configuration from the base to `body`."""
+    chain: list[str] = []
+    while body is not None and body.name != "world":
+        chain = [joint.name for joint in body.joints if joint.name in order] + chain
+        body = body.parent
+    return chain
 
 
 def _place(body: Any, order: dict[str, int]) -> int:
     """Place of a body in the configuration's joint order: that of the joint that carries it; -1 for the base."""
-    while body is not None and body.name != "world":
-        for joint in body.joints:
-            if joint.name in order:
-                return order[joint.name]
-        body = body.parent
-    return -1
+    chain = _chain(body, order)
+    return order[chain[-1]] if chain else -1
 
 
 def _set_collisions(spec: mujoco.MjSpec, self_collisions: bool) -> None:
@@ -268,8 +276,12 @@ def set_delay(motor: Any, longest: float, dt: float) -> None:
 
 def _add_contact_sensors(
     spec: mujoco.MjSpec, feet: list[Any], asset: Any, order: dict[str, int]
-) -> tuple[list[str], list[tuple[int, int]]]:
-    """Net contact force of each named body and each foot; a foot's force is taken out of the body it belongs to."""
+) -> tuple[list[str], list[tuple[int, int]], list[int]]:
+    """Net contact force of each named body and each foot; a foot's force is taken out of the body it belongs to.
+
+    Returns:
+        Names (K), pairs of body and foot in it, and the place of each name's joint in `order`.
+    """
     wanted = list(asset.terminate_after_contacts_on) + list(asset.penalize_contacts_on)
     robot = [b for b in spec.bodies if b.name != "world"]
     for part in wanted:
@@ -288,7 +300,8 @@ def _add_contact_sensors(
         for index, geom in enumerate(feet)
         if geom.parent.name in bodies
     ]
-    return bodies + foot_names, inside
+    parts = [spec.body(name) for name in bodies] + [geom.parent for geom in feet]
+    return bodies + foot_names, inside, [_place(part, order) for part in parts]
 
 
 def contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> None:
@@ -307,12 +320,13 @@ def _index(
     model: Any,
     joints: list[Any],
     feet: list[Any],
-    names: list[str],
-    inside: list[tuple[int, int]],
+    contacts: tuple[list[str], list[tuple[int, int]], list[int]],
     cfg: Any,
     near_ground: NearGround | None,
 ) -> ModelInfo:
     joint_names = [j.name for j in joints]
+    order = {name: index for index, name in enumerate(joint_names)}
+    names, inside, places = contacts
     ids = [model.joint(n).id for n in joint_names]
     robot = model.body_weldid[model.geom_bodyid] > 0  # ground is fixed to the world
     solid = (model.geom_contype > 0) | (model.geom_conaffinity > 0)
@@ -333,5 +347,44 @@ def _index(
         torque_limits=np.array([match_joint(asset.torque_limits, n, "asset.torque_limits") for n in joint_names]),
         velocity_limits=np.array([match_joint(asset.velocity_limits, n, "asset.velocity_limits") for n in joint_names]),
         default_pos=np.array([cfg.init_state.default_joint_angles[n] for n in joint_names]),
+        legs=_legs(model, model.body(asset.base_name).id, [_chain(geom.parent, order) for geom in feet], order),
+        contact_joints=places,
+        nominal={
+            "friction": _bounds(model.geom_friction[[model.geom(geom.name).id for geom in feet], 0]),
+            **joint_values(model, ids),
+        },
         near_ground=near_ground,
     )
+
+
+def _legs(model: Any, base: int, chains: list[list[str]], order: dict[str, int]) -> list[Leg]:
+    """The legs with joints `chains`, measured with all joints at zero."""
+    data = mujoco.MjData(model)
+    data.qpos[:7] = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+    data.qpos[7:] = 0.0
+    mujoco.mj_kinematics(model, data)
+    turn = data.xmat[base].reshape(3, 3).T
+    as_vector = lambda values: (float(values[0]), float(values[1]), float(values[2]))  # noqa: E731
+    legs = []
+    for chain in chains:
+        ids = [model.joint(name).id for name in chain]
+        axes = tuple(as_vector(turn @ data.xaxis[joint]) for joint in ids)
+        hip = as_vector(turn @ (data.xanchor[ids[0]] - data.xpos[base]))
+        legs.append(Leg(tuple(order[name] for name in chain), axes, hip))
+    return legs
+
+
+def joint_values(model: Any, joints: list[int]) -> dict[str, tuple[float, float]]:
+    """Smallest and largest of what a compiled model says about joints (by id): name as in `base.NOMINAL` -> bounds."""
+    dofs = model.jnt_dofadr[joints]
+    values = {
+        "armature": model.dof_armature[dofs],
+        "joint_friction": model.dof_frictionloss[dofs],
+        "joint_damping": model.dof_damping[dofs],
+        "joint_stiffness": model.jnt_stiffness[joints],
+    }
+    return {name: _bounds(found) for name, found in values.items()}
+
+
+def _bounds(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())

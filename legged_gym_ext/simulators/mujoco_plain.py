@@ -25,7 +25,14 @@ from legged_gym_ext.deploy.controller import Reading
 from legged_gym_ext.deploy.simulated import Start
 from legged_gym_ext.simulators.mujoco_faults import FAULTS, keep_quiet
 from legged_gym_ext.simulators.mujoco_ground import GROUND, add_map
-from legged_gym_ext.simulators.mujoco_model import SOLVERS, add_motor, contact_sensor, load_robot, set_delay
+from legged_gym_ext.simulators.mujoco_model import (
+    SOLVERS,
+    add_motor,
+    contact_sensor,
+    joint_values,
+    load_robot,
+    set_delay,
+)
 from legged_gym_ext.terrain.map import TerrainMap
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
@@ -67,7 +74,10 @@ class PlainRobot:
         dt: physics step [s].
         control_steps: physics steps per control step.
         model, data: MuJoCo's, for views; what follows from a state (contacts, torques) is one physics step older than the state.
+        file: that it was read from.
         mass: of the robot [kg].
+        joint_values: smallest and largest of the file's joint damping, friction, stiffness and armature, see
+            `base.NOMINAL`.
         base_id: body that floats.
         origin: (3,) ground under the start [m].
         free_joints: names of joints of the robot that the policy does not know and nothing moves.
@@ -101,7 +111,7 @@ class PlainRobot:
         keep_quiet()
         self.contract, self.origin = contract, np.array(origin, dtype=float)
         physics = physics or Physics()
-        file = _model_file(contract, model)
+        self.file = file = _model_file(contract, model)
         spec = load_robot(str(file), keep_ground=ground == "model")
         self._names = _joint_names(spec, contract, joint_map or {}, file)
         joints = [spec.joint(name) for name in self._names]
@@ -144,6 +154,7 @@ class PlainRobot:
         self.base_id = model.body(base).id
         root = model.body_jntadr[self.base_id]
         self._root_qpos, self._root_dof = int(model.jnt_qposadr[root]), int(model.jnt_dofadr[root])
+        self.joint_values = joint_values(model, ids)
         self._limits = np.asarray(self.contract.torque_limits)
         self._default = np.asarray(self.contract.default_joint_pos)
 

@@ -182,7 +182,7 @@ class Table:
 
     def _read(self) -> None:
         try:
-            saved = json.loads(self.path.read_text())
+            saved = json.loads(self.path.read_text(encoding="utf-8"))
             self.settings, self.cells = dict(saved["settings"]), dict(saved["cells"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -208,7 +208,7 @@ class Table:
     def save(self) -> None:
         """Write the file."""
         text = json.dumps({"settings": self.settings, "cells": self.cells}, indent=2)
-        atomic_write(self.path, lambda target: target.write_text(text + "\n"))
+        atomic_write(self.path, lambda target: target.write_text(text + "\n", encoding="utf-8"))
 
     def add_run(self, task: str, seed: int, run: str) -> None:
         """A run folder (its name) now belongs to a cell."""
@@ -241,7 +241,7 @@ def is_evaluated(checkpoint: Path) -> bool:
     """Whether `evaluation.json` beside a checkpoint is of this checkpoint, and not older than it."""
     path = checkpoint.parent / "evaluation.json"
     try:
-        evaluation = json.loads(path.read_text())
+        evaluation = json.loads(path.read_text(encoding="utf-8"))
         same, policies = Path(evaluation["checkpoint"]).name == checkpoint.name, list(evaluation["policies"].values())
         # A file that has nothing but a ladder is no evaluation yet.
         return (

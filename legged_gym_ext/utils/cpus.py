@@ -26,7 +26,7 @@ def usable_cpus() -> int:
     """Processors by affinity mask and, in a container, by the cgroup v2 quota (rounded up), shared among torchrun's processes; at least 1."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
         if quota != "max":
             count = min(count, math.ceil(int(quota) / int(period)))
     except (OSError, ValueError):

@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from legged_gym_ext.simulators import ENGINES, mujoco_gl
+from legged_gym_ext.simulators import ENGINES, PAIR, PINNED, cure, mujoco_gl, version_for_mjbatch
 from legged_gym_ext.utils.cpus import usable_cpus
 from legged_gym_ext.utils.probes import (
     EGL,
@@ -30,9 +29,6 @@ from legged_gym_ext.utils.probes import (
 )
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
-PINNED = {"mujoco": "3.14.0", "mjbatch": "0.1.4"}
-"""The pair of the default engine that is tested; setup.py and constraints.txt name the same."""
-
 OLDEST_PYTHON, OLDEST_TORCH = (3, 10), (2, 6)
 """Of the default engine's packages and of rsl-rl-lib 5."""
 
@@ -112,11 +108,17 @@ def memory() -> tuple[float | None, float | None]:
     """GiB of memory in all and free, within the limit of a container (cgroup v2); None where the system does not say."""
     total = free = None
     try:
-        table = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
+        table = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE))
         total, free = int(table["MemTotal"]) / 2**20, int(table["MemAvailable"]) / 2**20
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text()) / 2**30  # "max" raises, and there is no limit
-        cache = re.search(r"^inactive_file (\d+)", Path("/sys/fs/cgroup/memory.stat").read_text(), re.MULTILINE)
-        used = (int(Path("/sys/fs/cgroup/memory.current").read_text()) - int(cache[1] if cache else 0)) / 2**30
+        limit = (
+            int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")) / 2**30
+        )  # "max" raises, and there is no limit
+        cache = re.search(
+            r"^inactive_file (\d+)", Path("/sys/fs/cgroup/memory.stat").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        used = (
+            int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8")) - int(cache[1] if cache else 0)
+        ) / 2**30
         if limit < total:
             total, free = limit, min(free, limit - used)
     except (OSError, ValueError, KeyError):
@@ -212,7 +214,6 @@ def engines() -> list[Finding]:
 
 def _default_engine() -> Finding:
     """MuJoCo and mjbatch: both there, both working, and made for each other."""
-    advice = f"pip install {' '.join(f'{name}=={version}' for name, version in PINNED.items())}"
     needs = " and ".join(f"{name} {version}" for name, version in PINNED.items())
     missing = [package for package in PINNED if not installed(package)]
     if missing:
@@ -221,24 +222,14 @@ def _default_engine() -> Finding:
     pair = "mujoco {mujoco}, mjbatch {mjbatch}".format(**versions)
     _, reason = probe(IMPORT, "mjbatch")
     if reason is not None:
-        return problem("mujoco", f"{pair}: cannot be imported: {reason}", advice, needs)
-    wanted = _required("mjbatch", "mujoco")
+        return problem("mujoco", f"{pair}: cannot be imported: {reason}", cure(), needs)
+    wanted = version_for_mjbatch()
     if wanted not in (None, versions["mujoco"]):
-        return problem("mujoco", f"{pair}: this mjbatch is made for mujoco {wanted}", advice, needs)
+        return problem("mujoco", f"{pair}: this mjbatch is made for mujoco {wanted}", PAIR, needs)
     use = "all robots on the CPU, the default engine"
     if versions != PINNED:
         return note("mujoco", f"{pair}: {use}; tested with {needs}")
     return ok("mujoco", f"{pair}: {use}")
-
-
-def _required(distribution: str, package: str) -> str | None:
-    """The one version of `package` that a distribution asks for, None when it leaves a choice."""
-    try:
-        lines = metadata.requires(distribution) or []
-    except Exception:
-        return None
-    found = [re.match(rf"{package}\s*\(?==\s*([\w.]+)\)?\s*$", line) for line in lines]
-    return next((match[1] for match in found if match), None)
 
 
 def _backend(*names: str) -> str:

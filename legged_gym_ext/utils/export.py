@@ -220,7 +220,7 @@ def write_unitree(step: Any, contract: Contract, folder: Path) -> list[Path]:
     example = (torch.zeros(1, contract.history_length * contract.dim("obs")),)
     origin = {name: str(value) for name, value in contract.provenance.items()}
     write_onnx(module, example, (["obs"], ["actions"]), {**plain_metadata(contract), **origin}, model)
-    text.write_text(deploy_yaml(contract))
+    text.write_text(deploy_yaml(contract), encoding="utf-8")
     return [model, text]
 
 

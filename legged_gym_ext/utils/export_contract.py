@@ -12,6 +12,7 @@ import torch
 from legged_gym_ext import ROOT_DIR, __version__
 from legged_gym_ext.deploy.contract import KEY, Contract, Term
 from legged_gym_ext.envs.base.commands import RANGES
+from legged_gym_ext.envs.base.robot_checks import trained_physics
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.names import match_joint
 from legged_gym_ext.utils.runs import load_checkpoint
@@ -74,8 +75,16 @@ def make_contract(
         state=step.state_kind,
         state_size=step.state_size,
         history_length=step.history_length,
+        model=trained_model(cfg, sim),
         provenance=provenance,
     )
+
+
+def trained_model(cfg: Any, sim: Any) -> dict[str, Any]:
+    """The robot of a training, see `Contract.model`."""
+    physics = {name: bounds for name, bounds in trained_physics(cfg, sim).items() if name != "friction"}
+    joints = {name: (_short(low), _short(high)) for name, (low, high) in physics.items()}
+    return {"file": Path(cfg.asset.file).name, "mass": _short(sim.mass), "joints": joints}
 
 
 def _terms(env: Any, group: str) -> tuple[Term, ...]:

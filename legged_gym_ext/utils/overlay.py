@@ -29,7 +29,7 @@ class Telemetry:
         length: samples that a plot is wide.
         seconds: time that a plot is wide.
         bounds: largest value on the axis of each of the three plots.
-        contacts: feet FL, FR, RL, RR that touch something.
+        contacts: which feet touch something: front left, front right, rear left, rear right.
     """
 
     title: str

@@ -78,6 +78,7 @@ class Player:
         shown = 2 if agent.kind == "both" else 1
         self._samples: deque[np.ndarray] = deque(maxlen=max(2, round(REMEMBERED / env.dt)))
         self._shown = slice(0, shown)
+        self._feet = env.corners if len(env.sim.legs) == 4 else []
         self._asked: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         hold_command(env, self.command)
         self.reset()  # the very first observation was made under a random command
@@ -133,8 +134,8 @@ class Player:
         return in_numbers(env.commands[robot, :3].tolist()), in_numbers(actual)
 
     def contacts(self, robot: int = 0) -> list[bool]:
-        """Which feet of a robot touch something, in the order of the feet (FL FR RL RR)."""
-        return [bool(value) for value in self.env.foot_contact[robot].tolist()]
+        """Which feet of a quadruped touch something: front left, front right, rear left, rear right."""
+        return [bool(value) for value in self.env.foot_contact[robot, self._feet].tolist()]
 
     def ground(self, robot: int = 0) -> str:
         """What a robot is on, in words, e.g. "stairs_up, level 3"."""

@@ -162,7 +162,9 @@ def save_run_configs(run_dir: Path, env_cfg: Any, train_cfg: Any) -> None:
     folder.mkdir(exist_ok=True)
     for name, cfg in (("env", env_cfg), ("train", train_cfg)):
         text = json.dumps(to_dict(cfg), indent=2)
-        atomic_write(folder / f"{name}.json", lambda target, text=text: target.write_text(text + "\n"))
+        atomic_write(
+            folder / f"{name}.json", lambda target, text=text: target.write_text(text + "\n", encoding="utf-8")
+        )
 
 
 def load_run_configs(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -171,7 +173,7 @@ def load_run_configs(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     for name in ("env", "train"):
         path = run_dir / "params" / f"{name}.json"
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:  # ValueError: no JSON, or no text at all
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"cannot read the run's configuration {path}: {reason}; use another --load_run") from error

@@ -69,6 +69,8 @@ def nominal_parameters(env: LeggedRobot) -> dict[str, torch.Tensor]:
     for name, _, _, columns, nominal in STARTUP:
         shape = (env.num_envs,) if columns == 1 else (env.num_envs, columns)
         params[name] = torch.full(shape, nominal, device=env.device)
+    for name in ("friction", "joint_damping", "joint_stiffness"):  # absolute: what the robot's file says
+        params[name].fill_(sum(env.sim.nominal[name]) / 2.0)
     for name in ("kp_scale", "kd_scale"):
         params[name] = torch.ones(env.num_envs, env.num_dof, device=env.device)
     params["delay"] = torch.zeros(env.num_envs, device=env.device)
@@ -105,7 +107,7 @@ def randomize_motors(env: LeggedRobot, ids: torch.Tensor) -> None:
             low, high = getattr(cfg, f"{name}_range")
             env.params[f"{name}_scale"][ids] = env.uniform(count, env.num_dof, low=low, high=high)
     if cfg.randomize_delay:
-        low, high = (round(bound / env.sim.dt) for bound in cfg.delay_range)
+        low, high = (round(bound / env.sim.dt) for bound in cfg.delay_range)  # whole ones, see robot_checks.py
         steps = torch.randint(low, high + 1, (count,), generator=env.rng, device=env.device)
         env.params["delay"][ids] = steps * env.sim.dt
     apply_motor_parameters(env, ids)

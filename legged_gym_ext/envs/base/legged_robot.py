@@ -7,15 +7,18 @@ y left, z up; quaternions w x y z.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from legged_gym_ext.envs.base import events
 from legged_gym_ext.envs.base.commands import Commands
+from legged_gym_ext.envs.base.legs import find_corners
 from legged_gym_ext.envs.base.limits import check_limits
 from legged_gym_ext.envs.base.observations import Observations
 from legged_gym_ext.envs.base.rewards import RewardSum
+from legged_gym_ext.envs.base.robot_checks import check_robot
 from legged_gym_ext.envs.base.terminations import check_terminations
 from legged_gym_ext.simulators import make_simulator
 from legged_gym_ext.terrain import make_terrain
@@ -23,6 +26,7 @@ from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import projected_gravity, quat_rotate_inverse, rotate_by_yaw, yaw_of
 from legged_gym_ext.utils.names import match_joint
+from legged_gym_ext.utils.processes import rank
 
 CONTACT_FORCE = 1.0  # N, more than this is contact, as in legged_gym
 
@@ -38,6 +42,7 @@ class LeggedRobot:
         obs_history: (N, env.num_history, group_dims["policy"]), oldest first, zeros before the start; None when not asked for.
         rew_buf, reset_buf, time_out_buf, episode_length_buf: (N,).
         commands: (N, 4) vx, vy [m/s], yaw rate [rad/s], heading [rad].
+        notes: lines about values of the robot's file that training does not use.
         extras: "time_outs" (N,), "step_metrics" with the tracking kernels (N,) of this step and, when robots were reset, "episode" with one
             value per finished episode.
     """
@@ -58,6 +63,9 @@ class LeggedRobot:
         self.push_interval = max(1, round(cfg.domain_rand.push_interval_s / self.dt))
         self.terrain = make_terrain(cfg.terrain, self.num_envs, self.rng)
         self.sim = make_simulator(cfg, self.terrain, self.num_envs)
+        self.notes = check_robot(cfg, self.sim)
+        if self.notes and rank() == 0:
+            print("\n".join(self.notes))
         self._set_robot(cfg)
         self._allocate()
         events.randomize_startup(self)
@@ -100,12 +108,22 @@ class LeggedRobot:
         self.termination_contacts = pick(cfg.asset.terminate_after_contacts_on)
         self.penalised_contacts = pick(cfg.asset.penalize_contacts_on)
         # Grouped by kind (all thighs, all calves, all feet), in the order of the configuration.
-        self.reported_contacts = [i for part in cfg.asset.penalize_contacts_on for i in pick([part])] + feet
+        self.contact_groups = [*(pick([part]) for part in cfg.asset.penalize_contacts_on), feet]
+        self.reported_contacts = [contact for group in self.contact_groups for contact in group]
         self.num_contact_states = len(self.reported_contacts)
         grid = lambda xs, ys: torch.cartesian_prod(torch.tensor(xs), torch.tensor(ys)).to(self.device)  # noqa: E731
         self.scan_points = grid(cfg.terrain.measured_points_x, cfg.terrain.measured_points_y)
         self.far_points = grid(cfg.terrain.scan_points_x, cfg.terrain.scan_points_y)
         self.foot_points = grid(cfg.terrain.foot_points, cfg.terrain.foot_points)
+
+    @cached_property
+    def corners(self) -> list[int]:
+        """The feet at the front left, front right, rear left and rear right, in this order.
+
+        Raises:
+            UserError: not two legs on each side.
+        """
+        return list(find_corners(self.sim.legs))
 
     def _per_joint(self, values: dict[str, float], what: str) -> torch.Tensor:
         return torch.tensor([match_joint(values, n, what) for n in self.sim.joint_names], device=self.device)

@@ -120,7 +120,7 @@ class LeggedRobotCfg(BaseConfig):
     class asset:
         file = ""  # MJCF; "{ROOT}" stands for the repository
         name = "legged_robot"
-        foot_name = "foot"  # part of the names of the foot geoms (or bodies)
+        foot_name = "foot"  # part of the names of the foot geoms (or bodies), or the list of their names
         base_name = "base"
         penalize_contacts_on = ["thigh", "calf"]  # parts of body names
         terminate_after_contacts_on = ["base"]

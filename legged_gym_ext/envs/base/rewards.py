@@ -107,10 +107,10 @@ def foot_clearance(env: LeggedRobot) -> torch.Tensor:
 def trot(env: LeggedRobot) -> torch.Tensor:
     """1 while exactly one diagonal pair of feet is on the ground and the robot is commanded to move [-].
 
-    Four feet in the order FL FR RL RR. Random actions lift a diagonal pair now and then, so this is felt long before the robot moves
+    Random actions lift a diagonal pair now and then, so this is felt long before the robot moves
     at all, which is when the velocity kernel is blind.
     """
-    front_left, front_right, rear_left, rear_right = (env.foot_contact > 0.0).unbind(-1)
+    front_left, front_right, rear_left, rear_right = (env.foot_contact[:, env.corners] > 0.0).unbind(-1)
     return (front_left == rear_right) & (front_right == rear_left) & (front_left != front_right) & (env.moving > 0.0)
 
 
