@@ -16,6 +16,7 @@ from legged_gym_ext.deploy.sim2sim_flags import LEVEL, add_flags, check, read_jo
 from legged_gym_ext.utils import controls
 from legged_gym_ext.utils.cli import Parser, parse
 from legged_gym_ext.utils.errors import UserError, run_main
+from legged_gym_ext.utils.next_step import install_command
 
 if TYPE_CHECKING:
     from legged_gym_ext.deploy.commands import Command, Fixed
@@ -99,7 +100,7 @@ def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
     try:
         from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
     except ModuleNotFoundError as error:
-        raise UserError(f"sim2sim needs the package '{error.name}': pip install -e \".[mujoco]\"") from error
+        raise UserError(f"sim2sim needs the package '{error.name}': {install_command('mujoco')}") from error
     from legged_gym_ext.terrain.map import map_of_one_kind
 
     ground, origin, dress = None, (0.0, 0.0, 0.0), None

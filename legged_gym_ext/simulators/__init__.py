@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.utils.next_step import install_command
 
 if TYPE_CHECKING:
     from legged_gym_ext.simulators.base import Simulator
@@ -15,7 +16,7 @@ ISAAC_GYM = (
 )
 
 ENGINES = {
-    "mujoco": ("legged_gym_ext.simulators.mujoco_cpu", "MujocoSimulator", 'pip install -e ".[mujoco]"'),
+    "mujoco": ("legged_gym_ext.simulators.mujoco_cpu", "MujocoSimulator", install_command("mujoco")),
     "isaac_gym": ("legged_gym_ext.simulators.isaac_gym", "IsaacGymSimulator", ISAAC_GYM),
 }
 """Engine name -> module, class, what installs it."""

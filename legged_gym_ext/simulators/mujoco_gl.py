@@ -10,6 +10,7 @@ import warnings
 from importlib.util import find_spec
 
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.next_step import install_command
 
 NO_DISPLAY = "no display for the viewer: run where a screen is"
 PROBE = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 32, 32).close()"
@@ -84,4 +85,4 @@ def _has_display() -> bool:
 
 def _check_installed() -> None:
     if find_spec("mujoco") is None:
-        raise UserError("pictures need the package 'mujoco': pip install -e \".[mujoco]\"")
+        raise UserError(f"pictures need the package 'mujoco': {install_command('mujoco')}")
