@@ -203,7 +203,9 @@ def test_without_a_logger_nothing_needs_to_be_installed_and_the_writer_exists(mo
 @pytest.mark.usefixtures("wandb_variables")
 def test_tensorboard_is_passed_on_by_name_and_leaves_wandb_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "tensorboard")
-    assert to_rsl_cfg(train_cfg("tensorboard"))["logger"] == "tensorboard"
+    assert to_rsl_cfg(train_cfg("tensorboard"))["logger"] == {
+        "class_name": "legged_gym_ext.utils.scalars:TensorboardWriter"
+    }
     assert "WANDB_MODE" not in os.environ
 
 
