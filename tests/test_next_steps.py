@@ -189,3 +189,19 @@ def test_a_file_that_is_imported_twice_registers_once(tmp_path):
     for _ in range(2):
         import_tasks(str(path))
     assert builtins.counted == 1  # type: ignore[attr-defined]
+
+
+def test_an_engine_that_is_not_the_usual_one_is_named_for_the_next_command(tmp_path):
+    from types import SimpleNamespace
+
+    from legged_gym_ext.scripts import train
+
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_flat")
+    run_dir = tmp_path / "go2_flat" / "2026-01-01_00-00-00"
+    run_dir.mkdir(parents=True)
+    (run_dir / "model_5.pt").touch()
+    runner = SimpleNamespace(env=SimpleNamespace(env=SimpleNamespace(cfg=env_cfg)))
+    usual = train._flags("go2_flat", runner, train_cfg.runner, tmp_path, run_dir)
+    env_cfg.sim.engine, env_cfg.sim.device = "isaac_gym", "cuda:0"
+    other = train._flags("go2_flat", runner, train_cfg.runner, tmp_path, run_dir)
+    assert other == [*usual, "--sim=isaac_gym", "--sim_device=cuda:0"]

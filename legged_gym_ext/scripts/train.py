@@ -45,8 +45,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
     """Build environment and runner and learn; a training that ends early saves a last checkpoint."""
-    import torch
-
     from legged_gym_ext.utils import processes
     from legged_gym_ext.utils.runs import discard_run
     from legged_gym_ext.utils.stopping import Stop
@@ -61,27 +59,29 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
             if run_dir is not None:
                 discard_run(run_dir)
             say(_nothing_to_do(runner, train_cfg.runner))
+            processes.leave()
             return
         _introduce(task, runner, iterations, say)
         try:
             runner.learn(iterations, init_at_random_ep_len=not train_cfg.runner.resume)
         except KeyboardInterrupt:
             stop.begin_saving()
-            if run_dir is not None:
-                _save_early(task, runner, train_cfg.runner, log_root, run_dir)
-            if stop.agreed and processes.world_size() > 1:
-                torch.distributed.barrier()  # whoever ends first ends all
+            try:
+                if run_dir is not None:
+                    _save_early(task, runner, train_cfg.runner, log_root, run_dir)
+            finally:
+                if stop.agreed:
+                    processes.wait_for_all()  # torchrun ends all when the first one ends
             raise
         except UserError:
             if run_dir is not None:
                 discard_run(run_dir)
             raise
-    if processes.world_size() > 1:
-        torch.distributed.destroy_process_group()
+    processes.leave()
     if runner.env.env.nan_resets:
         say(f"resets of environments whose physics became non-finite: {runner.env.env.nan_resets}")
     if run_dir is not None:
-        print(_next_steps(task, train_cfg.runner, log_root, run_dir))
+        print(_next_steps(task, runner, train_cfg.runner, log_root, run_dir))
 
 
 def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> Any:
@@ -131,7 +131,7 @@ def _nothing_to_do(runner: Any, runner_cfg: Any) -> str:
 
 def _save_early(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> None:
     """Write a last checkpoint, unless that of the last whole iteration is there; a run without one leaves no folder."""
-    from legged_gym_ext.utils.next_step import script_command, task_flags
+    from legged_gym_ext.utils.next_step import script_command
     from legged_gym_ext.utils.runs import checkpoints, discard_run
 
     if runner.iterations_done == 0 and discard_run(run_dir):
@@ -141,15 +141,26 @@ def _save_early(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir
     if runner.current_learning_iteration not in checkpoints(run_dir):
         runner.save(str(path))
     runner.logger.stop_logging_writer()  # the last curves, too
-    flags = task_flags(task, runner_cfg, log_root, run_dir)
+    flags = _flags(task, runner, runner_cfg, log_root, run_dir)
     print(f"\nended early; saved {path}\nto go on: {script_command('train', [*flags, '--resume'])}")
 
 
-def _next_steps(task: str, runner_cfg: Any, log_root: Path, run_dir: Path) -> str:
-    """What to do with the run, as commands that run from here."""
-    from legged_gym_ext.utils.next_step import has_display, script_command, task_flags
+def _flags(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> list[str]:
+    """What the next command needs to find the run and the engine that is there."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.next_step import task_flags
 
+    used, usual = runner.env.env.cfg.sim, task_registry.get_cfgs(task)[0].sim
     flags = task_flags(task, runner_cfg, log_root, run_dir)
+    flags += [f"--sim={used.engine}"] if used.engine != usual.engine else []
+    return flags + ([f"--sim_device={used.device}"] if used.device != usual.device else [])
+
+
+def _next_steps(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> str:
+    """What to do with the run, as commands that run from here."""
+    from legged_gym_ext.utils.next_step import has_display, script_command
+
+    flags = _flags(task, runner, runner_cfg, log_root, run_dir)
     look = [] if has_display() else ["--web"]
     return f"done. Next:\n  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *look])}"
 
