@@ -32,7 +32,7 @@ def write_run(
     rewards: bool = True,
     **runner: Any,
 ) -> Path:
-    """A run folder with configurations and curves: rewards grow by 1, iterations take 3 s; without `rewards` no episode ended."""
+    """A run folder with configurations and curves: rewards grow by 1 (without `rewards` no episode ended), 3 s each."""
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     env_cfg.env.num_envs, train_cfg.seed = ROBOTS, seed
     train_cfg.runner.num_steps_per_env = STEPS

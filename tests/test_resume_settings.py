@@ -159,6 +159,7 @@ def test_a_setting_that_a_resumed_training_does_not_read_says_so():
     lines = describe_changes(changes, 2.5e-4)
     assert lines[0].endswith("env.seed 1 -> 2 (no effect: random numbers continue from the checkpoint)")
     assert lines[1].endswith("'adaptive' -> 'fixed' (from the learning rate that the checkpoint had, 0.00025)")
+    assert describe_changes(changes, 1e-3, robots_restored=False)[0].endswith("env.seed 1 -> 2")
     both = describe_changes({**changes, "train.algorithm.learning_rate": (1e-3, 1e-4)}, 1e-4)
     assert both[1].endswith("'adaptive' -> 'fixed'")
 

@@ -72,7 +72,7 @@ def _parse(argv: list[str] | None) -> Any:
 
 @contextlib.contextmanager
 def _folder(target: Path) -> Iterator[None]:
-    """Make the folder and see that it can be written, before anything is computed; one that is new does not outlive a failure."""
+    """Make the folder and see that it can be written; one that is new does not outlive a failure."""
     new = not target.exists()
     try:
         _check_target(target)

@@ -110,8 +110,8 @@ def _introduce(task: str, runner: Any, iterations: int, say: Any) -> None:
     env = runner.env.env
     together = f" in each of {processes.world_size()} processes" if processes.world_size() > 1 else ""
     say(
-        f"training {task}: {count(env.num_envs, 'environment')}{together} on {env.sim.description}, learning on {runner.device}, "
-        f"{count(iterations, 'iteration')}"
+        f"training {task}: {count(env.num_envs, 'environment')}{together} on {env.sim.description}, "
+        f"learning on {runner.device}, {count(iterations, 'iteration')}"
     )
     say(f"run folder: {runner.logger.log_dir}")
 

@@ -106,7 +106,7 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--resume",
         action="store_true",
-        help="continue a run (the newest, or --load_run and --checkpoint) with its own settings and what else is given here",
+        help="continue a run (newest, or --load_run and --checkpoint) with its settings and what else is given here",
     )
     add(
         "--logger",

@@ -1,8 +1,8 @@
 """Errors a user can fix, and how programs report them.
 
-Every script's `main(argv)` raises `UserError` and returns an exit code, so that it can be called from Python, too. `run_main` is what
-makes a program of it: one line on standard error and an exit code. Own programs around a `main` end with
-`run_main(lambda argv: train.main([...]))`.
+Every script's `main(argv)` raises `UserError` and returns an exit code, so that it can be called from Python, too.
+`run_main` is what makes a program of it: one line on standard error and an exit code. Own programs around a `main` end
+with `run_main(lambda argv: train.main([...]))`.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 def run_main(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     """Run a program's `main(argv)` and exit with its code.
 
-    A `UserError` is one line on standard error and code 2, Ctrl-C one line and code 130, another signal that was heard one line
-    and 128 plus its number (SIGTERM: 143); a reader of standard output that went away (head, less) is no error.
+    A `UserError` is one line on standard error and code 2, Ctrl-C one line and code 130, another signal that was heard
+    one line and 128 plus its number (SIGTERM: 143); a reader of standard output that went away (head, less) is no error.
     """
     code = 0
     try:

@@ -1,4 +1,4 @@
-"""Commands for the user's next step, as they run where the user stands: interpreter, script, folder and task included."""
+"""Commands for the user's next step, as they run where the user stands, with interpreter, script, folder and task."""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ class _Outliving:
 
 @contextlib.contextmanager
 def outlive_reader(doing: str) -> Iterator[None]:
-    """Go on when nobody can read standard output any more (`| head -1`, a closed terminal, a full disk); standard error says so once.
+    """Go on when standard output cannot be written any more; standard error says so once.
+
+    Its reader may be gone (`| head -1`), its terminal closed, the disk behind it full.
 
     Args:
         doing: what goes on, for that line.

@@ -52,7 +52,7 @@ def leave() -> None:
 
 
 def agree(flag: bool, device: str) -> bool:
-    """Whether `flag` is set in any process; all processes must ask at the same point. `device` is the one they learn on."""
+    """Whether `flag` is set in any process; all must ask at the same point. `device` is the one they learn on."""
     if world_size() == 1:
         return flag
     import torch

@@ -46,7 +46,8 @@ def apply_run(run_dir: Path, task: str, env_cfg: Any, train_cfg: Any) -> None:
     except UserError as error:
         _check_task(run_dir, task, _task_of_checkpoint(run_dir))
         raise UserError(
-            f"the settings of run {run_dir} are not those of this version of task '{task}': {error}; use the version that it was trained with"
+            f"the settings of run {run_dir} are not those of this version of task '{task}': {error}; "
+            "use the version that it was trained with"
         ) from error
 
 
@@ -110,12 +111,18 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def describe_changes(changes: Changes, rate: float) -> list[str]:
-    """A line per changed field; `rate` is the learning rate that the training goes on with."""
+def describe_changes(changes: Changes, rate: float, robots_restored: bool = True) -> list[str]:
+    """A line per changed field.
+
+    Args:
+        changes: as `changes_since` finds them.
+        rate: learning rate that the training goes on with.
+        robots_restored: whether the robots, and with them the environment's random numbers, are those of the checkpoint.
+    """
     lines = []
     for field, (before, now) in changes.items():
         line = f"differs from the run: {field} {before!r} -> {now!r}"
-        if field in NO_EFFECT:
+        if field in NO_EFFECT and (robots_restored or field != "env.seed"):
             line += f" (no effect: {NO_EFFECT[field]})"
         if field == "train.algorithm.schedule" and "train.algorithm.learning_rate" not in changes:
             line += f" (from the learning rate that the checkpoint had, {rate:.3g})"

@@ -326,7 +326,7 @@ class TrainRunner(OnPolicyRunner):
 
         Args:
             path: of the checkpoint.
-            changes: settings that are not those of the checkpoint's run; where the checkpoint holds what they decide, they win.
+            changes: settings that are not those of the checkpoint's run; they win over what the checkpoint holds.
 
         Returns:
             A sentence for the user when the environment could not be restored exactly.

@@ -58,7 +58,7 @@ def _check_names(experiment: str, run_name: str) -> None:
 
 
 def discard_run(run_dir: Path) -> bool:
-    """Remove the folder of a run that has no checkpoint, and what it leaves empty above it; returns whether it was removed."""
+    """Remove the folder of a run that has no checkpoint, and what is empty above it; returns whether it did."""
     if checkpoints(run_dir):
         return False
     shutil.rmtree(run_dir, ignore_errors=True)
@@ -102,7 +102,8 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None 
     if skipped and processes.rank() == 0:
         names = ", ".join(path.name for path in skipped)
         print(
-            f"note: taking run {chosen.name}; newer, but ended after their first iteration: {names}; --load_run takes one of them",
+            f"note: taking run {chosen.name}; newer, but ended after their first iteration: {names}; "
+            "--load_run takes one of them",
             file=sys.stderr,
         )
     return chosen
@@ -111,7 +112,8 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None 
 def newest_run(runs: list[Path]) -> tuple[Path | None, list[Path]]:
     """The newest of `runs` (oldest first) that learnt something, and the newer ones that were passed over.
 
-    A training that ended in its first iterations leaves `model_0.pt`: where the run asked for more and an older one has more, the older one is meant.
+    A training that ended in its first iterations leaves `model_0.pt`: where it was asked for more and an older run has
+    more, the older one is meant.
     """
     trained = [path for path in runs if checkpoints(path)]
     for index in reversed(range(len(trained))):

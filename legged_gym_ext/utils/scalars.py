@@ -46,7 +46,7 @@ class TensorboardWriter(LogWriter):
             self._fail(error)
 
     def _reopened(self) -> Any:
-        """Try again, now and then, once there is room: with a file of its own, for the last one may end in half a record."""
+        """A new file, now and then, once there is room; the last one may end in half a record."""
         if time.monotonic() - self._tried < RETRY:
             return None
         self._tried = time.monotonic()

@@ -1,4 +1,4 @@
-"""How a training ends early: Ctrl-C, SIGTERM or a closed terminal, after the iteration that is running, so that nothing is lost."""
+"""How a training ends early: by Ctrl-C, SIGTERM or a closed terminal, after the iteration that is running."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PATIENCE = 5.0
 class Stop:
     """A request to end, by signal. Outside of `defer` it is an exception at once: `KeyboardInterrupt`, or `Terminated`.
 
-    SIGINT is heard even where it was ignored before: shells start the background jobs of a script like that, which could then not be
-    ended with a save. SIGHUP is left ignored where it is (nohup).
+    SIGINT is heard even where it was ignored before: shells start the background jobs of a script like that, which
+    could then not be ended with a save. SIGHUP is left ignored where it is (nohup).
 
     Attributes:
         asked: the exception that ends the program; None while nobody asked.

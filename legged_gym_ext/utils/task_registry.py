@@ -63,7 +63,7 @@ class TaskRegistry:
         return sorted(self._tasks)
 
     def source(self, name: str) -> str | None:
-        """What other programs `--import` to know this task; None where they know it anyway, or where no file registered it."""
+        """What `--import` takes to know this task; None where it is known anyway, or where no file registered it."""
         return self._get(name).source
 
     def _get(self, name: str | None) -> Task:
@@ -130,7 +130,7 @@ class TaskRegistry:
             note = runner.resume(str(checkpoint), changes)
             if processes.rank() == 0:
                 print(f"resumed from {checkpoint}" + (f"; {note}" if note else ""))
-                for line in describe_changes(changes, runner.alg.learning_rate):
+                for line in describe_changes(changes, runner.alg.learning_rate, robots_restored=note is None):
                     print(line)
         if log_root is not None and processes.rank() == 0:
             # Only now: a run that cannot start leaves no empty folder behind.
@@ -159,8 +159,8 @@ def _check_training(train_cfg: Any, num_envs: int) -> None:
     if samples // (batches if alone else 1) < 2:
         where = f"a minibatch of {batches}" if alone else "a rollout"
         raise UserError(
-            f"--num_envs={num_envs} with --train.runner.num_steps_per_env={runner.num_steps_per_env}: {where} has one sample, whose advantage has "
-            "no deviation; expected at least 2 samples"
+            f"--num_envs={num_envs} with --train.runner.num_steps_per_env={runner.num_steps_per_env}: "
+            f"{where} has one sample, whose advantage has no deviation; expected at least 2 samples"
         )
     if getattr(runner, "eval_interval", 0) > 0 and runner.eval_envs < 2:
         raise UserError(f"--train.runner.eval_envs={runner.eval_envs}: expected at least 2, one robot per policy")

@@ -1,4 +1,4 @@
-"""Tasks that users register in files of their own, for the scripts of this package: `--import my_tasks.py`. Standard library only."""
+"""Tasks that users register in files of their own: `--import my_tasks.py`. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _importing: list[str] = []  # names of what is being imported
 
 
 def import_tasks(name: str) -> None:
-    """Import a Python file, or a module by its dotted name, so that it registers its tasks; what is imported already stays as it is.
+    """Import a Python file, or a module by its dotted name, so that it registers its tasks; once only.
 
     Raises:
         UserError: there is no such file or module, or it fails.

@@ -142,8 +142,8 @@ class PPO(RunnerProtocol):
         if steps * envs // (batches if alone else 1) * self.processes.count < 2:
             where = f"a minibatch of {batches}" if alone else "a rollout"
             raise ValueError(
-                f"{where} of {steps} steps in {envs} environments has less than 2 samples, whose advantages cannot be standardised: "
-                "train with more environments or steps"
+                f"{where} of {steps} steps in {envs} environments has less than 2 samples, whose advantages cannot be "
+                "standardised: train with more environments or steps"
             )
 
     def _parameter_groups(self) -> list:

@@ -52,7 +52,8 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any], changed: Collec
 
     Returns:
         None when everything was restored; otherwise what was not: with another number of environments (or another
-        physics model, or after a change of what episodes are drawn from) only the curriculum and the counters carry over.
+        physics model, or after a change of what episodes are drawn from) only the curriculum and the counters carry
+        over.
     """
     redrawn = [field for field in changed if field.startswith(DRAWN_FROM)]
     if not any(field.startswith("commands.ranges.") for field in redrawn):
