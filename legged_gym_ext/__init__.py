@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault(
+    "GIT_PYTHON_REFRESH", "quiet"
+)  # GitPython, which rsl-rl-lib imports, fails to import without a git program
 
 __version__ = "0.1.0"
 

@@ -29,9 +29,10 @@ def write_run(
     seed: int = 1,
     iterations: range = range(10),
     offset: float = 0.0,
+    rewards: bool = True,
     **runner: Any,
 ) -> Path:
-    """A run folder with configurations and curves: rewards grow by 1, iterations take 3 s."""
+    """A run folder with configurations and curves: rewards grow by 1 (without `rewards` no episode ended), 3 s each."""
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     env_cfg.env.num_envs, train_cfg.seed = ROBOTS, seed
     train_cfg.runner.num_steps_per_env = STEPS
@@ -43,6 +44,7 @@ def write_run(
     with SummaryWriter(str(path)) as writer:
         for it in iterations:
             row = {"Train/mean_reward": it + offset, "Metrics/fall_rate": 0.5, "Metrics/linear_tracking": 0.8}
+            row = row if rewards else {}
             row.update({"Perf/collection_time": 2.0, "Perf/learning_time": 1.0, "Perf/total_fps": ROBOTS * STEPS / 3.0})
             if not task.endswith("_flat"):
                 row.update({"Terrain/level": it / 5, **{f"Terrain/level_{kind}": it / 5 for kind in KINDS}})

@@ -45,7 +45,7 @@ if "--resume" in sys.argv:
     saved = json.loads((root / flags["load_run"] / f"model_{flags['checkpoint']}.pt").read_text())
     done, seconds = int(flags["checkpoint"]) + 1, saved["infos"]["total"][1]
 first, second = int(flags["max_iterations"]), int(flags.get("train.runner.stage2_iterations", 0))
-todo = min(200, max(0, first + second - done) if second else first)
+todo = min(200, max(0, first + second - done))
 run = root / f"2026-01-01_00-00-{len(list(root.glob('*'))) if root.is_dir() else 0:02d}_{flags['run_name']}"
 (run / "params").mkdir(parents=True)
 (run / "params/train.json").write_text(json.dumps({"runner": {"max_iterations": first}}))
@@ -144,7 +144,10 @@ def flags(budget: str, method: Method, state: State) -> list[str] | None:
 def test_a_budget_of_iterations_trains_what_is_missing():
     resumed = ["--resume", f"--load_run={RUN}", "--checkpoint=99"]
     assert flags("300it", PPO, State()) == ["--max_iterations=300"]
-    assert flags("300it", PPO, State(RUN, 100)) == [*resumed, "--max_iterations=200"]
+    assert flags("300it", PPO, State(RUN, 100)) == [
+        *resumed,
+        "--max_iterations=300",
+    ]  # train.py counts from the beginning
     assert flags("300it", PPO, State(RUN, 300)) is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from legged_gym_ext.scripts import export
 from legged_gym_ext.utils import export as writing
 from legged_gym_ext.utils import parity
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.next_step import install_command
 from tests.exported import make_run, sources
 
 pytest.importorskip("onnx")
@@ -46,7 +48,7 @@ def test_a_missing_package_says_how_to_install_it(package, run, monkeypatch):
     there = writing.find_spec
     monkeypatch.setattr(writing, "find_spec", lambda name: None if name == package else there(name))
     found = message("--task=go2_ts_flat", f"--load_run={run}")
-    assert found == f"exporting needs the package '{package}': pip install -e \".[export]\""
+    assert found == f"exporting needs the package '{package}': {install_command('export')}"
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_anything_is_built(run, tmp_path):
@@ -155,5 +157,9 @@ def test_help_answers_without_torch_and_a_run_is_exported_from_the_command_line(
         "obs (1, 45), state (1, 900) -> actions (1, 12), targets (1, 12), next_state (1, 900)" in x for x in lines
     )
     assert any(x.startswith("policy.onnx: 1000 steps, 4 resets: largest difference ") for x in lines)
-    assert lines[-1] == "next: python legged_gym_ext/scripts/sim2sim.py --policy=exported/policy.onnx"
+    assert lines[-1].startswith("next: ")
+    assert shlex.split(lines[-1])[2:4] == [
+        str(ROOT_DIR / "legged_gym_ext/scripts/sim2sim.py"),
+        "--policy=exported/policy.onnx",
+    ]
     assert done.stderr == ""

@@ -33,7 +33,8 @@ def run(hidden, module, argv):
     find = PathFinder.find_spec
     PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name.split(".")[0] == hidden else find(name, *rest))
     assert hidden not in sys.modules
-    from legged_gym_ext.utils.errors import run_main
+    from legged_gym_ext.utils.next_step import install_command
+from legged_gym_ext.utils.errors import run_main
     sys.argv = [module, *argv]
     run_main(importlib.import_module(f"legged_gym_ext.{module}").main)
 
@@ -66,7 +67,7 @@ NEW = "--log_root={new}"  # comes last, and counts
 
 def extra(name: str) -> str:
     """How an extra is installed."""
-    return f'pip install -e ".[{name}]"'
+    return install_command(name)
 
 
 LEARNING = f"trainings and trained policies need the package '{{}}': {extra('train')}"

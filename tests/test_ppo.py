@@ -268,3 +268,35 @@ def test_the_class_is_found_by_name_as_hosts_resolve_it():
 
     for name in METHODS.values():
         assert resolve_callable(name).__name__ == name.split(":")[1]
+
+
+@pytest.mark.parametrize(
+    ("steps", "envs", "algorithm", "message"),
+    [
+        (1, 1, {"num_mini_batches": 1}, "a rollout of 1 steps in 1 environments has less than 2 samples"),
+        (
+            2,
+            2,
+            {"num_mini_batches": 4, "normalize_advantage_per_mini_batch": True},
+            "a minibatch of 4 of 2 steps in 2 environments has less than 2 samples",
+        ),
+    ],
+)
+def test_one_sample_whose_advantage_has_no_deviation_is_refused(steps, envs, algorithm, message):
+    with pytest.raises(ValueError, match=message):
+        build(make_cfg(PLAIN, steps=steps, algorithm=algorithm), ToyEnv(num_envs=envs))
+
+
+def test_two_samples_are_enough():
+    alg = build(make_cfg(PLAIN, steps=1, algorithm={"num_mini_batches": 1}), ToyEnv(num_envs=2))
+    env = ToyEnv(num_envs=2)
+    collect(alg, env, env.get_observations(), 1)
+    alg.update()
+    assert all(torch.isfinite(value).all() for value in alg.network.state_dict().values())
+
+
+def test_a_group_of_one_sample_is_refused_when_it_is_standardised():
+    from rsl_rl_ult.algorithms.processes import Processes
+
+    with pytest.raises(ValueError, match="1 samples cannot be standardised: expected at least 2"):
+        Processes().standardize(torch.ones(1, 1, 1))

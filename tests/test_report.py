@@ -207,6 +207,27 @@ def test_a_method_without_teacher_ground_and_evaluation_lacks_these_pictures(tmp
     assert len(Page((path / "report" / "index.html").read_text(encoding="utf-8")).images) == 2
 
 
+def test_runs_in_which_no_episode_ended_have_a_page_without_learning_curves(tmp_path):
+    path = write_run(tmp_path, iterations=range(2), rewards=False)
+    report.main([str(path), "--no_rollout"])
+    page = (path / "report/index.html").read_text(encoding="utf-8")
+    assert f"No episode ended while these runs were trained, so they have no learning curves: {path.name}." in page
+    assert list((path / "report").glob("*.png")) == []
+
+
+def test_a_report_that_fails_leaves_no_folder_and_keeps_one_that_was_there(tmp_path, monkeypatch):
+    path = write_run(tmp_path, iterations=range(2))
+    monkeypatch.setattr(report, "write_report", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.main([str(path), "--no_rollout"])
+    assert not (path / "report").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
+    with pytest.raises(ZeroDivisionError):
+        report.main([str(path), "--no_rollout", f"--out={tmp_path / 'mine'}"])
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
 def test_runs_are_found_as_evaluate_finds_them(tmp_path):
     path = write_run(tmp_path)
     (path / "model_9.pt").touch()

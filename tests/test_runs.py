@@ -15,7 +15,9 @@ from legged_gym_ext.utils import runs
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.runs import (
+    WriteError,
     atomic_write,
+    discard_run,
     find_checkpoint,
     find_run,
     load_checkpoint,
@@ -92,6 +94,50 @@ def test_the_newest_run_with_a_checkpoint_is_the_default(tmp_path: Path, latest:
     make_run(tmp_path, "2026-01-03_10-00-00")  # died before its first checkpoint
     make_run(tmp_path, "renamed", 100)  # sorts after the dates as text
     assert find_run(tmp_path, "go2", latest) == newest
+
+
+def began(run: Path, asked: int) -> Path:
+    """Say how many iterations a run was asked for."""
+    (run / "params").mkdir()
+    (run / "params/env.json").write_text("{}")
+    (run / "params/train.json").write_text(json.dumps({"runner": {"max_iterations": asked}}))
+    return run
+
+
+def test_a_newer_run_that_ended_in_its_first_iterations_is_passed_over_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = began(make_run(tmp_path, "2026-01-01_10-00-00", 0, 50), 300)
+    newer = began(make_run(tmp_path, "2026-01-02_10-00-00", 0), 300)
+    assert find_run(tmp_path, "go2") == older
+    assert capsys.readouterr().err == (
+        f"note: taking run {older.name}; newer, but ended after their first iteration: {newer.name}; --load_run takes one of them\n"
+    )
+    assert find_run(tmp_path, "go2", newer.name) == newer and capsys.readouterr().err == ""
+
+
+def test_a_training_of_one_iteration_is_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    began(make_run(tmp_path, "2026-01-01_10-00-00", 0, 50), 300)
+    newer = began(make_run(tmp_path, "2026-01-02_10-00-00", 0), 1)
+    assert find_run(tmp_path, "go2") == newer and capsys.readouterr().err == ""
+
+
+def test_a_run_that_hardly_began_is_found_when_there_is_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("2026-01-01_10-00-00", "2026-01-02_10-00-00"):
+        last = began(make_run(tmp_path, name, 0), 300)
+    assert find_run(tmp_path, "go2") == last and capsys.readouterr().err == ""
+
+
+def test_a_discarded_run_takes_empty_folders_with_it_and_nothing_else(tmp_path: Path) -> None:
+    kept, logs = make_run(tmp_path / "logs", "a", 0), tmp_path / "logs"
+    assert not discard_run(kept) and kept.is_dir()
+    other = make_run(logs, "b")
+    (other / "params").mkdir()
+    assert discard_run(other) and not other.exists() and kept.is_dir()
+    (kept / "model_0.pt").unlink()
+    assert discard_run(kept) and not logs.exists()
 
 
 def test_folders_without_a_date_are_found_when_there_are_no_others(tmp_path: Path) -> None:
@@ -236,8 +282,13 @@ def test_atomic_write_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> N
     assert seen == [(tmp_path, "old")]  # same folder, and the old file is whole until the end
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path: Path, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OSError(28, "No space left on device"), WriteError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+def test_atomic_write_keeps_the_old_file_when_the_writer_fails(
+    tmp_path: Path, error: BaseException, raised: type[BaseException]
+) -> None:
     path = tmp_path / "a.json"
     path.write_text("old", encoding="utf-8")
 
@@ -245,8 +296,9 @@ def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path: Path, e
         target.write_text("half", encoding="utf-8")
         raise error
 
-    with pytest.raises(type(error)):
+    with pytest.raises(raised) as caught:
         atomic_write(path, writer)
+    assert raised is not WriteError or str(caught.value) == f"cannot write {path}: No space left on device"
     assert path.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [path]
 
 

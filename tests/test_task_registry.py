@@ -15,6 +15,7 @@ from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
 from legged_gym_ext.utils.config import BaseConfig, to_dict
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.next_step import install_command
 from legged_gym_ext.utils.task_registry import TaskRegistry, log_root, set_seed, to_rsl_cfg
 
 
@@ -194,7 +195,9 @@ def test_without_a_logger_nothing_needs_to_be_installed_and_the_writer_exists(mo
 
 
 def test_tensorboard_is_passed_on_by_name() -> None:
-    assert to_rsl_cfg(train_cfg("tensorboard"))["logger"] == "tensorboard"
+    assert to_rsl_cfg(train_cfg("tensorboard"))["logger"] == {
+        "class_name": "legged_gym_ext.utils.scalars:TensorboardWriter"
+    }
 
 
 def test_wandb_gets_the_configured_project(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +212,7 @@ def test_a_wandb_that_is_not_installed_says_how_to_install_it(monkeypatch: pytes
     installed(monkeypatch)
     with pytest.raises(UserError) as caught:
         to_rsl_cfg(train_cfg("wandb"))
-    assert str(caught.value) == "--logger=wandb needs the package 'wandb': pip install -e \".[wandb]\""
+    assert str(caught.value) == f"--logger=wandb needs the package 'wandb': {install_command('wandb')}"
 
 
 def test_a_folder_that_wandb_left_behind_is_no_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -101,13 +101,16 @@ def test_failed_save_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
     path = Path(runner.logger.log_dir, "model_0.pt")
     before = path.read_bytes()
 
-    def fail(_: Any, target: Path) -> None:
-        Path(target).write_bytes(b"half")
+    write = Path.write_bytes
+
+    def fail(target: Path, data: Any) -> None:
+        write(target, b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(UserError, match=r"cannot write .*model_0\.pt: disk full"):
         runner.save(str(path))
+    monkeypatch.undo()
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.glob(".*")] == []
 

@@ -12,6 +12,7 @@ import torch
 from legged_gym_ext.scripts import train
 from legged_gym_ext.utils import training_video, video
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.next_step import install_command
 from tests.test_training import build
 
 FILM = {"video": True, "video_interval": 2, "video_length": 0.2, "video_width": 320}
@@ -155,5 +156,5 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, packag
     monkeypatch.setattr(video, "find_spec", lambda name: None if name == package else object())
     with pytest.raises(UserError) as caught:
         train.main(["--task=go2_flat", "--headless", f"--log_root={tmp_path}", "--video"])
-    assert str(caught.value) == f"--video needs the package '{package}': pip install -e \".[video]\""
+    assert str(caught.value) == f"--video needs the package '{package}': {install_command('video')}"
     assert list(tmp_path.iterdir()) == []

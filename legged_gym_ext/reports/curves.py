@@ -72,10 +72,12 @@ def draw_curve(
     return True
 
 
-def learning_curves(groups: dict[str, list[Run]], over: str) -> Picture:
-    """What training logs, over control steps or ("hours") wall time."""
+def learning_curves(groups: dict[str, list[Run]], over: str) -> Picture | None:
+    """What training logs, over control steps or ("hours") wall time; None where no episode ended yet."""
     everyone = [run for runs in groups.values() for run in runs]
     shown = [row for row in LEARNING if any(row[0] in run.curves for run in everyone)]
+    if not shown:
+        return None
     figure, axes = style.panels(len(shown), min(3, len(shown)), 2.7)
     marks = style.colours(groups)
     for panel, (tag, title, unit) in zip(axes, shown):

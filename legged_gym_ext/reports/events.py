@@ -8,6 +8,7 @@ from typing import Dict, Tuple
 import numpy as np
 
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.next_step import install_command
 
 Curves = Dict[str, Tuple[np.ndarray, np.ndarray]]  # tag -> iterations (P,), values (P,)
 
@@ -27,7 +28,7 @@ def read_events(path: Path) -> dict[str, list[tuple[int, float]]]:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     except ImportError as error:
         raise UserError(
-            f"reading event files needs the package 'tensorboard' ({error}): pip install -e \".[train]\""
+            f"reading event files needs the package 'tensorboard' ({error}): {install_command('train')}"
         ) from None
     # Nothing is thinned out or thrown away: what iterations were redone is decided in `merge_curves`.
     events = EventAccumulator(str(path), size_guidance={"scalars": 0}, purge_orphaned_data=False)

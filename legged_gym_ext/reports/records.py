@@ -18,6 +18,7 @@ COMMIT = re.compile(r"^[0-9a-f]{40}$", re.MULTILINE)
 OWN_FIELDS = (
     "env.seed", "env.sim.device", "env.sim.num_threads", "train.seed", "train.runner.run_name", "train.runner.experiment_name",
     "train.runner.resume", "train.runner.load_run", "train.runner.checkpoint", "train.runner.max_iterations", "train.runner.save_interval",
+    "train.runner.save_interval_s",
     "train.runner.logger", "train.runner.wandb_project", "train.runner.device", "train.runner.eval_interval", "train.runner.eval_envs",
     "train.runner.video", "train.runner.video_interval", "train.runner.video_length", "train.runner.video_width",
 )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.next_step import install_command
 from legged_gym_ext.utils.runs import atomic_write
 
 WIDTH = 10.0  # inches; the page shows them 960 px wide, so that points are points there too
@@ -81,7 +82,7 @@ def plotting() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise UserError(f"pictures need the package 'matplotlib' ({error}): pip install -e \".[report]\"") from None
+        raise UserError(f"pictures need the package 'matplotlib' ({error}): {install_command('report')}") from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import Parser, apply_args_to_cfgs, parse
+from legged_gym_ext.utils.cli import Parser, add_import_flag, apply_args_to_cfgs, parse
 from legged_gym_ext.utils.errors import UserError, run_main
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -41,10 +41,20 @@ QUIET = 60.0  # s between lines about a training
 def main(argv: list[str] | None = None) -> int:
     """Fill the table, print it and return the exit code: 1 when a cell failed."""
     args = _parse(argv)
-    from legged_gym_ext.utils.benchmark import Table
+    from legged_gym_ext.utils.output import outlive_reader
     from legged_gym_ext.utils.task_registry import log_root
 
-    root = log_root(args)
+    with outlive_reader("the table"):
+        failures = _run(args, log_root(args))
+    for cell, reason in failures.items():
+        print(f"failed: {cell}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _run(args: argparse.Namespace, root: Path) -> dict[str, str]:
+    """Fill the table, unless only the report is wanted, and show it; returns the reasons of cells that failed."""
+    from legged_gym_ext.utils.benchmark import Table
+
     failures: dict[str, str] = {}
     if args.report:
         table = Table(root, None)
@@ -55,9 +65,7 @@ def main(argv: list[str] | None = None) -> int:
             table.save()
             failures = fill(table, methods, args)
     _show(table, args)
-    for cell, reason in failures.items():
-        print(f"failed: {cell}: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+    return failures
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -78,6 +86,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--log_root", metavar="DIR", help="folder of this table, not shared with other runs")
     add("--num_envs", type=int, metavar="N", help="number of environments in training")
     add("--eval_envs", type=int, metavar="N", help="number of robots in evaluations; default: that of evaluate.py")
+    add_import_flag(parser)
     add("--rl_device", metavar="DEVICE", help="where the networks run: cpu, cuda, ...")
     add("--report", action="store_true", help="train nothing: only print the table and write the report")
     add("--no_rollout", action="store_true", help="make the report without roll-outs")
@@ -263,6 +272,7 @@ def _call(
     command = [sys.executable, str(SCRIPTS / f"{script}.py"), f"--task={task}", f"--log_root={table.root}"]
     command += [f"--experiment_name={task}", *flags]
     command += [f"--rl_device={args.rl_device}"] if args.rl_device else []
+    command += [f"--import={name}" for name in args.imports]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with _log_path(table, task, seed).open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
@@ -326,6 +336,7 @@ def _show(table: Any, args: argparse.Namespace) -> None:
         print(f"\n{text}\n")
         atomic_write(table.root / "benchmark.md", lambda target: target.write_text(text + "\n", encoding="utf-8"))
     flags = ["--no_rollout"] if args.no_rollout else []
+    flags += [f"--import={name}" for name in args.imports]
     report = [sys.executable, str(SCRIPTS / "report.py"), *map(str, paths), f"--out={table.root / 'report'}", *flags]
     subprocess.run(report, check=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
     args.seed = SEED if args.seed is None else args.seed
-    results = _ladder(args) if args.ladder else _evaluation(args)
+    results, show = _ladder(args) if args.ladder else _evaluation(args)
     if args.json is not None:
-        _write_json(Path(args.json), results)
+        _write_json(Path(args.json), results)  # first: whoever reads the table may be gone
+    show()
     return 0
 
 
@@ -75,18 +77,17 @@ def _check_flags(args: Any) -> None:
         raise UserError(f"--friction={args.friction}: expected a positive coefficient, such as 0.4")
 
 
-def _evaluation(args: Any) -> dict:
-    """Evaluate and show it."""
+def _evaluation(args: Any) -> tuple[dict, Callable[[], None]]:
+    """Evaluate; returns the figures and what shows them."""
     from legged_gym_ext.utils.policies import run_cfgs
 
     args.num_envs = args.num_envs or NUM_ENVS
     results = evaluate(args.task, *run_cfgs(args.task, args, spread_levels))
-    _show(results)
-    return results
+    return results, lambda: _show(results)
 
 
-def _ladder(args: Any) -> dict:
-    """Climb the ladder of the task's own map and show it."""
+def _ladder(args: Any) -> tuple[dict, Callable[[], None]]:
+    """Climb the ladder of the task's own map; returns the figures and what shows them."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.utils.ladder import FRICTION, ROBOTS, set_ladder
     from legged_gym_ext.utils.policies import run_cfgs
@@ -99,11 +100,11 @@ def _ladder(args: Any) -> dict:
         )
     cfgs = run_cfgs(args.task, args, lambda env_cfg: set_ladder(env_cfg, terrain, args.friction))
     results = climb(args.task, *cfgs, robots=args.robots_per_level or ROBOTS)
-    _show_ladder(results)
+    kept = dict(results)
     if args.friction is not None:  # beside the figures with the friction of training, not in their place
         key = f"{FRICTION}{args.friction:g}"
-        results["policies"] = {name: {key: figures} for name, figures in results["policies"].items()}
-    return results
+        kept["policies"] = {name: {key: figures} for name, figures in results["policies"].items()}
+    return kept, lambda: _show_ladder(results)
 
 
 def spread_levels(env_cfg: Any) -> None:
@@ -114,10 +115,12 @@ def spread_levels(env_cfg: Any) -> None:
 def evaluate(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> dict:
     """Figures of every policy of a run: {"policies": {name: metrics}, ...}."""
     from legged_gym_ext.utils.evaluation import evaluate_policy
+    from legged_gym_ext.utils.progress import count
 
     vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
     env = vec_env.env
-    print(f"evaluating {checkpoint} with {env.num_envs} robots for {env.cfg.env.episode_length_s:.0f} s each")
+    robots, seconds = count(env.num_envs, "robot"), env.cfg.env.episode_length_s
+    print(f"evaluating {checkpoint} with {robots} for {seconds:.0f} s each")
     results = {name: evaluate_policy(vec_env, policy) for name, policy in policies.items()}
     return {
         "task": task,

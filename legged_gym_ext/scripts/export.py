@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, run_main
 
+POLICY = "policy.onnx"
 NUM_ENVS = 8
 """Robots of the environment that names, gains and scales are read from: no more than some trainings ask for."""
 
@@ -94,14 +93,15 @@ def as_step(task: str, network: Any, env: Any) -> Any:
 def _show(report: Any, out: Path) -> None:
     """Print files, comparisons, remarks and what to do next."""
     from legged_gym_ext.utils.export import describe_file
+    from legged_gym_ext.utils.next_step import has_display, here, script_command
 
     width = max(len(str(path.relative_to(out))) for path in report.files)
     for path in report.files:
         print(f"  {path.relative_to(out)!s:<{width}}  {describe_file(path)}")
     for line in (*report.statements, *report.remarks):
         print(line)
-    policy = shlex.quote(os.path.relpath(out / "policy.onnx"))
-    print(f"next: python legged_gym_ext/scripts/sim2sim.py --policy={policy}")
+    look = [] if has_display() else ["--headless"]
+    print(f"next: {script_command('sim2sim', [f'--policy={here(out / POLICY)}', *look])}")
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import Parser
+from legged_gym_ext.utils.cli import Parser, add_import_flag
 from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, did_you_mean, run_main
+from legged_gym_ext.utils.user_tasks import import_tasks, refuse_nested
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,10 +27,10 @@ def main(argv: list[str] | None = None) -> int:
 
     paths = find_run_dirs(args.runs, log_root(args))
     target = (Path(args.out).expanduser() if args.out else paths[0] / "report").resolve()
-    _check_target(target)
-    plotting()  # says what is missing before anything takes long
-    groups = group_runs(read_runs(paths))
-    path = write_report(groups, target, rollout=args.rollout)
+    with _folder(target):
+        plotting()  # says what is missing before anything takes long
+        groups = group_runs(read_runs(paths))
+        path = write_report(groups, target, rollout=args.rollout)
     print(f"wrote {path}")
     return 0
 
@@ -46,6 +50,7 @@ def _parse(argv: list[str] | None) -> Any:
     )
     add("--out", metavar="FOLDER", help="where to write; default: report/ in the first run's folder")
     add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/ of the repository")
+    add_import_flag(parser)
     add(
         "--rollout",
         action="store_true",
@@ -53,17 +58,32 @@ def _parse(argv: list[str] | None) -> Any:
         help="let the newest checkpoint of each run walk for some seconds (default)",
     )
     add("--no_rollout", dest="rollout", action="store_false", help="leave that out: only what was logged and evaluated")
+    refuse_nested()
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         raise UserError(f"unknown flag {unknown[0]}{did_you_mean(unknown[0], known)}")
     if args.out == "":
         raise UserError("--out=: expected a folder")
+    for name in args.imports:
+        import_tasks(name)
     return args
 
 
+@contextlib.contextmanager
+def _folder(target: Path) -> Iterator[None]:
+    """Make the folder and see that it can be written; one that is new does not outlive a failure."""
+    new = not target.exists()
+    try:
+        _check_target(target)
+        yield
+    except BaseException:
+        if new:
+            shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
 def _check_target(target: Path) -> None:
-    """The folder can be made and written, before anything was computed."""
     try:
         target.mkdir(parents=True, exist_ok=True)
         probe = target / ".report"
@@ -111,6 +131,11 @@ def _notes(groups: dict[str, list[Any]]) -> list[str]:
             notes.append(
                 f"The runs of {label} are not seeds of one experiment: they differ in {', '.join(unlike[:6])}{more}."
             )
+    silent = [run.path.name for runs in groups.values() for run in runs if "Train/mean_reward" not in run.curves]
+    if silent:
+        notes.append(
+            f"No episode ended while these runs were trained, so they have no learning curves: {', '.join(silent)}."
+        )
     single = [label for label, runs in groups.items() if len(runs) == 1]
     if single:
         notes.append(f"One seed only, so there is no interval over seeds: {', '.join(single)}.")

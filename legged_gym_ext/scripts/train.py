@@ -10,11 +10,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, f
 
 from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.cpus import wait_passively
-from legged_gym_ext.utils.errors import run_main
+from legged_gym_ext.utils.errors import UserError, run_main
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train and return the exit code."""
+    """Train and return the exit code.
+
+    Raises:
+        UserError: whatever is wrong until the first iteration is done, and a last checkpoint that could not be written.
+        KeyboardInterrupt: it was interrupted, after a last checkpoint was written.
+    """
     parser = make_parser("Train a task and write checkpoints to logs/<experiment>/<date>_<run>.")
     add_training_flags(parser)
     args = parse(parser, argv)
@@ -25,19 +30,66 @@ def main(argv: list[str] | None = None) -> int:
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     from legged_gym_ext.simulators import prepare_engine
+    from legged_gym_ext.utils.output import outlive_reader
+    from legged_gym_ext.utils.run_settings import resumed_cfgs
     from legged_gym_ext.utils.task_registry import log_root
 
+    root = log_root(args)
+    if train_cfg.runner.resume:
+        env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
         from legged_gym_ext.utils.training_video import check_filming
 
         check_filming(env_cfg.sim.engine, train_cfg.runner)
-    train(args.task, env_cfg, train_cfg, log_root(args))
+    with outlive_reader("the training"):
+        train(args.task, env_cfg, train_cfg, root)
     return 0
 
 
 def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
-    """Build environment and runner and learn; an interrupted training saves a last checkpoint."""
+    """Build environment and runner and learn; a training that ends early saves a last checkpoint."""
+    from legged_gym_ext.utils import processes
+    from legged_gym_ext.utils.runs import discard_run
+    from legged_gym_ext.utils.stopping import Stop
+
+    say = print if processes.rank() == 0 else lambda text: None
+    with Stop() as stop:
+        runner = _make_runner(task, env_cfg, train_cfg, log_root)
+        runner.stop = stop
+        iterations = runner.iterations_to_do()
+        run_dir = Path(runner.logger.log_dir) if processes.rank() == 0 else None
+        if train_cfg.runner.resume and iterations == 0:
+            if run_dir is not None:
+                discard_run(run_dir)
+            say(_nothing_to_do(runner, train_cfg.runner))
+            processes.leave()
+            return
+        _introduce(task, runner, iterations, say)
+        try:
+            runner.learn(iterations, init_at_random_ep_len=not train_cfg.runner.resume)
+        except KeyboardInterrupt:
+            stop.begin_saving()
+            try:
+                if run_dir is not None:
+                    _save_early(task, runner, train_cfg.runner, log_root, run_dir)
+            finally:
+                if stop.agreed:
+                    processes.wait_for_all()  # torchrun ends all when the first one ends
+            raise
+        except UserError:
+            if run_dir is not None:
+                discard_run(run_dir)
+            raise
+    processes.leave()
+    if runner.env.env.nan_resets:
+        say(f"resets of environments whose physics became non-finite: {runner.env.env.nan_resets}")
+    if run_dir is not None:
+        print(_next_steps(task, runner, train_cfg.runner, log_root, run_dir))
+
+
+def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> Any:
+    """Environment and runner of this process."""
     import torch
 
     from legged_gym_ext.envs import task_registry
@@ -52,27 +104,69 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
     if processes.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
         train_cfg.runner.device = f"cuda:{processes.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
-    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root)
-    iterations = runner.iterations_to_do()
-    say = print if processes.rank() == 0 else lambda text: None
+    return task_registry.make_alg_runner(env, task, train_cfg, log_root)[0]
+
+
+def _introduce(task: str, runner: Any, iterations: int, say: Any) -> None:
+    from legged_gym_ext.utils import processes
+    from legged_gym_ext.utils.progress import count
+
+    env = runner.env.env
     together = f" in each of {processes.world_size()} processes" if processes.world_size() > 1 else ""
     say(
-        f"training {task}: {env.num_envs} environments{together} on {env.sim.description}, learning on {runner.device}, {iterations} iterations"
+        f"training {task}: {count(env.num_envs, 'environment')}{together} on {env.sim.description}, "
+        f"learning on {runner.device}, {count(iterations, 'iteration')}"
     )
     say(f"run folder: {runner.logger.log_dir}")
-    try:
-        runner.learn(iterations, init_at_random_ep_len=not train_cfg.runner.resume)
-    except KeyboardInterrupt:
-        if processes.rank() == 0:
-            path = Path(runner.logger.log_dir) / f"model_{runner.current_learning_iteration}.pt"
-            runner.save(str(path))
-            print(f"\ninterrupted; saved {path}")
-        raise
-    if processes.world_size() > 1:
-        torch.distributed.destroy_process_group()
-    if env.nan_resets:
-        say(f"{env.nan_resets} environments were reset because their physics became non-finite")
-    say(f"done. Next: python legged_gym_ext/scripts/evaluate.py --task={task}   or   play.py --task={task}")
+
+
+def _nothing_to_do(runner: Any, runner_cfg: Any) -> str:
+    """Why a resumed training does not begin, and how to go on."""
+    asked, second = runner_cfg.max_iterations, getattr(runner_cfg, "stage2_iterations", None)
+    done = runner.current_learning_iteration
+    stages = (
+        "" if second is None else f" ({second} of them in stage 2, which --train.runner.stage2_iterations=N changes)"
+    )
+    return (
+        f"nothing left to do: {done} of {asked + (second or 0)} iterations are done{stages}; --max_iterations "
+        f"counts from the beginning: for 100 more give --max_iterations={max(asked, done - (second or 0)) + 100}"
+    )
+
+
+def _save_early(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> None:
+    """Write a last checkpoint, unless that of the last whole iteration is there; a run without one leaves no folder."""
+    from legged_gym_ext.utils.next_step import script_command
+    from legged_gym_ext.utils.runs import checkpoints, discard_run
+
+    if runner.iterations_done == 0 and discard_run(run_dir):
+        print("\nended before the first iteration was done: there is nothing to save")
+        return
+    path = run_dir / f"model_{runner.current_learning_iteration}.pt"
+    if runner.current_learning_iteration not in checkpoints(run_dir):
+        runner.save(str(path))
+    runner.logger.stop_logging_writer()  # the last curves, too
+    flags = _flags(task, runner, runner_cfg, log_root, run_dir)
+    print(f"\nended early; saved {path}\nto go on: {script_command('train', [*flags, '--resume'])}")
+
+
+def _flags(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> list[str]:
+    """What the next command needs to find the run and the engine that is there."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.next_step import task_flags
+
+    used, usual = runner.env.env.cfg.sim, task_registry.get_cfgs(task)[0].sim
+    flags = task_flags(task, runner_cfg, log_root, run_dir)
+    flags += [f"--sim={used.engine}"] if used.engine != usual.engine else []
+    return flags + ([f"--sim_device={used.device}"] if used.device != usual.device else [])
+
+
+def _next_steps(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> str:
+    """What to do with the run, as commands that run from here."""
+    from legged_gym_ext.utils.next_step import has_display, script_command
+
+    flags = _flags(task, runner, runner_cfg, log_root, run_dir)
+    look = [] if has_display() else ["--web"]
+    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *look])}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.utils.next_step import install_command
 
 if TYPE_CHECKING:
     from legged_gym_ext.simulators.base import Simulator
@@ -15,7 +16,7 @@ ISAAC_GYM = (
 )
 
 ENGINES = {
-    "mujoco": ("legged_gym_ext.simulators.mujoco_cpu", "MujocoSimulator", 'pip install -e ".[mujoco]"'),
+    "mujoco": ("legged_gym_ext.simulators.mujoco_cpu", "MujocoSimulator", install_command("mujoco")),
     "isaac_gym": ("legged_gym_ext.simulators.isaac_gym", "IsaacGymSimulator", ISAAC_GYM),
 }
 """Engine name -> module, class, what installs it."""
@@ -62,7 +63,7 @@ def require(*packages: str) -> None:
             modules[package] = importlib.import_module(package)
         except Exception as error:  # a wrong MUJOCO_GL, another version's library, a broken file
             if isinstance(error, ModuleNotFoundError) and error.name == package:
-                raise UserError(f"the package '{package}' is not installed: pip install -e \".[mujoco]\"") from error
+                raise UserError(f"the package '{package}' is not installed: {install_command('mujoco')}") from error
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
             raise UserError(f"the package '{package}' cannot be imported ({reason}): {cure()}") from error
     wanted = version_for_mjbatch() if "mjbatch" in modules else None

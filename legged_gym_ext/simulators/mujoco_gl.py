@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 from legged_gym_ext.simulators import cure
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.next_step import install_command
 
 NO_DISPLAY = "no display for the viewer: run where a screen is"
 PROBE = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 32, 32).close()"
@@ -31,7 +32,7 @@ def check_glfw() -> None:
     try:
         import glfw
     except ModuleNotFoundError:
-        raise UserError("a window needs the package 'glfw': pip install -e \".[mujoco]\"") from None
+        raise UserError(f"a window needs the package 'glfw': {install_command('mujoco')}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the reason is in the UserError
         usable = glfw.init()
@@ -94,4 +95,4 @@ def _has_display() -> bool:
 
 def _check_installed() -> None:
     if find_spec("mujoco") is None:
-        raise UserError("pictures need the package 'mujoco': pip install -e \".[mujoco]\"")
+        raise UserError(f"pictures need the package 'mujoco': {install_command('mujoco')}")

@@ -140,9 +140,10 @@ def next_training(budget: Budget, method: Method, state: State) -> Training | No
         return None
     if method.scheduled:
         flags.append(f"--train.algorithm.mix_iterations={total}")
-    if method.stage2:  # train.py counts both stages from their beginning, also when it resumes
+    # train.py counts from the beginning, also when it resumes.
+    if method.stage2:
         return Training([*flags, *_stages(total - method.stage2, method.stage2)])
-    return Training([*flags, f"--max_iterations={total - state.iterations}"])
+    return Training([*flags, f"--max_iterations={total}"])
 
 
 def _next_by_clock(limit: float, method: Method, state: State, flags: list[str]) -> Training | None:

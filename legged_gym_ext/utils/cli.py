@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from legged_gym_ext.utils.config import apply_overrides
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.utils.user_tasks import import_tasks, refuse_nested
 
 EPILOG = """Every field of the configuration can be set, typed and checked, after all other flags:
   --env.rewards.scales.feet_air_time=0.5   --train.algorithm.learning_rate=5e-4
@@ -76,6 +77,19 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     add("--load_run", metavar="RUN", help="run folder to load; default: the newest")
     add("--checkpoint", type=_iteration, metavar="IT", help="iteration to load; default: the newest")
     add("--log_root", metavar="DIR", help="where runs are written and looked for; default: logs/ of the repository")
+    add_import_flag(parser)
+
+
+def add_import_flag(parser: argparse.ArgumentParser) -> None:
+    """`--import`, for tasks that are not part of this package; `parse` obeys it."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file or module that registers tasks of your own; may be given several times",
+    )
 
 
 def _iteration(text: str) -> int:
@@ -89,8 +103,12 @@ def _iteration(text: str) -> int:
 def add_training_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of training only."""
     add = parser.add_argument
-    add("--max_iterations", type=int, metavar="N", help="iterations to train (with --resume: further iterations)")
-    add("--resume", action="store_true", help="continue from a checkpoint (newest, or --load_run and --checkpoint)")
+    add("--max_iterations", type=int, metavar="N", help="iterations to train in all, those before --resume included")
+    add(
+        "--resume",
+        action="store_true",
+        help="continue a run (newest, or --load_run and --checkpoint) with its settings and what else is given here",
+    )
     add(
         "--logger",
         choices=("tensorboard", "wandb", "none"),
@@ -110,6 +128,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     Raises:
         UserError: unknown flag (with the nearest ones), stray argument, missing value or wrong type.
     """
+    refuse_nested()
     rest, overrides = _split_overrides(sys.argv[1:] if argv is None else list(argv))
     known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
     dashed = {option.replace("_", "-"): option for option in known}
@@ -125,6 +144,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
         near = did_you_mean(f"--{unknown[0].partition('=')[0]}", known)
         raise UserError(f"stray argument '{unknown[0]}'{near or '; flags look like --name=value'}")
     args.env_overrides, args.train_overrides = overrides["env"], overrides["train"]
+    for name in getattr(args, "imports", ()):
+        import_tasks(name)
     return args
 
 

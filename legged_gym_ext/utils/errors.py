@@ -1,16 +1,57 @@
-"""Errors a user can fix, and how programs report them."""
+"""Errors a user can fix, and how programs report them.
+
+Every script's `main(argv)` raises `UserError` and returns an exit code, so that it can be called from Python, too.
+`run_main` is what makes a program of it: one line on standard error and an exit code. Own programs around a `main` end
+with `run_main(lambda argv: train.main([...]))`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
+
+TRACEBACK = "LEGGED_GYM_TRACEBACK"
+"""Environment variable; when it is set, the traceback of a `UserError` and of its cause is printed, too."""
 
 
 class UserError(Exception):
     """Something the user can fix; the message is one line: what was found, what was expected, what to do."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The program was asked to end by a signal other than Ctrl-C's."""
+
+    def __init__(self, number: int) -> None:
+        """`number` is that of the signal."""
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+@contextlib.contextmanager
+def user_errors(failed: str) -> Iterator[None]:
+    """Turn any error of the code inside into a `UserError` that begins with `failed`, with the error as its cause.
+
+    For what settings can break in ways that nobody foresaw: building, and the first iteration.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{failed}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What happened, in one line; of errors that do not speak to users, also the type and how to see more."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    reason = " ".join(str(error).split())[:300] or "no reason given"
+    return reason if type(error) is ValueError else f"{type(error).__name__}: {reason} ({TRACEBACK}=1 shows where)"
 
 
 def nearest(name: str, candidates: Iterable[str], n: int = 3) -> list[str]:
@@ -38,8 +79,8 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 def run_main(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     """Run a program's `main(argv)` and exit with its code.
 
-    A `UserError` is one line on standard error and code 2, Ctrl-C one line and code 130; a reader of standard output
-    that went away (head, less) is no error.
+    A `UserError` is one line on standard error and code 2, Ctrl-C one line and code 130, another signal that was heard
+    one line and 128 plus its number (SIGTERM: 143); a reader of standard output that went away (head, less) is no error.
     """
     code = 0
     try:
@@ -56,8 +97,13 @@ def _exit_code(main: Callable[[list[str] | None], int | None]) -> str | int | No
     try:
         return main(sys.argv[1:]) or 0
     except UserError as error:
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Terminated as ended:
+        print("terminated", file=sys.stderr)
+        return ended.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

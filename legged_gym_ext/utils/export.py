@@ -21,6 +21,7 @@ from legged_gym_ext.deploy.contract import Contract
 from legged_gym_ext.utils.deploy_yaml import UnitreePolicy, deploy_yaml, obstacle
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.export_contract import metadata, plain_metadata
+from legged_gym_ext.utils.next_step import install_command
 from legged_gym_ext.utils.parity import (
     STEPS,
     LivePolicy,
@@ -39,7 +40,7 @@ def check_packages() -> None:
     """What is missing is a `UserError` that says how to install it."""
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing:
-        raise UserError(f"exporting needs the package '{missing[0]}': pip install -e \".[export]\"")
+        raise UserError(f"exporting needs the package '{missing[0]}': {install_command('export')}")
 
 
 class DeployedPolicy(nn.Module):

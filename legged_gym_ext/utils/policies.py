@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from legged_gym_ext.utils.cli import apply_args_to_cfgs
-from legged_gym_ext.utils.config import update_from_dict
 from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.utils.runs import find_checkpoint, find_run, load_run_configs
+from legged_gym_ext.utils.next_step import script_command, task_flags
+from legged_gym_ext.utils.run_settings import apply_run
+from legged_gym_ext.utils.runs import find_checkpoint, find_run
 
 if TYPE_CHECKING:
     from tensordict import TensorDict
@@ -66,9 +67,7 @@ def run_cfgs(
     run_dir = None
     if trained:
         run_dir = _find_run(task, asked_train.runner, log_root(args))
-        saved_env, saved_train = load_run_configs(run_dir)
-        update_from_dict(env_cfg, saved_env)
-        update_from_dict(train_cfg, saved_train)
+        apply_run(run_dir, str(task), env_cfg, train_cfg)
     # A run knows what was learned; which checkpoint is shown, and on what, is decided here and now.
     for field in ("engine", "device", "num_threads"):
         setattr(env_cfg.sim, field, getattr(asked_env.sim, field))
@@ -86,7 +85,8 @@ def _find_run(task: str | None, runner_cfg: Any, log_root: Path) -> Path:
     try:
         return find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
     except UserError as error:
-        raise UserError(f"{error} (to train: python legged_gym_ext/scripts/train.py --task={task})") from error
+        command = script_command("train", task_flags(str(task), runner_cfg, log_root))
+        raise UserError(f"{error} (to train: {command})") from error
 
 
 def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> tuple[Any, dict[str, Policy], Path]:

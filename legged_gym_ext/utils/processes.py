@@ -33,3 +33,30 @@ def join_on_cpu() -> dict[str, Any]:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", rank=rank(), world_size=world_size())
     return {"global_rank": rank(), "local_rank": local_rank(), "world_size": world_size()}
+
+
+def wait_for_all() -> None:
+    """Return when all processes are here."""
+    if world_size() > 1:
+        import torch
+
+        torch.distributed.barrier()
+
+
+def leave() -> None:
+    """End the talk between the processes."""
+    if world_size() > 1:
+        import torch
+
+        torch.distributed.destroy_process_group()
+
+
+def agree(flag: bool, device: str) -> bool:
+    """Whether `flag` is set in any process; all must ask at the same point. `device` is the one they learn on."""
+    if world_size() == 1:
+        return flag
+    import torch
+
+    flags = torch.tensor(float(flag), device=device)
+    torch.distributed.all_reduce(flags)
+    return bool(flags > 0)

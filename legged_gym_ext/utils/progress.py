@@ -8,6 +8,11 @@ from typing import Any
 COLUMNS = 3  # of figures in the panel
 
 
+def count(number: int, noun: str) -> str:
+    """`1 robot`, `2 robots`: of nouns with a plain plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

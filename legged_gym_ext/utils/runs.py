@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from legged_gym_ext.utils import processes
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 CHECKPOINT = re.compile(r"model_(\d+)\.pt")
 DATED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
+RUN_FILE = "params/run.json"
+"""What is known of a run besides its configurations: its task."""
+
+
+class WriteError(UserError):
+    """A file could not be written; what was there before is whole."""
 
 
 def new_run_dir(log_root: Path, experiment: str, run_name: str = "") -> Path:
@@ -47,6 +57,17 @@ def _check_names(experiment: str, run_name: str) -> None:
         raise UserError("the experiment has no name; give --experiment_name=NAME")
 
 
+def discard_run(run_dir: Path) -> bool:
+    """Remove the folder of a run that has no checkpoint, and what is empty above it; returns whether it did."""
+    if checkpoints(run_dir):
+        return False
+    shutil.rmtree(run_dir, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty
+        run_dir.parent.rmdir()  # the experiment
+        run_dir.parent.parent.rmdir()  # the log folder
+    return True
+
+
 def checkpoints(run_dir: Path) -> dict[int, Path]:
     """Iteration -> file of all checkpoints in a run folder, in numerical order."""
     found = {
@@ -58,7 +79,7 @@ def checkpoints(run_dir: Path) -> dict[int, Path]:
 
 
 def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None = None) -> Path:
-    """A run folder: by name or path, or the newest one that has a checkpoint (None, -1 or "").
+    """A run folder: by name or path, or the newest one that learnt something (None, -1 or ""); see `newest_run`.
 
     Raises:
         UserError: no such run (with the nearest names), no such experiment, or nothing trained in it.
@@ -73,12 +94,44 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None 
             f"no runs of experiment '{experiment}' in {log_root}{did_you_mean(experiment, others)}; train a task with "
             f"--experiment_name={experiment} first"
         )
-    trained = [path for path in runs if checkpoints(path)]
-    if not trained:
+    chosen, skipped = newest_run(runs)
+    if chosen is None:
         raise UserError(
             f"no run in {folder} has a checkpoint; train one first, or name another --experiment_name or --load_run"
         )
-    return trained[-1]
+    if skipped and processes.rank() == 0:
+        names = ", ".join(path.name for path in skipped)
+        print(
+            f"note: taking run {chosen.name}; newer, but ended after their first iteration: {names}; "
+            "--load_run takes one of them",
+            file=sys.stderr,
+        )
+    return chosen
+
+
+def newest_run(runs: list[Path]) -> tuple[Path | None, list[Path]]:
+    """The newest of `runs` (oldest first) that learnt something, and the newer ones that were passed over.
+
+    A training that ended in its first iterations leaves `model_0.pt`: where it was asked for more and an older run has
+    more, the older one is meant.
+    """
+    trained = [path for path in runs if checkpoints(path)]
+    for index in reversed(range(len(trained))):
+        if not _hardly_began(trained[index]):
+            return trained[index], trained[index + 1 :]
+    return (trained[-1] if trained else None), []
+
+
+def _hardly_began(run_dir: Path) -> bool:
+    """Whether a run has nothing but `model_0.pt` although more was asked for."""
+    if list(checkpoints(run_dir)) != [0]:
+        return False
+    try:
+        runner = load_run_configs(run_dir)[1].get("runner", {})
+    except UserError:
+        return False
+    asked = runner.get("max_iterations", 0) + runner.get("stage2_iterations", 0)
+    return asked > 1
 
 
 def run_age(run_dir: Path) -> tuple[bool, list[tuple[int, str]]]:
@@ -147,24 +200,55 @@ def load_checkpoint(path: Path, map_location: Any) -> dict[str, Any]:
 
 
 def atomic_write(path: Path, writer: Callable[[Path], object]) -> None:
-    """Let `writer` fill a temporary file beside `path`, then rename it: `path` is complete or as it was before."""
+    """Let `writer` fill a temporary file beside `path`, then rename it: `path` is complete or as it was before.
+
+    Raises:
+        WriteError: the system refused, for example because the disk is full.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         writer(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {why(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
-def save_run_configs(run_dir: Path, env_cfg: Any, train_cfg: Any) -> None:
-    """Write the merged configurations to `params/env.json` and `params/train.json`."""
+def why(error: OSError) -> str:
+    """What the system said, in a few words."""
+    return error.strerror or str(error)
+
+
+def save_run_configs(run_dir: Path, env_cfg: Any, train_cfg: Any, task: str | None = None) -> None:
+    """Write the merged configurations to `params/env.json` and `params/train.json`, and the task's name beside them.
+
+    Raises:
+        WriteError: the system refused.
+    """
     folder = run_dir / "params"
-    folder.mkdir(exist_ok=True)
-    for name, cfg in (("env", env_cfg), ("train", train_cfg)):
-        text = json.dumps(to_dict(cfg), indent=2)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"cannot write {folder}: {why(error)}") from error
+    values = {"env": to_dict(env_cfg), "train": to_dict(train_cfg)}
+    if task is not None:
+        values["run"] = {"task": task}
+    for name, value in values.items():
+        text = json.dumps(value, indent=2)
         atomic_write(
             folder / f"{name}.json", lambda target, text=text: target.write_text(text + "\n", encoding="utf-8")
         )
+
+
+def task_of_run(run_dir: Path) -> str | None:
+    """Name of the task that a run trained; None where the run does not say."""
+    try:
+        task = json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8"))["task"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return task if isinstance(task, str) else None
 
 
 def load_run_configs(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:

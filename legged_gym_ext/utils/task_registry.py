@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,27 @@ from typing import Any
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.utils import processes
 from legged_gym_ext.utils.config import BaseConfig, to_dict
-from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.utils.errors import UserError, did_you_mean, user_errors
+from legged_gym_ext.utils.next_step import install_command
 from legged_gym_ext.utils.probes import installed
-from legged_gym_ext.utils.runs import find_checkpoint, find_run, new_run_dir, save_run_configs
+from legged_gym_ext.utils.run_settings import changes_since, describe_changes
+from legged_gym_ext.utils.runs import discard_run, find_checkpoint, find_run, new_run_dir, save_run_configs
+from legged_gym_ext.utils.user_tasks import source_of
 
 LOG_ROOT = ROOT_DIR / "logs"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A registered task: environment class (or "module:Class") and configuration classes."""
+    """A registered task: environment class (or "module:Class") and configuration classes.
+
+    `source` is the file or module that registered it, as `--import` takes it; None for this package's own.
+    """
 
     env_class: type | str
     env_cfg: type[BaseConfig]
     train_cfg: type[BaseConfig]
+    source: str | None = None
 
 
 class TaskRegistry:
@@ -49,12 +57,16 @@ class TaskRegistry:
                 raise ValueError(
                     f"task '{name}': configurations are subclasses of BaseConfig (not instances), found {cfg!r}"
                 )
-        self._tasks[name] = Task(env_class, env_cfg, train_cfg)
+        self._tasks[name] = Task(env_class, env_cfg, train_cfg, source_of(sys._getframe(1).f_globals))
 
     @property
     def names(self) -> list[str]:
         """All task names, sorted."""
         return sorted(self._tasks)
+
+    def source(self, name: str) -> str | None:
+        """What `--import` takes to know this task; None where it is known anyway, or where no file registered it."""
+        return self._get(name).source
 
     def _get(self, name: str | None) -> Task:
         if name is None:
@@ -71,14 +83,19 @@ class TaskRegistry:
         return task.env_cfg(), task.train_cfg()
 
     def make_env(self, name: str, env_cfg: Any = None) -> tuple[Any, Any]:
-        """The task's environment, with `env_cfg` or its own configuration; returns environment and configuration."""
+        """The task's environment, with `env_cfg` or its own configuration; returns environment and configuration.
+
+        Raises:
+            UserError: there is no such task, or it cannot be built.
+        """
         task = self._get(name)
         env_cfg = task.env_cfg() if env_cfg is None else env_cfg
         env_class = task.env_class
         if isinstance(env_class, str):
             module, _, attribute = env_class.partition(":")
             env_class = getattr(importlib.import_module(module), attribute)
-        return env_class(env_cfg), env_cfg
+        with user_errors(f"task '{name}': the environment cannot be built"):
+            return env_class(env_cfg), env_cfg
 
     def make_alg_runner(
         self, env: Any, name: str, train_cfg: Any = None, log_root: Path | None = LOG_ROOT
@@ -101,30 +118,37 @@ class TaskRegistry:
             # rsl-rl-lib, or what it imports whatever the logger is: tensorboard, git, tensordict.
             package = str(error.name).partition(".")[0]
             raise UserError(
-                f"trainings and trained policies need the package '{package}': pip install -e \".[train]\""
+                f"trainings and trained policies need the package '{package}': {install_command('train')}"
             ) from error
 
         train_cfg = self._get(name).train_cfg() if train_cfg is None else train_cfg
         runner_cfg = train_cfg.runner
         _check_device(runner_cfg.device)
-        resume_path = None
+        resumed = checkpoint = None
         if runner_cfg.resume:
             if log_root is None:
                 raise UserError("resuming needs a log_root")
-            run = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
-            resume_path = find_checkpoint(run, runner_cfg.checkpoint)
+            resumed = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
+            checkpoint = find_checkpoint(resumed, runner_cfg.checkpoint)
         rsl_cfg = to_rsl_cfg(train_cfg)
         _check_training(train_cfg, env.num_envs)
         groups = [group for names in rsl_cfg["obs_groups"].values() for group in names]
         runner = TrainRunner(RslRlVecEnv(env, groups), rsl_cfg, None, runner_cfg.device, task=name)
-        if resume_path is not None:
-            note = runner.resume(str(resume_path))
+        if resumed is not None:
+            changes = changes_since(resumed, env.cfg, train_cfg)
+            note = runner.resume(str(checkpoint), changes)
             if processes.rank() == 0:
-                print(f"resumed from {resume_path}" + (f"; {note}" if note else ""))
+                print(f"resumed from {checkpoint}" + (f"; {note}" if note else ""))
+                for line in describe_changes(changes, runner.alg.learning_rate, robots_restored=note is None):
+                    print(line)
         if log_root is not None and processes.rank() == 0:
             # Only now: a run that cannot start leaves no empty folder behind.
             run_dir = new_run_dir(log_root, runner_cfg.experiment_name, runner_cfg.run_name)
-            save_run_configs(run_dir, env.cfg, train_cfg)
+            try:
+                save_run_configs(run_dir, env.cfg, train_cfg, name)
+            except UserError:
+                discard_run(run_dir)
+                raise
             runner.logger.log_dir = str(run_dir)
         return runner, train_cfg
 
@@ -139,6 +163,13 @@ def _check_training(train_cfg: Any, num_envs: int) -> None:
     if not 1 <= batches <= samples:
         raise UserError(
             f"--train.algorithm.num_mini_batches={batches}: expected 1 to {samples}, the samples of a rollout"
+        )
+    alone = getattr(algorithm, "normalize_advantage_per_mini_batch", False)
+    if samples // (batches if alone else 1) < 2:
+        where = f"a minibatch of {batches}" if alone else "a rollout"
+        raise UserError(
+            f"--num_envs={num_envs} with --train.runner.num_steps_per_env={runner.num_steps_per_env}: "
+            f"{where} has one sample, whose advantage has no deviation; expected at least 2 samples"
         )
     if getattr(runner, "eval_interval", 0) > 0 and runner.eval_envs < 2:
         raise UserError(f"--train.runner.eval_envs={runner.eval_envs}: expected at least 2, one robot per policy")
@@ -175,10 +206,10 @@ def _logger_cfg(name: str, project: str) -> str | dict[str, str]:
     if name not in ("tensorboard", "wandb"):
         raise UserError(f"unknown logger '{name}'; known: tensorboard, wandb, none")
     if name == "tensorboard":
-        return "tensorboard"
+        return {"class_name": "legged_gym_ext.utils.scalars:TensorboardWriter"}
     # A folder `wandb` that another program left behind can be imported, too, but is no package.
     if not installed("wandb"):
-        raise UserError("--logger=wandb needs the package 'wandb': pip install -e \".[wandb]\"")
+        raise UserError(f"--logger=wandb needs the package 'wandb': {install_command('wandb')}")
     return {"class_name": "legged_gym_ext.utils.wandb_writer:WandbWriter", "project_name": project}
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.next_step import install_command
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 PICTURE_SUFFIXES = (".png", ".jpg")
-INSTALL = 'pip install -e ".[video]"'
+INSTALL = install_command("video")
 WIDTHS = (320, 3840)  # px, of pictures; 3840 is what the scene has room for
 PANEL_HEIGHT, PANEL_GAP = 320, 6  # px, of a strip
 INK, PAPER = (255, 255, 255), (38, 48, 58)

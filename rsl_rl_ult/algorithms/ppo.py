@@ -138,11 +138,23 @@ class PPO(RunnerProtocol):
         self.normalize_advantage_per_mini_batch = normalize_advantage_per_mini_batch
         self.learning_rate = learning_rate
         self.symmetry, self.processes = symmetry, Processes(multi_gpu_cfg, grad_reduce_bucket_mb)
+        self._check_samples()
         self.optimizer = getattr(torch.optim, OPTIMIZERS[optimizer])(self._parameter_groups(), lr=learning_rate)
         self.clip_jointly, self.kl_epsilon = clip_jointly, kl_epsilon
         self.policy = Policy(self.network, self.sets)
         self.updates = 0  # made so far
         self._transition: dict = {}
+
+    def _check_samples(self) -> None:
+        """The deviation of one advantage is no number, and would make every weight none."""
+        steps, envs, batches = self.storage.num_steps, self.storage.num_envs, self.num_mini_batches
+        alone = self.normalize_advantage_per_mini_batch
+        if steps * envs // (batches if alone else 1) * self.processes.count < 2:
+            where = f"a minibatch of {batches}" if alone else "a rollout"
+            raise ValueError(
+                f"{where} of {steps} steps in {envs} environments has less than 2 samples, whose advantages cannot be "
+                "standardised: train with more environments or steps"
+            )
 
     def _parameter_groups(self) -> list:
         """One group for PPO; its learning rate is the one that the schedule moves."""

@@ -30,8 +30,16 @@ class Processes:
         return value / self.count
 
     def standardize(self, x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
-        """(x - mean) / (std + eps) with the statistics of the joined samples of all processes."""
+        """(x - mean) / (std + eps) with the statistics of the joined samples of all processes.
+
+        Raises:
+            ValueError: there are less than two samples.
+        """
         if self.count == 1:
+            if x.numel() < 2:  # std() would be nan, and soon every weight
+                raise ValueError(
+                    f"{x.numel()} samples cannot be standardised: expected at least 2; train with more robots or steps"
+                )
             return (x - x.mean()) / (x.std() + eps)
         count = self.mean(torch.tensor(float(x.numel()), device=x.device)) * self.count
         mean = self.mean(x.sum()) * self.count / count

@@ -285,8 +285,9 @@ class LeggedRobotCfgPPO(BaseConfig):
 
     class runner:
         num_steps_per_env = 24
-        max_iterations = 300
-        save_interval = 50
+        max_iterations = 300  # in all, also of a training that is resumed
+        save_interval = 50  # iterations between checkpoints that are kept
+        save_interval_s = 600.0  # [s] after which one is written in between, which the next one replaces; 0: never
         experiment_name = "legged_robot"
         run_name = ""
         logger = "tensorboard"  # tensorboard | wandb | none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,9 @@ BUFFERS = (
     "commanded_way", "_critic_frames",
     "obs_buf", "privileged_obs_buf", "critic_obs_buf",
 )  # fmt: skip
+
+DRAWN_FROM = ("domain_rand.", "terrain.", "asset.", "init_state.", "commands.ranges.")
+"""Settings that a snapshot holds draws of, or positions on: with others it describes robots that there cannot be."""
 
 
 def take_snapshot(env: LeggedRobot) -> dict[str, Any]:
@@ -38,18 +42,29 @@ def take_snapshot(env: LeggedRobot) -> dict[str, Any]:
     return snapshot
 
 
-def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any]) -> str | None:
+def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any], changed: Collection[str] = ()) -> str | None:
     """Put `env` into a state taken by `take_snapshot`.
+
+    Args:
+        env: the environment.
+        snapshot: of an environment of the same task.
+        changed: fields of the configuration that are not as they were then.
 
     Returns:
         None when everything was restored; otherwise what was not: with another number of environments (or another
-        physics model) only the curriculum and the counters carry over.
+        physics model, or after a change of what episodes are drawn from) only the curriculum and the counters carry
+        over.
     """
-    env.command_sampler.ranges.copy_(snapshot["command_ranges"])
+    redrawn = [field for field in changed if field.startswith(DRAWN_FROM)]
+    if not any(field.startswith("commands.ranges.") for field in redrawn):
+        env.command_sampler.ranges.copy_(snapshot["command_ranges"])
     env.common_step_counter, env.nan_resets = snapshot["common_step_counter"], snapshot["nan_resets"]
     robots = torch.arange(env.num_envs, device=env.device)
     # With another number of robots each takes the level of one that was on the same column.
-    env.terrain.place(robots, snapshot["terrain_levels"][robots.cpu() * snapshot["num_envs"] // env.num_envs])
+    levels = snapshot["terrain_levels"].to(env.device)
+    env.terrain.place(robots, levels[robots * snapshot["num_envs"] // env.num_envs])
+    if redrawn:
+        return f"robots start new episodes: {', '.join(redrawn)} changed"
     own = take_snapshot(env)
     if _shapes(own) != _shapes(snapshot):
         return (
