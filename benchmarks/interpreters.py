@@ -26,7 +26,7 @@ def find_python(version: str) -> str | None:
 
 
 def _candidates(version: str) -> Iterator[str]:
-    """The one on the PATH, those of pyenv (whose commands on the PATH start one version only), and what uv has or downloads."""
+    """The one on the PATH, those of pyenv (its commands on the PATH start one version only), what uv has or downloads."""
     on_path = shutil.which(f"python{version}")
     if on_path:
         yield on_path

@@ -1,8 +1,9 @@
-"""The whole project under Python 3.10 to 3.13, and the plugin alone under Python 3.8 with torch 1.10.2, as old forks have it.
+"""The whole project under several versions of Python, and the plugin alone under 3.8 with torch 1.10.2, as old forks have it.
 
-Each version gets a fresh virtual environment with the pip that it brings and the README's install command; then two tasks are trained for two iterations, and
-a few core tests run. Python 3.8 runs the contract of rsl_rl 1.0.2 and writes every policy that can be exported. Interpreters are those of the system, of pyenv or
-of uv; a version that is not to be had is "not run". Needs some 6 GB of disk per version where pip brings torch with CUDA.
+Each version gets a fresh virtual environment, with the pip that it brings and the README's install command. Then two tasks
+are trained for two iterations, and a few core tests run. Python 3.8 runs the contract of rsl_rl 1.0.2 and writes every
+policy that can be exported. Interpreters are those of the system, of pyenv or of uv; a version that is not to be had is
+"not run". Needs some 6 GB of disk where pip brings torch with CUDA.
 
     python benchmarks/python_matrix.py --json benchmarks/results/python_matrix.json
     python benchmarks/python_matrix.py --pythons 3.12 --folder /tmp/matrix
@@ -76,7 +77,7 @@ def row_of(version: str, folder: Path | None) -> dict[str, str]:
 
 
 def install(python: str, version: str) -> str:
-    """The README's command with the pip that this Python brings; 3.8 gets what forks have and the plugin without its dependencies."""
+    """The README's command, with the pip that this Python brings; 3.8 gets what forks have, and the plugin alone."""
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if version == "3.8":
         commands = [[*pip, *OLDEST], [*pip, "--no-deps", "-e", "."]]

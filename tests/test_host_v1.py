@@ -177,7 +177,7 @@ def test_rma_changes_its_stage_where_a_checkpoint_says(tmp_path):
 
 
 def test_losses_of_a_stage_that_is_over_leave_the_log(tmp_path):
-    """1.0.2 reads all episode figures of an iteration by the keys of the first, and the environment shows old ones until an episode ends."""
+    """1.0.2 reads all figures of an iteration by the keys of the first; environments show old ones until an episode ends."""
     runner = make_runner("RMA", stage1_iterations=2, num_envs=8, steps=24)
     runner.learn(5)
     shown = {n: {name for k, name in runner.scalars if k == n and name.startswith("Episode/")} for n in range(5)}

@@ -111,7 +111,7 @@ def test_a_policy_of_the_hosts_own_in_our_algorithm_is_named_with_its_module():
 
 
 def run_fork(folder: Path, envs: str, first: str) -> str:
-    """The last line of an interpreter that imports a fork whose runner imports the environments; `envs` is envs/__init__.py."""
+    """The last line of an interpreter that imports a fork whose runner imports `envs`, given as envs/__init__.py."""
     source = "class Robot: ...\n"
     runner = textwrap.dedent(
         """

@@ -74,8 +74,9 @@ class HostPolicy(nn.Module):
     def export_onnx(self, path: str | Path) -> None:
         """Write the deployable student as an ONNX file, for one robot; what it remembers is an input and an output.
 
-        Names and shapes are those of `as_onnx` of the policy: `obs` -> `actions` of a policy that remembers nothing, `obs_history` (1, T, D) -> `actions`
-        of students that read a window, `obs` and `cache` (1, M) -> `actions` and `next_cache` of ULT's.
+        Names and shapes are those of the policy's `as_onnx`: `obs` -> `actions` of a policy that remembers nothing,
+        `obs_history` (1, T, D) -> `actions` of students that read a window, `obs` and `cache` (1, M) -> `actions` and
+        `next_cache` of ULT's.
         """
         module: Any = self._algorithm().get_policy().as_onnx().cpu().eval()
         # Newer versions of torch have a second exporter, which writes the weights into a file of their own.

@@ -19,20 +19,22 @@ PACKAGES = {"algorithms": ALGORITHMS, "modules": POLICIES}
 def register(runner_module: ModuleType | str | None = None, prefix: str = "") -> list:
     """Make `ActorCriticULT`, `PPO_ULT` and the others resolve as bare names in a runner's configuration.
 
-    In a fork, call it in the last line of `envs/__init__.py`: it imports the runner, which in some forks imports the environments.
+    In a fork, call it in the last line of `envs/__init__.py`: it imports the runner, which in some forks imports the
+    environments.
 
     Args:
         runner_module: where the runner class lives, as a module or its name, for forks that keep it in a package of their own (humanoid-gym:
             "humanoid.algo.ppo.on_policy_runner"); rsl_rl's own by default.
-        prefix: put before every name, for hosts that have classes of our names: "Ult" gives UltPPO_TS, UltActorCriticTS and so on.
+        prefix: put before every name, for hosts that have classes of our names: "Ult" gives UltPPO_TS,
+            UltActorCriticTS and so on.
 
     Returns:
-        The names that were registered. Names under which the host has other classes stay the host's, and one line says so. Calling it again
-        changes nothing.
+        The names that were registered. Names under which the host has other classes stay the host's, and one line says
+        so. Calling it again changes nothing.
 
     Raises:
-        ValueError: the host is of a generation that accepts no foreign classes, hides another copy of rsl_rl, or is still being imported;
-            or `prefix` does not make names.
+        ValueError: the host is of a generation that accepts no foreign classes, hides another copy of rsl_rl, or is
+            still being imported; or `prefix` does not make names.
         ModuleNotFoundError: there is no such module.
     """
     if prefix and not prefix.isidentifier():

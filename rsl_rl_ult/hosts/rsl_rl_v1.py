@@ -107,8 +107,9 @@ class _Algorithm(HostAlgorithm):
     def process_env_step(self, rewards: torch.Tensor, dones: torch.Tensor, infos: dict) -> None:
         """Store the step; shows the runner the episode figures with the losses of the last update added.
 
-        The runner collects these dictionaries and reads all of an iteration by the keys of the first. Environments keep theirs for as long as no
-        episode ends, so the runner gets a copy of this iteration: a loss of the last iteration must not live on in one of them.
+        The runner collects these dictionaries and reads all of an iteration by the keys of the first. Environments keep
+        theirs for as long as no episode ends, so the runner gets a copy: a loss of an earlier iteration must not live on
+        in one of them.
         """
         self.core.process_env_step({}, rewards, dones.long(), infos)
         if "episode" in infos:

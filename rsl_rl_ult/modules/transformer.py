@@ -106,7 +106,7 @@ def band_mask(age: torch.Tensor, window: int) -> torch.Tensor:
 
 
 def without_past_episodes(frames: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
-    """Frames (B, F, D) with zeros where `age` (B, F) is below 1: nobody looks there, but a mask hides numbers, not NaN (0 * NaN is NaN)."""
+    """Frames (B, F, D), zero where `age` (B, F) is below 1: nobody looks there, but a mask does not hide NaN (0 * NaN)."""
     return frames.masked_fill((age < 1)[..., None], 0.0)
 
 
@@ -137,7 +137,7 @@ class Block(nn.Module):
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
         """(B, n, D) -> (B, h, n, d)."""
-        # No `unflatten` in what is exported: the tracer of torch 1.10 to 1.12 takes it for a named tensor and refuses it.
+        # No `unflatten` in what is exported: the tracer of torch 1.10 to 1.12 takes it for a named tensor, and refuses.
         return x.reshape(x.shape[0], x.shape[1], self.heads, self.query.out_features // self.heads).transpose(1, 2)
 
     def project(self, x: torch.Tensor, queries: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
