@@ -80,8 +80,8 @@ class HostPolicy(nn.Module):
         """
         module: Any = self._algorithm().get_policy().as_onnx().cpu().eval()
         # Newer versions of torch have a second exporter, which writes the weights into a file of their own.
-        legacy = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-        names = {"input_names": list(module.input_names), "output_names": list(module.output_names)}
+        legacy: dict = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+        names: dict = {"input_names": list(module.input_names), "output_names": list(module.output_names)}
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # tracing warns of shapes, which never change here
             torch.onnx.export(module, module.get_dummy_inputs(), str(path), opset_version=OPSET, **names, **legacy)

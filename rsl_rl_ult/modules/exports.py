@@ -78,7 +78,8 @@ FORGETS = (
 def is_recorded() -> bool:
     """Whether torch records what runs now into a graph (`torch.jit.trace`, `torch.onnx.export`, `torch.export`)."""
     exporting = getattr(getattr(torch, "compiler", None), "is_exporting", None)  # torch 2.7 and newer
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or bool(exporting and exporting())
+    tracing = torch.jit.is_tracing()  # pyright: ignore
+    return tracing or torch.onnx.is_in_onnx_export() or bool(exporting and exporting())
 
 
 class Remembering(nn.Module):
@@ -108,7 +109,8 @@ class Remembering(nn.Module):
     # TorchScript of old torch versions knows Optional only.
     def forward(self, obs: torch.Tensor, privileged: Optional[torch.Tensor] = None) -> torch.Tensor:  # noqa: UP045
         """(1, D) [, (1, P)] -> (1, A)."""
-        if not torch.jit.is_scripting():  # noqa: SIM102  TorchScript leaves out what only this condition guards
+        # Two conditions: TorchScript leaves out what the first one alone guards.
+        if not torch.jit.is_scripting():  # noqa: SIM102  # pyright: ignore
             if self.state.shape[1] and is_recorded():
                 raise ValueError(FORGETS)
         extra = obs[:, :0] if privileged is None else privileged
