@@ -10,8 +10,8 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 
-def register(runner_module: ModuleType | str | None = None) -> list:
+def register(runner_module: ModuleType | str | None = None, prefix: str = "") -> list:
     """See `rsl_rl_ult.hosts.register.register`; imported only now, so that importing this package costs nothing."""
     from rsl_rl_ult.hosts.register import register as register_names
 
-    return register_names(runner_module)
+    return register_names(runner_module, prefix)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict import TensorDict
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
 
 DIMS = {"policy": 5, "privileged": 4, "critic": 7}
 ACTIONS = 3
@@ -24,6 +26,8 @@ class ToyEnv:
         self.last = torch.zeros(num_envs, ACTIONS)
 
     def get_observations(self) -> TensorDict:
+        from tensordict import TensorDict  # not there for the Python of old forks, which use the rest of this module
+
         groups = {n: torch.randn(self.num_envs, d, generator=self.rng) * 2.0 + 0.5 for n, d in DIMS.items()}
         groups["policy"] += self.last.tanh() @ self.mix
         groups["privileged"][:, :2] = groups["policy"][:, :2]  # something a student can find out

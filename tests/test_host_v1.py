@@ -176,6 +176,32 @@ def test_rma_changes_its_stage_where_a_checkpoint_says(tmp_path):
     assert changed and all(name.startswith("history_encoder.") for name in changed)
 
 
+def test_losses_of_a_stage_that_is_over_leave_the_log(tmp_path):
+    """1.0.2 reads all figures of an iteration by the keys of the first; environments show old ones until an episode ends."""
+    runner = make_runner("RMA", stage1_iterations=2, num_envs=8, steps=24)
+    runner.learn(5)
+    shown = {n: {name for k, name in runner.scalars if k == n and name.startswith("Episode/")} for n in range(5)}
+    assert shown[0] == {"Episode/rew_match"}  # losses come one iteration late
+    assert "Episode/loss_entropy" in shown[1] & shown[2]
+    student = {"Episode/loss_student_latent", "Episode/loss_student_action"}
+    assert shown[3] == shown[4] == {"Episode/rew_match", "Episode/loss_stage", *student}
+
+
+def test_the_environments_own_figures_stay_as_they_are():
+    runner = make_runner("TS")
+    env, seen = runner.env, []
+    step = env.step
+
+    def noting_step(actions: torch.Tensor) -> tuple:
+        seen.append(env.extras.get("episode"))  # what the last step has left
+        return step(actions)
+
+    env.step = noting_step
+    runner.learn(3)
+    assert any(seen) and all(set(figures) == {"rew_match"} for figures in seen if figures)
+    assert set(env.extras["episode"]) == {"rew_match"}
+
+
 def test_a_played_policy_forgets_an_episode_when_told_to():
     runner = make_runner("TS")
     policy, obs = runner.get_inference_policy(), OldEnv(2).get_observations()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from legged_gym_ext.utils.next_step import install_command
 from tests.report_runs import write_run
 from tests.robot_policies import write_policy
 
@@ -33,7 +34,6 @@ def run(hidden, module, argv):
     find = PathFinder.find_spec
     PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name.split(".")[0] == hidden else find(name, *rest))
     assert hidden not in sys.modules
-    from legged_gym_ext.utils.next_step import install_command
 from legged_gym_ext.utils.errors import run_main
     sys.argv = [module, *argv]
     run_main(importlib.import_module(f"legged_gym_ext.{module}").main)

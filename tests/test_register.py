@@ -74,12 +74,75 @@ def test_registering_twice_changes_nothing():
     assert dict(vars(module)) == before
 
 
-def test_a_class_of_the_hosts_own_is_not_replaced():
+@pytest.fixture
+def module_with_its_own() -> ModuleType:
+    """A fork with a teacher-student method of its own."""
     module = runner_module("v1")
     module.PPO_TS = type("PPO_TS", (), {"__module__": "theirs"})
-    with pytest.raises(ValueError, match=r"has a PPO_TS of its own \(theirs\), register\(\) would replace it"):
-        register(module)
-    assert not hasattr(module, "ActorCriticTS")  # all names or none
+    return module
+
+
+def test_a_name_of_the_hosts_own_stays_and_the_others_are_registered(module_with_its_own, capsys):
+    module, theirs = module_with_its_own, module_with_its_own.PPO_TS
+    free = [name for name in NAMES if name != "PPO_TS"]
+    assert register(module) == free
+    assert module.PPO_TS is theirs
+    assert {name: getattr(module, name) for name in free} == {name: getattr(rsl_rl_v1, name) for name in free}
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "classes of its own: PPO_TS (theirs); for ours call register(prefix='Ult') and write UltPPO_TS" in line
+
+
+def test_a_prefix_gives_names_to_all_of_ours(module_with_its_own, capsys):
+    module, theirs = module_with_its_own, module_with_its_own.PPO_TS
+    assert register(module, prefix="Ult") == [f"Ult{name}" for name in NAMES]
+    assert module.PPO_TS is theirs and module.UltPPO_TS is rsl_rl_v1.PPO_TS
+    assert not hasattr(module, "PPO_ULT") and capsys.readouterr().out == ""
+
+
+def test_a_prefix_that_is_no_name_is_refused():
+    with pytest.raises(ValueError, match="expected the beginning of a class name"):
+        register(runner_module("v1"), prefix="my-")
+
+
+def test_a_policy_of_the_hosts_own_in_our_algorithm_is_named_with_its_module():
+    policy = type("ActorCriticTS", (), {"__module__": "theirs"})()
+    with pytest.raises(ValueError, match=r"our ActorCriticTS, the configuration names theirs.ActorCriticTS: .*prefix="):
+        rsl_rl_v1.PPO_TS(policy)
+
+
+def run_fork(folder: Path, envs: str, first: str) -> str:
+    """The last line of an interpreter that imports a fork whose runner imports `envs`, given as envs/__init__.py."""
+    source = "class Robot: ...\n"
+    runner = textwrap.dedent(
+        """
+        from fork.envs import Robot
+        class OnPolicyRunner:
+            def __init__(self, train_cfg):
+                eval(train_cfg['runner']['policy_class_name'])
+        """
+    )
+    files = {"__init__": "", "envs/__init__": envs, "envs/robot": source, "runner": runner}
+    for name, text in files.items():
+        path = folder / "fork" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
+    command = [sys.executable, "-c", f"import {first}\nprint('imported')"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return (result.stderr or result.stdout).splitlines()[-1]
+
+
+ROBOT, REGISTER = "from fork.envs.robot import Robot", "import rsl_rl_ult; rsl_rl_ult.register('fork.runner')"
+
+
+def test_as_the_last_line_of_the_environments_it_works_in_a_fork_whose_runner_imports_them(tmp_path):
+    assert run_fork(tmp_path, f"{ROBOT}\n{REGISTER}\n", "fork.envs") == "imported"
+
+
+@pytest.mark.parametrize("first", ["fork.envs", "fork.runner"])
+def test_an_import_in_a_circle_is_named_with_the_line_to_move(tmp_path, first):
+    line = run_fork(tmp_path, f"{REGISTER}\n{ROBOT}\n", first)
+    assert "call register() in the last line of" in line and "envs/__init__.py" in line
 
 
 def test_what_cannot_be_extended_is_refused_in_one_sentence():

@@ -110,6 +110,18 @@ def test_a_restored_storage_and_ring_continue_exactly():
     assert torch.equal(second.windows(rows), torch.stack(second.expected).flatten(0, 1))
 
 
+def test_nan_of_a_finished_episode_is_not_in_the_windows_of_the_next():
+    storage, ring = RolloutStorage(3, 2, context={"policy": 2}), HistoryBuffer(2, 3, 1)
+    for frame, done in (([1.0, float("nan")], [0, 1]), ([2.0, 5.0], [0, 0]), ([3.0, 6.0], [0, 0])):
+        ring.append(torch.tensor(frame)[:, None])
+        storage.add(dones=torch.tensor(done), policy=torch.tensor(frame)[:, None])
+        ring.reset(torch.tensor(done))
+    # Robot 1 has two frames of its new episode, and zero where the other was.
+    expected = [[1.0, 2.0, 3.0], [0.0, 5.0, 6.0]]
+    assert ring.window()[..., 0].tolist() == expected
+    assert storage.frames("policy")[storage.window_rows("policy", torch.tensor([4, 5]), 3)][..., 0].tolist() == expected
+
+
 def test_mistakes_are_named():
     storage = RolloutStorage(1, 2, context={"policy": 3})
     storage.add(dones=torch.zeros(2), policy=torch.zeros(2, 3))

@@ -225,3 +225,42 @@ def test_a_torch_without_the_fused_kernel_says_so(monkeypatch):
     with pytest.raises(ValueError, match=r"attention_kernel 'sdpa' needs torch 2\.0 or newer"):
         Transformer(kernel="sdpa")
     assert Transformer(kernel="auto").blocks[0].kernel == "auto"
+
+
+# -- numbers that are none ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", ["softmax", "sdpa"])
+@pytest.mark.parametrize("reads", [False, True])
+def test_nan_of_a_finished_episode_does_not_stay_in_the_cache(kernel, reads):
+    network = make(2, 4, kernel)
+    frames, readers = torch.randn(2, 6, 3, network.width).double()
+    spoilt = frames.clone()
+    spoilt[1, 1] = math.nan  # robot 1 diverges in its second step and is reset
+    found = {}
+    for name, sequence in (("spoilt", spoilt), ("sound", frames)):
+        cache, found[name] = network.make_cache(3), []
+        for step, frame in enumerate(sequence):
+            found[name].append(network.step(frame, readers[step] if reads else None, cache)[int(reads)])
+            if step == 1:
+                cache.reset(torch.tensor([False, True, False]))
+    assert torch.isnan(found["spoilt"][1][1]).all()  # what it is fed is not hidden
+    for one, other in zip(found["spoilt"][2:], found["sound"][2:]):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kernel", ["softmax", "sdpa"])
+def test_nan_of_a_past_episode_does_not_reach_a_segment(kernel):
+    network = make(2, 4, kernel)  # context 6
+    frames, readers = torch.randn(3, 9, network.width).double(), torch.randn(3, 3, network.width).double()
+    age = torch.tensor(
+        [[5, 6, 7, 8, 9, 10, 11, 12, 13], [-5, -4, -3, -2, -1, 0, 1, 2, 3], [-1, 0, 1, 2, 3, 4, 5, 1, 2]]
+    )
+    spoilt = frames.masked_fill((age < 1)[..., None], math.nan)
+    for one, other in zip(network(spoilt, readers, age, 3), network(frames, readers, age, 3)):
+        assert torch.equal(one, other)
+    assert torch.equal(network.last(spoilt[:, 2:], age[:, 2:]), network.last(frames[:, 2:], age[:, 2:]))
+    token = torch.randn(3, network.width).double()
+    primed = [network.prime(sequence[:, :6], age[:, :6]) for sequence in (spoilt, frames)]
+    outputs = [network.step(token, None, cache)[0] for cache in primed]
+    assert torch.equal(*outputs) and torch.isfinite(outputs[0]).all()

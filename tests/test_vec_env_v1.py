@@ -12,6 +12,7 @@ pytest.importorskip("mjbatch")
 import legged_gym_ext  # noqa: E402
 from legged_gym_ext.envs import task_registry  # noqa: E402
 from legged_gym_ext.envs.go2.terms import go2_group_dims, go2_terms  # noqa: E402
+from legged_gym_ext.utils.errors import UserError  # noqa: E402
 from legged_gym_ext.wrappers.vec_env_v1 import VecEnvV1, train_cfg_v1  # noqa: E402
 from rsl_rl_ult import register  # noqa: E402
 from tests import old_host  # noqa: E402
@@ -30,6 +31,60 @@ def registry() -> ForkRegistry:
 
 def test_every_task_gets_into_a_forks_registry(registry):
     assert sorted(registry.tasks) == task_registry.names
+
+
+class OtherRegistry:
+    """legged_gym's: one dictionary for each of class and configurations."""
+
+    def __init__(self) -> None:
+        self.task_classes, self.env_cfgs, self.train_cfgs = {}, {}, {}
+
+    def register(self, name, task_class, env_cfg, train_cfg) -> None:
+        self.task_classes[name], self.env_cfgs[name], self.train_cfgs[name] = task_class, env_cfg, train_cfg
+
+
+@pytest.mark.parametrize("registry_class", [ForkRegistry, OtherRegistry])
+def test_a_task_of_the_forks_own_is_not_replaced(registry_class, capsys):
+    registry = registry_class()
+    registry.register("go2", object, "theirs", "theirs")
+    names = legged_gym_ext.register_tasks(registry)
+    assert sorted([*names, "go2"]) == task_registry.names
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "this fork has already: go2; for ours call register_tasks(task_registry, prefix='our_')" in line
+    tasks = registry.tasks["go2"] if registry_class is ForkRegistry else [registry.task_classes["go2"]]
+    assert tasks[0] is object
+    assert legged_gym_ext.register_tasks(registry) == names  # again: what is ours is no conflict
+
+
+def test_a_prefix_and_names_choose_what_is_registered_and_where_its_runs_go():
+    registry = OtherRegistry()
+    registry.register("go2", object, "theirs", "theirs")
+    assert legged_gym_ext.register_tasks(registry, prefix="our_", names=["go2", "go2_ult"]) == [
+        "our_go2",
+        "our_go2_ult",
+    ]
+    assert sorted(registry.task_classes) == ["go2", "our_go2", "our_go2_ult"]
+    experiment = task_registry.get_cfgs("go2_ult")[1].runner.experiment_name
+    assert registry.train_cfgs["our_go2_ult"].runner.experiment_name == f"our_{experiment}"
+
+
+def test_an_unknown_name_is_refused_before_anything_is_registered():
+    registry = OtherRegistry()
+    with pytest.raises(UserError, match="unknown task 'go2_utl'; did you mean go2_ult"):
+        legged_gym_ext.register_tasks(registry, names=["go2", "go2_utl"])
+    assert registry.task_classes == {}
+
+
+def test_tasks_name_our_classes_with_the_prefix_that_register_was_given(monkeypatch):
+    for name in ("ActorCriticTS", "PPO_TS"):
+        monkeypatch.setattr(old_host, name, object)  # the fork's own
+    register(old_host, prefix="Ult")
+    registry = ForkRegistry()
+    legged_gym_ext.register_tasks(registry, names=["go2", "go2_ts_flat"], class_prefix="Ult")
+    cfg = registry.tasks["go2_ts_flat"][2].runner
+    assert (cfg.policy_class_name, cfg.algorithm_class_name) == ("UltActorCriticTS", "UltPPO_TS")
+    assert registry.tasks["go2"][2].runner.algorithm_class_name == "PPO"  # the fork's
+    assert registry.make("go2_ts_flat", num_envs=2).alg.core.learning_rate > 0.0
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -121,7 +121,7 @@ class UnitreePolicy(nn.Module):
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """(1, T * D) -> (1, A)."""
-        window = obs.unflatten(1, self.shape).clamp(-self.clip_observations, self.clip_observations)
+        window = obs.reshape(-1, *self.shape).clamp(-self.clip_observations, self.clip_observations)
         if self.shape[0] > 1:
             changes = (window[:, 1:] - window[:, :-1]).abs().sum(-1) > 0.0  # (1, T - 1): the next frame is another one
             changes = torch.cat((changes, torch.ones_like(changes[:, :1])), dim=1)

@@ -6,7 +6,7 @@ the policy which is which. A checkpoint is the same in these hosts and under rsl
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import torch
 
@@ -116,12 +116,13 @@ class _Cfg:
         self.__dict__.update(fields)
 
 
-def train_cfg_v1(train_cfg: Any, terms: dict[str, int]) -> Any:
+def train_cfg_v1(train_cfg: Any, terms: dict[str, int], class_prefix: str = "") -> Any:
     """A training configuration of this package in the sections of 1.0.2: `policy`, `algorithm`, `runner`.
 
     Args:
         train_cfg: a `LeggedRobotCfgPPO`.
         terms: blocks of `privileged_obs_buf`, see `VecEnvV1.terms`.
+        class_prefix: what stands before the names of our classes in the fork; plain tasks name the fork's own classes.
     """
     cfg = to_dict(train_cfg)
     actor, critic, algorithm, runner = cfg["actor"], cfg["critic"], cfg["algorithm"], cfg["runner"]
@@ -141,6 +142,7 @@ def train_cfg_v1(train_cfg: Any, terms: dict[str, int]) -> Any:
         algorithm = {key: algorithm[key] for key in PLAIN_ALGORITHM}
     else:
         policy.update(critic_obs_terms=terms, critic_terms=["critic"], privileged_terms=["privileged"])
+        policy_name, name = class_prefix + policy_name, class_prefix + name
     if runner.get("stage2_iterations"):
         algorithm["stage1_iterations"] = iterations
         iterations += runner["stage2_iterations"]
@@ -171,17 +173,55 @@ def _blocks(env_cfg: Any) -> dict[str, int]:
     return {group: dims[group] for group in ("critic", "privileged")}
 
 
-def register_tasks(task_registry: Any, terms: dict[str, int] | None = None) -> list[str]:
-    """Put all tasks of this package into the registry of a legged_gym fork.
+def register_tasks(
+    task_registry: Any,
+    terms: dict[str, int] | None = None,
+    prefix: str = "",
+    names: Sequence[str] | None = None,
+    class_prefix: str = "",
+) -> list[str]:
+    """Put tasks of this package into the registry of a legged_gym fork.
+
+    Tasks that the fork has under these names stay the fork's, and one line says so.
 
     Args:
         task_registry: a fork's; has `register(name, task_class, env_cfg, train_cfg)`.
         terms: see `train_cfg_v1`; those of the Go2 by default.
+        prefix: put before every name, and before the folder of the task's runs.
+        names: tasks of this package; all by default.
+        class_prefix: the one that `rsl_rl_ult.register` was given.
 
     Returns:
-        Their names.
+        The names that were registered.
+
+    Raises:
+        UserError: there is no such task in this package.
     """
-    for name in own_registry.names:
-        env_cfg, train_cfg = own_registry.get_cfgs(name)
-        task_registry.register(name, VecEnvV1, env_cfg, train_cfg_v1(train_cfg, terms or _blocks(env_cfg)))
-    return own_registry.names
+    registered, taken = [], []
+    wanted = {name: own_registry.get_cfgs(name) for name in (own_registry.names if names is None else names)}
+    for name, (env_cfg, train_cfg) in wanted.items():
+        if _is_taken(task_registry, prefix + name):
+            taken.append(prefix + name)
+            continue
+        cfg = train_cfg_v1(train_cfg, terms or _blocks(env_cfg), class_prefix)
+        # A fork loads the newest run of the folder with this name, whichever task has left it there.
+        cfg.runner.experiment_name = prefix + cfg.runner.experiment_name
+        task_registry.register(prefix + name, VecEnvV1, env_cfg, cfg)
+        registered.append(prefix + name)
+    if taken:
+        print(
+            f"legged_gym_ext: register_tasks() left out tasks that this fork has already: {', '.join(taken)}; for ours call "
+            f"register_tasks(task_registry, prefix='{'our_' if prefix != 'our_' else 'ext_'}')"
+        )
+    return registered
+
+
+def _is_taken(task_registry: Any, name: str) -> bool:
+    """Whether a registry of whatever fork has a task of that name, not ours: they keep tasks in dictionaries."""
+    tables = [
+        value for value in {**vars(type(task_registry)), **vars(task_registry)}.values() if isinstance(value, dict)
+    ]
+    entries = [table[name] for table in tables if name in table]
+    return bool(entries) and not any(
+        VecEnvV1 in entry if isinstance(entry, tuple) else entry is VecEnvV1 for entry in entries
+    )

@@ -6,6 +6,9 @@ algorithm is a shell around one of ours (the core), built when the host says how
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from pathlib import Path
 from typing import Any, Mapping
 
 import torch
@@ -15,6 +18,9 @@ from rsl_rl_ult.algorithms import PPO
 from rsl_rl_ult.algorithms.construct import check_options, check_shapes
 from rsl_rl_ult.algorithms.symmetry import Symmetry
 from rsl_rl_ult.storage import RolloutStorage
+
+OPSET = 13
+"""Of the ONNX files: torch 1.10 writes it, and current runtimes read it."""
 
 UPDATES = "updates"
 """Key in the optimizer's first parameter group under which the number of updates travels in a checkpoint."""
@@ -65,6 +71,21 @@ class HostPolicy(nn.Module):
         """The deployable student on its own, for hosts that save or export `policy.actor`: observation (1, D) -> actions (1, A)."""
         return self._algorithm().get_policy().as_jit()
 
+    def export_onnx(self, path: str | Path) -> None:
+        """Write the deployable student as an ONNX file, for one robot; what it remembers is an input and an output.
+
+        Names and shapes are those of the policy's `as_onnx`: `obs` -> `actions` of a policy that remembers nothing,
+        `obs_history` (1, T, D) -> `actions` of students that read a window, `obs` and `cache` (1, M) -> `actions` and
+        `next_cache` of ULT's.
+        """
+        module: Any = self._algorithm().get_policy().as_onnx().cpu().eval()
+        # Newer versions of torch have a second exporter, which writes the weights into a file of their own.
+        legacy: dict = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+        names: dict = {"input_names": list(module.input_names), "output_names": list(module.output_names)}
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # tracing warns of shapes, which never change here
+            torch.onnx.export(module, module.get_dummy_inputs(), str(path), opset_version=OPSET, **names, **legacy)
+
     def _algorithm(self) -> PPO:
         if not self.core:
             raise RuntimeError("this policy has no algorithm yet: the host calls init_storage first")
@@ -108,7 +129,13 @@ class HostAlgorithm:
         """Check the host's `algorithm` section; the algorithm itself is built by `build`."""
         options = {name: value for name, value in options.items() if name != "class_name"}
         wanted = self.core_class.network_class  # type: ignore
-        if not isinstance(policy, HostPolicy) or type(policy.network) is not wanted:
+        if not isinstance(policy, HostPolicy):
+            found = f"{type(policy).__module__}.{type(policy).__name__}"
+            raise ValueError(
+                f"{type(self).__name__} trains our {wanted.__name__}, the configuration names {found}: use ours, under the name that register() gave it "
+                "(register(prefix='Ult') where the host has a class of that name)"
+            )
+        if type(policy.network) is not wanted:
             raise ValueError(
                 f"{type(self).__name__} trains {wanted.__name__}, the configuration names the policy {type(policy).__name__}: use {wanted.__name__}"
             )

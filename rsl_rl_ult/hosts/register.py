@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from types import CodeType, ModuleType
-from typing import Any, Iterator
+from typing import Iterator
 
+from rsl_rl_ult.algorithms.construct import say
 from rsl_rl_ult.hosts.generation import rsl_rl_generation
 
 RUNNER_MODULE = "rsl_rl.runners.on_policy_runner"
@@ -15,35 +16,62 @@ PACKAGES = {"algorithms": ALGORITHMS, "modules": POLICIES}
 """Package of rsl_rl in which runners that look names up find them -> names."""
 
 
-def register(runner_module: ModuleType | str | None = None) -> list:
+def register(runner_module: ModuleType | str | None = None, prefix: str = "") -> list:
     """Make `ActorCriticULT`, `PPO_ULT` and the others resolve as bare names in a runner's configuration.
+
+    In a fork, call it in the last line of `envs/__init__.py`: it imports the runner, which in some forks imports the
+    environments.
 
     Args:
         runner_module: where the runner class lives, as a module or its name, for forks that keep it in a package of their own (humanoid-gym:
             "humanoid.algo.ppo.on_policy_runner"); rsl_rl's own by default.
+        prefix: put before every name, for hosts that have classes of our names: "Ult" gives UltPPO_TS,
+            UltActorCriticTS and so on.
 
     Returns:
-        The names. Calling it again changes nothing.
+        The names that were registered. Names under which the host has other classes stay the host's, and one line says
+        so. Calling it again changes nothing.
 
     Raises:
-        ValueError: the host is of a generation that accepts no foreign classes, hides another copy of rsl_rl, or has other classes under our names.
+        ValueError: the host is of a generation that accepts no foreign classes, hides another copy of rsl_rl, or is
+            still being imported; or `prefix` does not make names.
         ModuleNotFoundError: there is no such module.
     """
+    if prefix and not prefix.isidentifier():
+        raise ValueError(f"register(prefix={prefix!r}): expected the beginning of a class name, such as 'Ult'")
     if runner_module is None:
         _check_copies()
     module = _import(RUNNER_MODULE if runner_module is None else runner_module)
+    _check_complete(module)
     classes = _classes_for(host_of(module), module)
     targets: list = [(module, POLICIES + ALGORITHMS)]
     package = module.__name__.split(".")[0]
     if package == "rsl_rl":
         targets += [(found, names) for part, names in PACKAGES.items() for found in _optional(f"rsl_rl.{part}")]
+    taken: dict = {}  # name -> module of the class that has it
     for target, names in targets:
         for name in names:
-            _check_free(target, name, classes[name])
+            found = getattr(target, prefix + name, classes[name])
+            if found is not classes[name]:
+                taken[name] = getattr(found, "__module__", target.__name__)
+    free = [name for name in (*POLICIES, *ALGORITHMS) if name not in taken]
     for target, names in targets:
         for name in names:
-            setattr(target, name, classes[name])
-    return [*POLICIES, *ALGORITHMS]
+            if name in free:
+                setattr(target, prefix + name, classes[name])
+    if taken:
+        say(_what_is_left_out(taken, prefix))
+    return [prefix + name for name in free]
+
+
+def _what_is_left_out(taken: dict, prefix: str) -> str:
+    """The line about names that stay the host's."""
+    theirs = ", ".join(f"{prefix}{name} ({module})" for name, module in taken.items())
+    other = "Ult" if prefix != "Ult" else "Our"
+    return (
+        f"register() left out names under which this host has classes of its own: {theirs}; for ours call register(prefix='{other}') and write "
+        f"{other}{next(iter(taken))} and so on"
+    )
 
 
 def host_of(module: ModuleType) -> str:
@@ -104,6 +132,12 @@ def _import(module: ModuleType | str) -> ModuleType:
             "in which your OnPolicyRunner is defined",
             name=error.name,
         ) from error
+    except ImportError as error:  # "cannot import name ... from partially initialized module"
+        raise ImportError(
+            f"the runner's module '{module}' cannot be imported yet ({error}): in some forks it imports the environments, so call register() in the "
+            "last line of envs/__init__.py",
+            name=error.name,
+        ) from error
 
 
 def _optional(name: str) -> list:
@@ -113,13 +147,12 @@ def _optional(name: str) -> list:
         return []
 
 
-def _check_free(target: Any, name: str, cls: type) -> None:
-    """A name may be new, or ours already."""
-    found = getattr(target, name, cls)
-    if found is not cls:
+def _check_complete(module: ModuleType) -> None:
+    """A module that is being imported further up has no runner yet."""
+    if getattr(module.__spec__, "_initializing", False):
         raise ValueError(
-            f"{target.__name__} has a {name} of its own ({found.__module__}), register() would replace it: rename that class, or name ours in full "
-            f"({cls.__module__}:{name}) where the host resolves it"
+            f"{module.__name__} is still being imported, and imports what calls register(): call register() in the last line of the fork's "
+            "envs/__init__.py, or in its train.py and play.py after their imports"
         )
 
 

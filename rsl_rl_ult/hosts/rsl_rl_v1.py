@@ -84,6 +84,9 @@ class _Algorithm(HostAlgorithm):
         super().__init__(actor_critic, device, {**LIKE_V1, **options})
         self.actor_critic = actor_critic
         self._extra_losses: dict = {}
+        self._shown: tuple | None = (
+            None  # infos of the last step, the environment's own episode figures in it, and ours
+        )
 
     def init_storage(
         self,
@@ -104,14 +107,29 @@ class _Algorithm(HostAlgorithm):
 
     def act(self, obs: torch.Tensor, critic_obs: torch.Tensor) -> torch.Tensor:
         """Actions (N, A) for observations (N, D) and critic observations (N, D_c)."""
+        self._give_back()
         self.begin_step()
         return self.core.act(self._policy.groups(obs, critic_obs))
 
     def process_env_step(self, rewards: torch.Tensor, dones: torch.Tensor, infos: dict) -> None:
-        """Store the step; adds the losses of the last update to the episode figures that the runner logs."""
+        """Store the step; shows the runner the episode figures with the losses of the last update added.
+
+        The runner collects these dictionaries and reads all of an iteration by the keys of the first. Environments keep
+        theirs for as long as no episode ends, so the runner gets a copy: a loss of an earlier iteration must not live on
+        in one of them.
+        """
         self.core.process_env_step({}, rewards, dones.long(), infos)
         if "episode" in infos:
-            infos["episode"].update(self._extra_losses)
+            own, ours = infos["episode"], {**infos["episode"], **self._extra_losses}
+            infos["episode"], self._shown = ours, (infos, own, ours)
+
+    def _give_back(self) -> None:
+        """Put the environment's own figures back, which it may go on filling."""
+        if self._shown is not None:
+            infos, own, ours = self._shown
+            if infos.get("episode") is ours:
+                infos["episode"] = own
+            self._shown = None
 
     def compute_returns(self, last_critic_obs: torch.Tensor) -> None:
         """Returns and advantages of the rollout."""
@@ -119,6 +137,7 @@ class _Algorithm(HostAlgorithm):
 
     def update(self) -> tuple:
         """Learn from the rollout; mean value loss and mean surrogate loss."""
+        self._give_back()
         figures = self.run_update()
         extra = {name: value for name, value in figures.items() if name not in SHOWN_BY_HOST}
         self._extra_losses = {f"loss_{name}": torch.tensor(value) for name, value in extra.items()}

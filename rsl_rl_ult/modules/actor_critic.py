@@ -79,13 +79,14 @@ class ActorCritic(nn.Module):
     # -- observations ------------------------------------------------------------------------------------------------
 
     def inputs(self, sets: Tensors) -> dict[str, torch.Tensor]:
-        """Normalised observation sets (B, dim) from raw ones; wrong dims are a `ValueError`."""
-        for name, dim in self.dims.items():
+        """Normalised observation sets (B, dim) from raw ones, those that are there; wrong dims are a `ValueError`."""
+        dims = {name: dim for name, dim in self.dims.items() if name in sets}
+        for name, dim in dims.items():
             if sets[name].shape[-1] != dim:
                 raise ValueError(
                     f"observation set '{name}' has {sets[name].shape[-1]} columns, {type(self).__name__} was built for {dim}"
                 )
-        return {name: self.normalizers[name](sets[name]) for name in self.dims}
+        return {name: self.normalizers[name](sets[name]) for name in dims}
 
     def update_normalization(self, sets: Tensors) -> None:
         """Add raw observation sets (B, dim) to the running statistics."""

@@ -69,8 +69,24 @@ class Step(nn.Module):
         return Remembering(self, offset, scale, clip)
 
 
+FORGETS = (
+    "this policy keeps its past between calls, which a traced copy or an ONNX file of it would lose: use torch.jit.script, or as_onnx(), whose module "
+    "takes the past as an input (hosts before rsl-rl-lib 4: alg.actor_critic.export_onnx(path), alg.policy.export_onnx(path))"
+)
+
+
+def is_recorded() -> bool:
+    """Whether torch records what runs now into a graph (`torch.jit.trace`, `torch.onnx.export`, `torch.export`)."""
+    exporting = getattr(getattr(torch, "compiler", None), "is_exporting", None)  # torch 2.7 and newer
+    tracing = torch.jit.is_tracing()  # pyright: ignore
+    return tracing or torch.onnx.is_in_onnx_export() or bool(exporting and exporting())
+
+
 class Remembering(nn.Module):
-    """Current observation of one robot (1, D) [, privileged (1, P)] -> actions (1, A); the state is kept between calls."""
+    """Current observation of one robot (1, D) [, privileged (1, P)] -> actions (1, A); the state is kept between calls.
+
+    It can be scripted, and not be traced: a graph of one call has no place for the state (`ValueError`).
+    """
 
     def __init__(self, step: Step, offset: Sequence[float] = (), scale: float = 1.0, clip: float = math.inf) -> None:
         """Start with an empty state; the step is traced on the CPU, its shapes never change.
@@ -93,9 +109,17 @@ class Remembering(nn.Module):
     # TorchScript of old torch versions knows Optional only.
     def forward(self, obs: torch.Tensor, privileged: Optional[torch.Tensor] = None) -> torch.Tensor:  # noqa: UP045
         """(1, D) [, (1, P)] -> (1, A)."""
+        # Two conditions: TorchScript leaves out what the first one alone guards.
+        if not torch.jit.is_scripting():  # noqa: SIM102  # pyright: ignore
+            if self.state.shape[1] and is_recorded():
+                raise ValueError(FORGETS)
         extra = obs[:, :0] if privileged is None else privileged
         actions, self.state = self.step(obs, extra, self.state)
         return actions.clamp(-self.clip, self.clip)
+
+    def __getitem__(self, index: int) -> nn.Module:
+        """Forks size the example of an ONNX file by `actor[0].in_features`: told here, before they trace."""
+        raise ValueError(FORGETS)
 
     @torch.jit.export
     def targets(self, actions: torch.Tensor) -> torch.Tensor:
@@ -127,6 +151,10 @@ class FrameExport(nn.Module):
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """(B, D) -> (B, A)."""
         return self.actor(self.normalizer(obs))
+
+    def __getitem__(self, index: int) -> nn.Module:
+        """A layer of the network: forks size the example of an ONNX file by `actor[0].in_features`."""
+        return self.actor[index]  # pyright: ignore
 
     @torch.jit.unused
     def get_dummy_inputs(self) -> tuple:
@@ -237,7 +265,7 @@ class WindowStep(Step):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Step`."""
         window = torch.cat((state[:, self.num_obs :], obs), dim=1)
-        return self.policy(window.unflatten(1, (self.history_length, self.num_obs))), window
+        return self.policy(window.reshape(-1, self.history_length, self.num_obs)), window
 
     def _window(self, last_action: slice) -> nn.Module:
         return copy.deepcopy(self.policy)

@@ -53,7 +53,7 @@ class CacheStep(Step):
         """See `Step`."""
         frame = self.normalizer(obs)
         seen, last_action = state[:, : self.past], state[:, self.past : self.past + self.num_actions]
-        past = state[:, self.past + self.num_actions :].unflatten(1, self.shape)
+        past = state[:, self.past + self.num_actions :].reshape(obs.shape[0], *self.shape)
         token = self.frame_tokenizer(torch.cat((frame, last_action), dim=-1))
         reader = self.reader_tokens(privileged) if self.teacher else None
         output, past = self.transformer.step_with(token, past, seen, reader)

@@ -38,7 +38,8 @@ class Policy(nn.Module):
 
     def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Observation groups (N, ...) -> mean actions (N, A)."""
-        raw = {name: join(observations, self.sets[name]) for name in self.network.dims}
+        # Who plays a policy need not have what the critic reads.
+        raw = {name: join(observations, self.sets[name]) for name in self.network.dims if name != "critic"}
         return self.network.policy_mean(self.network.inputs(raw))
 
     def reset(self, dones: torch.Tensor | None = None) -> None:

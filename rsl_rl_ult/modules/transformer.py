@@ -105,6 +105,11 @@ def band_mask(age: torch.Tensor, window: int) -> torch.Tensor:
     return torch.zeros(seen.shape, device=age.device).masked_fill_(~seen, -math.inf)[:, None]
 
 
+def without_past_episodes(frames: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
+    """Frames (B, F, D), zero where `age` (B, F) is below 1: nobody looks there, but a mask does not hide NaN (0 * NaN)."""
+    return frames.masked_fill((age < 1)[..., None], 0.0)
+
+
 class Block(nn.Module):
     """Pre-norm attention and feed-forward network, each added to what comes in."""
 
@@ -132,7 +137,8 @@ class Block(nn.Module):
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
         """(B, n, D) -> (B, h, n, d)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        # No `unflatten` in what is exported: the tracer of torch 1.10 to 1.12 takes it for a named tensor, and refuses.
+        return x.reshape(x.shape[0], x.shape[1], self.heads, self.query.out_features // self.heads).transpose(1, 2)
 
     def project(self, x: torch.Tensor, queries: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries of the last `queries` (n) of x (B, m, D), keys and values of all: (B, h, n, d) and twice (B, h, m, d)."""
@@ -219,6 +225,10 @@ class KeyValueCache:
     def reset(self, dones: torch.Tensor) -> None:
         """Forget the episodes of environments with `dones` (N,)."""
         self.age.masked_fill_(dones.bool(), 0)
+        # A mask hides numbers, not NaN: 0 * NaN is NaN. What a diverged robot has left goes with its episode.
+        ended = dones.nonzero().flatten()
+        self.keys.index_fill_(1, ended, 0.0)
+        self.values.index_fill_(1, ended, 0.0)
 
     def advance(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Make room for the next frame; returns the distance of each slot (T,) and the additive mask (N, 1, 1, T)."""
@@ -297,7 +307,7 @@ class Transformer(nn.Module):
         Returns:
             (B, S, D) and (B, S, D), or None without readers.
         """
-        mask = band_mask(age, self.window)
+        frames, mask = without_past_episodes(frames, age), band_mask(age, self.window)
         for index, block in enumerate(self.blocks):
             kept = self._kept(frames, index, steps)
             frames, readers, _ = block(frames, readers, mask, kept)
@@ -314,7 +324,7 @@ class Transformer(nn.Module):
         Returns:
             (B, D).
         """
-        mask = band_mask(age, self.window)
+        frames, mask = without_past_episodes(frames, age), band_mask(age, self.window)
         for index, block in enumerate(self.blocks):
             kept = 1 + (len(self.blocks) - 1 - index) * (self.window - 1)
             length = kept + self.window - 1
@@ -342,7 +352,7 @@ class Transformer(nn.Module):
         past = min(self.window - 1, frames.shape[1])
         cache.slot = past - 1
         cache.age.copy_(age[:, -1].clamp(min=0))
-        mask = band_mask(age, self.window)
+        frames, mask = without_past_episodes(frames, age), band_mask(age, self.window)
         for index, block in enumerate(self.blocks):
             kept = self._kept(frames, index, 0)
             frames, _, (keys, values) = block(frames, None, mask, kept)
