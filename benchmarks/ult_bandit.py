@@ -42,6 +42,8 @@ NETWORK: dict[str, Any] = {
     "actor_hidden_dims": [32],
     "critic_hidden_dims": [32, 32],
     "head_reads_frame": True,
+    "actor_obs_normalization": False,
+    "critic_obs_normalization": False,
     "init_noise_std": 0.4,
 }
 ALGORITHM: dict[str, Any] = {
@@ -50,6 +52,8 @@ ALGORITHM: dict[str, Any] = {
     "num_learning_epochs": 4,
     "num_mini_batches": 2,
     "entropy_coef": 0.005,
+    "desired_kl": 0.01,
+    "imitation_loss": "mse",
     "learning_rate": 1e-3,
     "cosine_interval": 0,
 }

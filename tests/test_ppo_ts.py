@@ -159,7 +159,9 @@ def test_the_encoder_makes_as_many_gradient_steps_as_its_option_says(steps, part
 
 
 def test_the_option_that_other_code_counts_differently_is_refused_with_the_name_to_use():
-    with pytest.raises(ValueError, match=r"no option 'num_encoder_epochs' for PPO_TS .did you mean 'num_encoder_steps'"):
+    with pytest.raises(
+        ValueError, match=r"no option 'num_encoder_epochs' for PPO_TS .did you mean 'num_encoder_steps'"
+    ):
         build(ts_cfg(num_encoder_epochs=2), ToyEnv())
 
 
