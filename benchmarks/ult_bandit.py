@@ -181,9 +181,9 @@ def main() -> None:
     for size, name in product(args.bits, args.only):
         rows += [train(name, size, seed, args.iterations, args.every) for seed in args.seeds]
         print(table(rows).splitlines()[-1], flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
