@@ -144,12 +144,13 @@ def measure(network: ActorCriticULT, size: float) -> dict[str, float]:
     pairs = torch.cat((torch.zeros(512, network.transformer.context, pairs.shape[-1]), pairs), dim=1)
     age = torch.ones(pairs.shape[:2], dtype=torch.long)
     high, low = (network.read(pairs, torch.full((512, 1, 1), sign), age) for sign in (1.0, -1.0))
-    return {
+    figures = {
         "gain": ((high.teacher - low.teacher) / (2 * size)).mean().item(),
         "student_rms": high.student.square().mean().sqrt().item(),
         "teacher_rms": torch.cat((high.teacher - size, low.teacher + size)).square().mean().sqrt().item(),
         "std": network.std().mean().item(),
     }
+    return {name: round(value, 5) for name, value in figures.items()}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -182,7 +183,7 @@ def main() -> None:
         rows += [train(name, size, seed, args.iterations, args.every) for seed in args.seeds]
         print(table(rows).splitlines()[-1], flush=True)
         if args.json:
-            args.json.write_text(json.dumps(rows, indent=1) + "\n")
+            args.json.write_text(json.dumps(rows) + "\n")
     print(table(rows))
 
 
