@@ -46,7 +46,7 @@ METHODS: dict[str, tuple[Any, Any]] = {
     "go2_cts": (ActorCriticCTS, go2_methods.Go2CTSCfgPPO),
     "go2_rma": (ActorCriticTS, go2_methods.Go2RMACfgPPO),
     "go2_ult": (ActorCriticULT, go2_methods.Go2ULTCfgPPO),
-    "ULT, class defaults": (ActorCriticULT, None),
+    "go2_ult_faithful": (ActorCriticULT, go2_methods.Go2ULTFaithfulCfgPPO),
 }
 """Row -> class of the network and configuration of the training."""
 
@@ -54,8 +54,8 @@ METHODS: dict[str, tuple[Any, Any]] = {
 def make_policy(network_class: Any, train_cfg: Any) -> Any:
     """The policy to deploy, with random weights; ULT's attention is not zero."""
     torch.manual_seed(0)
-    task = None if train_cfg is None else to_dict(train_cfg())
-    options: dict[str, Any] = {} if task is None else construct.network_options(task["actor"], task["critic"])
+    task = to_dict(train_cfg())
+    options: dict[str, Any] = construct.network_options(task["actor"], task["critic"])
     sizes = {"num_actor_obs": DIMS["policy"], "num_critic_obs": DIMS["critic"], "num_actions": ACTIONS}
     if network_class is ActorCritic:
         return Policy(network_class(**sizes, **options).eval(), SETS)

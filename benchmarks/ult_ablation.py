@@ -51,6 +51,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "student also learns from the teacher's samples": {"algorithm.policy_samples": "student_from_teacher"},
     "both learn from all samples": {"algorithm.policy_samples": "mixture"},
     "heads read tokens only": {"actor.head_reads_frame": False},
+    "imitation by mse": {"algorithm.imitation_loss": "mse"},
+    "imitation 2": {"algorithm.imitation_coef": 2.0},
     "branches not zero at the start": {"actor.zero_init": False},
     "0.3 x learning rate on attention": {"algorithm.attention_lr_scale": 0.3},
     "one mirror image per epoch": {"algorithm.symmetry_images": "one"},

@@ -42,6 +42,8 @@ NETWORK: dict[str, Any] = {
     "actor_hidden_dims": [32],
     "critic_hidden_dims": [32, 32],
     "head_reads_frame": True,
+    "actor_obs_normalization": False,
+    "critic_obs_normalization": False,
     "init_noise_std": 0.4,
 }
 ALGORITHM: dict[str, Any] = {
@@ -50,6 +52,8 @@ ALGORITHM: dict[str, Any] = {
     "num_learning_epochs": 4,
     "num_mini_batches": 2,
     "entropy_coef": 0.005,
+    "desired_kl": 0.01,
+    "imitation_loss": "mse",
     "learning_rate": 1e-3,
     "cosine_interval": 0,
 }
@@ -140,12 +144,13 @@ def measure(network: ActorCriticULT, size: float) -> dict[str, float]:
     pairs = torch.cat((torch.zeros(512, network.transformer.context, pairs.shape[-1]), pairs), dim=1)
     age = torch.ones(pairs.shape[:2], dtype=torch.long)
     high, low = (network.read(pairs, torch.full((512, 1, 1), sign), age) for sign in (1.0, -1.0))
-    return {
+    figures = {
         "gain": ((high.teacher - low.teacher) / (2 * size)).mean().item(),
         "student_rms": high.student.square().mean().sqrt().item(),
         "teacher_rms": torch.cat((high.teacher - size, low.teacher + size)).square().mean().sqrt().item(),
         "std": network.std().mean().item(),
     }
+    return {name: round(value, 5) for name, value in figures.items()}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -177,9 +182,9 @@ def main() -> None:
     for size, name in product(args.bits, args.only):
         rows += [train(name, size, seed, args.iterations, args.every) for seed in args.seeds]
         print(table(rows).splitlines()[-1], flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(rows) + "\n", encoding="utf-8")
     print(table(rows))
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

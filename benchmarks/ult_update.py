@@ -1,6 +1,6 @@
 """What ULT's design saves: banded passes and cached acting against windows, and its update against those of TS and PPO.
 
-Sizes are those of update.py (Go2 columns, 24 steps, 4 minibatches) and ULT's class defaults; `go2` has the options of the task `go2_ult`. Both sides
+Sizes are those of update.py (Go2 columns, 24 steps, 4 minibatches) and a wide ULT (`WIDE`); `go2` has the options of the task `go2_ult`. Both sides
 of a pair are timed in alternating order; figures are medians of the paired ratios. The table goes to stderr, line by line, JSON to stdout.
 
     python benchmarks/ult_update.py --json result.json --png growth.png
@@ -33,8 +33,18 @@ from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT, Readouts
 from rsl_rl_ult.modules.transformer import attend
 
 DEFAULTS = {n: p.default for n, p in inspect.signature(ActorCriticULT).parameters.items() if p.default is not p.empty}
-DEFAULTS["critic_hidden_dims"] = SIZES["legged_gym"]["hidden"]
-WINDOW, MINI_BATCHES = DEFAULTS["history_length"], 4
+WIDE = {
+    **DEFAULTS,
+    "width": 128,
+    "feedforward_ratio": 4.0,
+    "token_hidden_dims": (128,),
+    "actor_hidden_dims": (64,),
+    "head_reads_frame": False,
+    "actor_obs_normalization": False,
+    "critic_obs_normalization": False,
+    "critic_hidden_dims": SIZES["legged_gym"]["hidden"],
+}
+WINDOW, MINI_BATCHES = WIDE["history_length"], 4
 WINDOWS, LENGTHS = (8, 16, 32, 64), (24, 48, 96)  # T and S of the growth
 PASSES = ("windowed_pass_s", "banded_pass_s"), ("windowed_acting_s", "cached_acting_s")  # names of the growth
 
@@ -72,11 +82,11 @@ class Stopwatch:
 
 
 def make_network(device: str, window: int = WINDOW, **options: Any) -> ActorCriticULT:
-    """ULT with the class's sizes and legged_gym's critic."""
+    """A wide ULT with legged_gym's critic."""
     torch.manual_seed(0)
     sizes = (DIMS["policy"], DIMS["critic"], ACTIONS, DIMS["privileged"])
     # Branches that start at zero would hide every mistake of the attention from `largest_difference`.
-    options = {**DEFAULTS, "history_length": window, "zero_init": False, **options}
+    options = {**WIDE, "history_length": window, "zero_init": False, **options}
     return ActorCriticULT(*sizes, **options).to(device)
 
 
@@ -171,11 +181,13 @@ def compare_acting(watch: Stopwatch, network: ActorCriticULT, num_envs: int) -> 
 
 
 def ult_cfg(sizes: str) -> dict[str, Any]:
-    """ULT's configuration: class defaults with legged_gym's critic, or the options of the task `go2_ult`; no mirrored samples."""
+    """ULT's configuration: a wide one with legged_gym's critic, or the options of the task `go2_ult`; no mirrored samples."""
     cfg = make_cfg(sizes, "rsl_rl_ult.algorithms:PPO_ULT", "MLPModel")
     cfg["obs_groups"]["privileged"] = ["privileged"]
     cfg["actor"]["class_name"] = "ActorCriticULT"
-    del cfg["actor"]["hidden_dims"]  # its heads read tokens, not observations
+    cfg["actor"].update(hidden_dims=WIDE["actor_hidden_dims"])
+    names = ("width", "feedforward_ratio", "token_hidden_dims", "head_reads_frame")
+    cfg["actor"].update({name: WIDE[name] for name in names})
     if sizes == "go2":
         task = to_dict(Go2ULTCfgPPO())
         cfg.update({section: task[section] for section in ("actor", "critic", "algorithm")})
@@ -203,7 +215,7 @@ def comparisons(watch: Stopwatch, num_envs: int) -> list[dict[str, Any]]:
     def add(side: str, against: str, target: str | None, figures: dict[str, Any]) -> None:
         row = {"side": side, "against": against, "precision": watch.precision, "target": target, **figures}
         rows.append(row)
-        label = f"{side} / {against} ({row.get('networks', 'class defaults')}, {watch.precision})"
+        label = f"{side} / {against} ({row.get('networks', 'wide')}, {watch.precision})"
         times = f"{row['seconds']:8.4f} s {row['seconds_against']:8.4f} s"
         ratio = f"{row['ratio']:6.2f} [{row['ratio_range'][0]:.2f}, {row['ratio_range'][1]:.2f}]"
         print(f"{label:60} {ratio} {times}" + (f"  target {target}" if target else ""), file=sys.stderr)
@@ -282,7 +294,7 @@ def main() -> None:
         "torch": torch.__version__,
         "num_envs": num_envs,
         "steps": STEPS,
-        "networks": {**SIZES, "ULT, class defaults": DEFAULTS, "ULT, go2": ult_cfg("go2")},
+        "networks": {**SIZES, "ULT, wide": WIDE, "ULT, go2": ult_cfg("go2")},
         "largest_difference_of_one_layer": largest_difference(args.device),
         "comparisons": [row for watch in watches for row in comparisons(watch, num_envs)],
         "growth": [row for watch in watches for row in growth(watch, num_envs)],

@@ -21,7 +21,7 @@ LEGEND = "rows attend to columns: # yes, . no; lines: an episode ends; own E: th
 
 def network(**options: Any) -> ActorCriticULT:
     """Three columns of o, two of p, one action."""
-    return ActorCriticULT(3, 4, 1, 2, width=8, num_heads=2, **options)
+    return ActorCriticULT(3, 4, 1, 2, **{"width": 8, "num_heads": 2, "head_reads_frame": False, **options})
 
 
 def attention(**options: Any) -> dict[str, Any]:

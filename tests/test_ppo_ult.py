@@ -9,6 +9,7 @@ import torch
 
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms import PPO_ULT
+from rsl_rl_ult.algorithms.figures import gradient_cosines
 from rsl_rl_ult.algorithms.processes import Processes
 from rsl_rl_ult.modules.actor_critic_ult import Readouts
 from rsl_rl_ult.storage import RolloutStorage
@@ -77,6 +78,27 @@ def test_imitation_teaches_the_student_and_not_the_teacher():
     # KL of Gaussians with equal deviation: half the squared distance in units of the deviation, summed over actions.
     difference = (batch["readouts"].student - batch["readouts"].teacher) / alg.network.std()
     assert loss.item() == pytest.approx((0.5 * difference.square().sum(-1)).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("kl", 3 * 0.01 / (2 * 0.25)), ("mse", 0.01)])
+def test_the_scale_of_the_imitation_loss_by_hand(kind, expected):
+    # Student and teacher differ by 0.1 in each of 3 actions, deviation 0.5. kl: 3 x 0.1^2 / (2 x 0.5^2) = 0.06; mse: 0.1^2 = 0.01.
+    alg = build(ult_cfg(imitation_loss=kind), ToyEnv())
+    alg.network.std.param.data.fill_(0.5)
+    student, teacher = torch.zeros(4, ACTIONS), torch.full((4, ACTIONS), 0.1)
+    assert ACTIONS == 3
+    found = alg._imitation_loss(Readouts(student, teacher, student, teacher))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_imitation_coefficient_weighs_the_imitation_loss():
+    env = ToyEnv()
+    alg = build(ult_cfg(imitation_coef=0.7), env)
+    collect(alg, env, env.get_observations(), 6)
+    batch = next(alg._mini_batches(*alg._prepare()))
+    alg.policy_mean(batch)
+    weight, loss = alg.auxiliary_losses(batch, torch.zeros(()))["imitation"]
+    assert weight == 0.7 and loss.item() == alg._imitation_loss(batch["readouts"]).item() > 0
 
 
 @pytest.mark.parametrize(
@@ -228,7 +250,8 @@ def test_cosines_by_hand_and_without_a_trace():
     alg = build(ult_cfg(), ToyEnv())
     weight = alg.network.trunk_parameters()[0]
     policy = weight[0, 0] + weight[0, 1]
-    found = alg._gradient_cosines(policy, {"same": 3.0 * policy, "half": weight[0, 0] * 2.0, "against": -policy})
+    auxiliary = {"same": 3.0 * policy, "half": weight[0, 0] * 2.0, "against": -policy}
+    found = gradient_cosines(policy, auxiliary, alg.network.trunk_parameters())
     assert found == pytest.approx({"cosine_same": 1.0, "cosine_half": 0.5**0.5, "cosine_against": -1.0})
     measured, _ = train(ult_cfg(cosine_interval=1), iterations=3)
     silent, _ = train(ult_cfg(cosine_interval=0), iterations=3)

@@ -77,7 +77,8 @@ def test_attention_is_that_of_the_transformer_itself():
 
 
 def test_prediction_is_compared_with_the_next_frame_and_with_no_change():
-    network = ActorCriticULT(2, 4, 1, 2, width=8, num_heads=2, history_length=2)
+    options = {"width": 8, "num_heads": 2, "history_length": 2, "actor_obs_normalization": False}
+    network = ActorCriticULT(2, 4, 1, 2, **options)
     torch.nn.init.zeros_(network.prediction_head.weight)
     with torch.no_grad():
         network.prediction_head.bias.copy_(torch.tensor([3.0, 4.0, 0.0]))  # always predicts (3, 4)

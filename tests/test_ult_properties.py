@@ -13,7 +13,7 @@ from rsl_rl_ult.modules import ActorCriticULT
 from rsl_rl_ult.storage import RolloutStorage
 from tests.learning import ACTIONS, DIMS, ToyEnv, build, collect, train
 from tests.toy_symmetry import SYMMETRY
-from tests.ult import NETWORK, SHAPES, log_ratios, make_network, segment, shaped, ult_cfg
+from tests.ult import SHAPES, log_ratios, make_network, segment, shaped, ult_cfg
 
 # -- (a) to (d): who sees what --------------------------------------------------------------------------------------
 
@@ -214,15 +214,14 @@ def test_without_coefficients_and_with_the_teacher_alone_it_is_ppo(optimizer):
             "optimizer": optimizer,
             "learning_rate": 1e-2,
             "desired_kl": 0.05,
+            "entropy_coef": 0.01,
         }
         weights = make_network(2, 4).state_dict()
         outcomes = []
         for plain in (True, False):
             env = WindowEnv(Windowed.reach, num_envs=6, seed=3)
             sets = {"actor": ["window" if plain else "policy"], "critic": ["critic"], "privileged": ["privileged"]}
-            network = (Windowed if plain else ActorCriticULT)(
-                DIMS["policy"], DIMS["critic"], ACTIONS, DIMS["privileged"], **{**NETWORK, "num_layers": 2}
-            )
+            network = make_network(2, 4, Windowed if plain else ActorCriticULT)
             network.load_state_dict(weights)
             context = {} if plain else PPO_ULT.context(network, sets)
             storage = RolloutStorage(6, 6, context=context)

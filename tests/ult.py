@@ -12,6 +12,7 @@ from tests.learning import ACTIONS, DIMS, make_cfg
 
 ULT = "rsl_rl_ult.algorithms:PPO_ULT"
 NETWORK = {"width": 16, "num_heads": 2, "history_length": 4, "token_hidden_dims": [12], "zero_init": False}
+NETWORK["head_reads_frame"] = False  # so that what tests find comes through the transformer
 # (layers, T, S): context shorter and longer than the rollout, one frame, several layers.
 SHAPES = [(1, 1, 5), (1, 4, 6), (2, 4, 6), (2, 9, 6), (3, 3, 4), (1, 6, 1)]
 
@@ -27,10 +28,11 @@ def shaped(layers: int, window: int, steps: int, **algorithm: Any) -> dict:
     return ult_cfg({"num_layers": layers, "history_length": window}, steps, **algorithm)
 
 
-def make_network(layers: int = 2, window: int = 4, **options: Any) -> ActorCriticULT:
+def make_network(layers: int = 2, window: int = 4, cls: type = ActorCriticULT, **options: Any) -> Any:
     torch.manual_seed(layers + window)
-    options = {**NETWORK, "num_layers": layers, "history_length": window, **options}
-    return ActorCriticULT(DIMS["policy"], DIMS["critic"], ACTIONS, DIMS["privileged"], **options)
+    raw = {"actor_obs_normalization": False, "critic_obs_normalization": False}
+    options = {**NETWORK, **raw, "num_layers": layers, "history_length": window, **options}
+    return cls(DIMS["policy"], DIMS["critic"], ACTIONS, DIMS["privileged"], **options)
 
 
 def segment(network: ActorCriticULT, rows: int = 3, steps: int = 5) -> tuple:

@@ -12,6 +12,7 @@ ROUGH = {
     "go2_cts": go2_methods.Go2CTSCfgPPO,
     "go2_rma": go2_methods.Go2RMACfgPPO,
     "go2_ult": go2_methods.Go2ULTCfgPPO,
+    "go2_ult_faithful": go2_methods.Go2ULTFaithfulCfgPPO,
 }
 FLAT = {
     "go2_flat": go2_config.Go2FlatCfgPPO,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Mapping, Sequence
 
 import torch
 
@@ -19,3 +20,21 @@ def mean_figures(figures: list) -> dict[str, float]:
                 "look for non-finite observations and rewards"
             )
     return result
+
+
+def gradient_cosines(
+    policy_loss: torch.Tensor, auxiliary: Mapping[str, torch.Tensor], parameters: Sequence[torch.Tensor]
+) -> dict[str, float]:
+    """Cosine between the gradient of the policy loss and that of each auxiliary loss on `parameters`, which they share."""
+
+    def gradient(loss: torch.Tensor) -> torch.Tensor:
+        parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        return torch.cat(
+            [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(parameters, parts)]
+        )
+
+    policy = gradient(policy_loss)
+    return {
+        f"cosine_{name}": float(torch.nn.functional.cosine_similarity(policy, gradient(loss), dim=0))
+        for name, loss in auxiliary.items()
+    }

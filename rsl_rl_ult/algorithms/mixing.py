@@ -16,6 +16,15 @@ def spread(num_envs: int, count: int) -> torch.Tensor:
     return (index + 1) * count // num_envs > index * count // num_envs
 
 
+def schedule_iterations(wanted: int | None, total: int, resumes: bool) -> int:
+    """Updates that a schedule takes in a training of `total`: `wanted`, or all; longer ones would never end, but in a resumed part."""
+    if wanted is not None and wanted > total and not resumes:
+        raise ValueError(
+            f"algorithm.mix_iterations={wanted}: the schedule never ends, the training has {total} iterations; expected at most as many"
+        )
+    return total if wanted is None else wanted
+
+
 class Mixing:
     """Draws M with the probability that a schedule gives to the teacher; has random numbers of its own."""
 

@@ -31,9 +31,12 @@ class PPO_TS(PPO):  # noqa: N801
         encoder_max_grad_norm: float = 1.0,
         encoder_seed: int = 0,
         student_loss: str = "latent",
+        num_learning_epochs: int = 4,
+        desired_kl: float | None = 0.02,
+        entropy_coef: float = 0.005,
         **ppo: Any,
     ) -> None:
-        """Settings of the student's pass; everything else is PPO's.
+        """Settings of the student's pass; everything else is PPO's. The defaults are those of the Go2 tasks.
 
         Args:
             args: network, storage and sets of `PPO`.
@@ -44,6 +47,9 @@ class PPO_TS(PPO):  # noqa: N801
             encoder_max_grad_norm: clip of E_hist's gradient.
             encoder_seed: of the generator that shuffles the student's minibatches.
             student_loss: "latent", mse of the latents; "action_latent" adds the mse of the actions (Lee et al. 2020).
+            num_learning_epochs: as in `PPO`.
+            desired_kl: as in `PPO`.
+            entropy_coef: as in `PPO`.
             ppo: options of `PPO`.
         """
         if student_loss not in STUDENT_LOSSES:
@@ -55,7 +61,9 @@ class PPO_TS(PPO):  # noqa: N801
             if value < least:
                 raise ValueError(f"algorithm.{name}={value}: expected at least {least}")
         self.encoder_learning_rate = encoder_learning_rate
-        super().__init__(*args, **ppo)
+        super().__init__(
+            *args, num_learning_epochs=num_learning_epochs, desired_kl=desired_kl, entropy_coef=entropy_coef, **ppo
+        )
         self.num_encoder_steps, self.num_encoder_mini_batches = num_encoder_steps, num_encoder_mini_batches
         self.encoder_max_grad_norm = encoder_max_grad_norm
         self.student_loss = student_loss

@@ -6,10 +6,10 @@ import math
 from typing import Any, Iterator, Mapping
 
 import torch
-from torch import nn
 
 from rsl_rl_ult import losses
-from rsl_rl_ult.algorithms.mixing import Mixing
+from rsl_rl_ult.algorithms.figures import gradient_cosines
+from rsl_rl_ult.algorithms.mixing import Mixing, schedule_iterations
 from rsl_rl_ult.algorithms.ppo import MAX_LEARNING_RATE, PPO, Tensors
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT, Readouts
 from rsl_rl_ult.modules.policies import Policy, join
@@ -43,15 +43,18 @@ class PPO_ULT(PPO):  # noqa: N801
         mix_seed: int = 0,
         prediction_coef: float = 0.1,
         imitation_coef: float = 0.5,
-        imitation_loss: str = "mse",
+        imitation_loss: str = "kl",
         policy_samples: str = "acted",
         symmetry_images: str = "all",
         attention_lr_scale: float = 1.0,
         max_learning_rate: float = MAX_LEARNING_RATE,
         cosine_interval: int = 10,
+        num_learning_epochs: int = 4,
+        desired_kl: float | None = 0.02,
+        entropy_coef: float = 0.005,
         **ppo: Any,
     ) -> None:
-        """Settings of the method; everything else is PPO's.
+        """Settings of the method; everything else is PPO's. The defaults are those of the task `go2_ult`.
 
         Args:
             args: network, storage and sets of `PPO`.
@@ -63,7 +66,8 @@ class PPO_ULT(PPO):  # noqa: N801
             mix_seed: of the generator that draws.
             prediction_coef: c_pred.
             imitation_coef: c_imit.
-            imitation_loss: d, "mse" of the means or "kl" of the Gaussians.
+            imitation_loss: d, per sample. "kl" of the Gaussians, the sum over actions of (difference / deviation)^2 / 2; "mse", the mean over actions
+                of difference^2. With A actions and deviation s the first is A / (2 s^2) times the second: 37.5 for 12 and 0.4.
             policy_samples: "acted" gives each read-out the samples that it acted; with "student_from_teacher" the student also learns from what
                 the teacher acted; with "mixture" both learn from every sample. See `surrogate`; the last two need mix_mode "per_step".
             symmetry_images: with `symmetry_cfg`, "all" learns from every image of a trajectory in every epoch, "one" from one of them, another
@@ -71,6 +75,9 @@ class PPO_ULT(PPO):  # noqa: N801
             attention_lr_scale: learning rate of the transformer's blocks as a multiple of the others'.
             max_learning_rate: upper bound of the adaptive schedule.
             cosine_interval: updates between measurements of the cosines between the policy gradient and the auxiliary ones; 0 for never.
+            num_learning_epochs: as in `PPO`.
+            desired_kl: as in `PPO`.
+            entropy_coef: as in `PPO`.
             ppo: options of `PPO`.
         """
         for name, value, known in (
@@ -94,7 +101,9 @@ class PPO_ULT(PPO):  # noqa: N801
             raise ValueError(
                 f"algorithm.max_learning_rate={max_learning_rate}: expected a positive number of at most {MAX_LEARNING_RATE}"
             )
-        super().__init__(*args, **ppo)
+        super().__init__(
+            *args, num_learning_epochs=num_learning_epochs, desired_kl=desired_kl, entropy_coef=entropy_coef, **ppo
+        )
         self.attention_lr_scale, self.max_learning_rate = attention_lr_scale, max_learning_rate
         self.set_learning_rate(self.learning_rate)
         self.mixing = Mixing(
@@ -361,7 +370,8 @@ class PPO_ULT(PPO):  # noqa: N801
         }
         if self._measures_cosines:
             self._measures_cosines = False  # once per update is enough
-            self._cosines = self._gradient_cosines(policy_loss, {name: loss for name, (_, loss) in found.items()})
+            auxiliary = {name: loss for name, (_, loss) in found.items()}
+            self._cosines = gradient_cosines(policy_loss, auxiliary, self.network.trunk_parameters())
         return found
 
     def _prediction_loss(self, readouts: Readouts, batch: Tensors) -> torch.Tensor:
@@ -379,22 +389,6 @@ class PPO_ULT(PPO):  # noqa: N801
             return losses.regression_loss(readouts.student, readouts.teacher)
         std = self.network.std().detach().expand_as(readouts.student)
         return losses.gaussian_kl(readouts.teacher.detach(), std, readouts.student, std).mean()
-
-    def _gradient_cosines(self, policy_loss: torch.Tensor, auxiliary: Tensors) -> dict[str, float]:
-        """Cosine between the gradient of the policy loss and that of each auxiliary loss on what they share."""
-        trunk = self.network.trunk_parameters()
-
-        def gradient(loss: torch.Tensor) -> torch.Tensor:
-            parts = torch.autograd.grad(loss, trunk, retain_graph=True, allow_unused=True)
-            return torch.cat(
-                [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(trunk, parts)]
-            )
-
-        policy = gradient(policy_loss)
-        return {
-            f"cosine_{name}": float(nn.functional.cosine_similarity(policy, gradient(loss), dim=0))
-            for name, loss in auxiliary.items()
-        }
 
     def update(self) -> dict[str, float]:
         """As PPO's; the next rollout starts with a cache that the new networks have filled."""
@@ -439,12 +433,8 @@ class PPO_ULT(PPO):  # noqa: N801
     def host_options(cls, cfg: Mapping[str, Any]) -> dict:
         """As PPO's; a schedule without `mix_iterations` takes the whole training."""
         options = super().host_options(cfg)
-        total, wanted = cfg.get("max_iterations"), options.get("mix_iterations")
-        if options.get("mix_schedule", "constant") != "constant" and total is not None:
-            if wanted is None:
-                options["mix_iterations"] = total
-            elif wanted > total and not cfg.get("resume"):
-                raise ValueError(
-                    f"algorithm.mix_iterations={wanted}: the schedule never ends, the training has {total} iterations; expected at most as many"
-                )
+        if options.get("mix_schedule", "constant") != "constant" and cfg.get("max_iterations") is not None:
+            options["mix_iterations"] = schedule_iterations(
+                options.get("mix_iterations"), cfg["max_iterations"], bool(cfg.get("resume"))
+            )
         return options

@@ -14,17 +14,20 @@ from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
 class PPO_RMA(PPO_TS):  # noqa: N801
     """Stage 1 is PPO of the teacher; in stage 2 everything but E_hist is frozen and the student acts."""
 
-    def __init__(self, *args: Any, stage1_iterations: int | None = None, **ts: Any) -> None:
+    def __init__(
+        self, *args: Any, stage1_iterations: int | None = None, encoder_learning_rate: float = 1e-3, **ts: Any
+    ) -> None:
         """Settings of the stages; everything else is that of `PPO_TS`.
 
         Args:
             args: network, storage and sets of `PPO`.
             stage1_iterations: updates before stage 2 begins; None stays in stage 1.
+            encoder_learning_rate: of E_hist.
             ts: options of `PPO_TS` and `PPO`; `student_loss="action_latent"` is the form of Lee et al.
         """
         if stage1_iterations is not None and stage1_iterations < 0:
             raise ValueError(f"algorithm.stage1_iterations={stage1_iterations}: expected at least 0, or None")
-        super().__init__(*args, **ts)
+        super().__init__(*args, encoder_learning_rate=encoder_learning_rate, **ts)
         if self.num_encoder_steps == 0:
             raise ValueError("algorithm.num_encoder_steps=0: stage 2 would learn nothing; expected at least 1")
         if stage1_iterations is None:

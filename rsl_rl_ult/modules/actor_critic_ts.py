@@ -32,11 +32,15 @@ class ActorCriticTS(ActorCritic):
         num_privileged_obs: int,
         latent_dim: int = 32,
         latent_norm: str = "none",
-        privilege_hidden_dims: Sequence[int] = (256, 128),
+        actor_hidden_dims: Sequence[int] = (128, 128, 64),
+        critic_hidden_dims: Sequence[int] = (128, 128, 64),
+        actor_obs_normalization: bool = True,
+        critic_obs_normalization: bool = True,
+        privilege_hidden_dims: Sequence[int] = (128, 64),
         privileged_obs_normalization: bool | None = None,
         history_encoder: str = "MLP",
         history_length: int = 20,
-        history_hidden_dims: Sequence[int] = (256, 128),
+        history_hidden_dims: Sequence[int] = (128, 64),
         tcn_channels: Sequence[int] = (32, 32, 32),
         tcn_kernel_sizes: Sequence[int] = (4, 3, 3),
         tcn_strides: Sequence[int] = (2, 1, 1),
@@ -45,7 +49,7 @@ class ActorCriticTS(ActorCritic):
         gru_num_layers: int = 1,
         **actor_critic: Any,
     ) -> None:
-        """Build the networks.
+        """Build the networks; the defaults are those of the Go2 tasks.
 
         Args:
             num_actor_obs: D, columns of one frame.
@@ -54,6 +58,10 @@ class ActorCriticTS(ActorCritic):
             num_privileged_obs: columns of the observation set `privileged`.
             latent_dim: L.
             latent_norm: "none", or "l2" to put both latents on the unit sphere.
+            actor_hidden_dims: hidden layers of the policy head.
+            critic_hidden_dims: hidden layers of the critic.
+            actor_obs_normalization: normalise frames by running statistics.
+            critic_obs_normalization: the same for what the critic reads.
             privilege_hidden_dims: hidden layers of E_priv.
             privileged_obs_normalization: as for the actor by default.
             history_encoder: MLP, TCN or GRU.
@@ -72,14 +80,21 @@ class ActorCriticTS(ActorCritic):
         if latent_dim < 1:
             raise ValueError(f"latent_dim={latent_dim}: expected at least 1")
         self.latent_dim = latent_dim
-        super().__init__(num_actor_obs, num_critic_obs, num_actions, **actor_critic)
+        super().__init__(
+            num_actor_obs,
+            num_critic_obs,
+            num_actions,
+            actor_hidden_dims=actor_hidden_dims,
+            critic_hidden_dims=critic_hidden_dims,
+            actor_obs_normalization=actor_obs_normalization,
+            critic_obs_normalization=critic_obs_normalization,
+            **actor_critic,
+        )
         self.latent_norm, self.history_length = latent_norm, history_length
         activation = actor_critic.get("activation", "elu")
         self.dims["privileged"] = num_privileged_obs
-        normalize_actor = actor_critic.get("actor_obs_normalization", False)
-        self._add_normalizer(
-            "privileged", normalize_actor if privileged_obs_normalization is None else privileged_obs_normalization
-        )
+        normalize = actor_obs_normalization if privileged_obs_normalization is None else privileged_obs_normalization
+        self._add_normalizer("privileged", normalize)
         self.privilege_encoder = MLP(num_privileged_obs, latent_dim, privilege_hidden_dims, activation)
         self.history_encoder = make_history_encoder(
             history_encoder,

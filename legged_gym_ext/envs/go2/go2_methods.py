@@ -1,7 +1,8 @@
 """Teacher-student training of the Go2: the tasks `go2_ts`, `go2_cts`, `go2_rma` and `go2_ult`, and their twins on flat ground.
 
 All are the environment of `go2` with another training: the algorithm and the network are named by string, the observation set `privileged` is what
-the teacher reads beyond the robot's own sensors. The options stand here once, under TS; CTS and RMA say what is different. ULT has its own.
+the teacher reads beyond the robot's own sensors. The options stand here once, under TS; CTS and RMA say what is different. ULT has its own. Their values
+are the defaults of the classes, restated to be seen (tests/test_defaults.py).
 """
 
 from __future__ import annotations
@@ -56,18 +57,18 @@ class Go2CTSCfgPPO(Go2TSCfgPPO):
     class actor:
         class_name = "ActorCriticCTS"
         preset = "joint"  # joint | per_group: how teacher and student are told apart; sets what is None below
-        latent_norm = None  # none | l2
-        critic_reads_latent = None  # True: the critic also reads the driver's latent
+        latent_norm: str | None = None  # none | l2
+        critic_reads_latent: bool | None = None  # True: the critic also reads the driver's latent
 
     class algorithm:
         class_name = "rsl_rl_ult.algorithms:PPO_CTS"
         num_encoder_steps = 20
         num_encoder_mini_batches = 4
         encoder_learning_rate = 1e-3
-        scale_encoder_learning_rate = None  # True: it follows the schedule of actor and critic
+        scale_encoder_learning_rate: bool | None = None  # True: it follows the schedule of actor and critic
         teacher_fraction = 0.75  # share of the robots that the teacher drives, (0, 1]
-        advantage_norm = None  # joint | per_group
-        kl_source = None  # all | teacher: whose KL steers the learning rate
+        advantage_norm: str | None = None  # joint | per_group
+        kl_source: str | None = None  # all | teacher: whose KL steers the learning rate
         encoder_samples = "student"  # student | all: what E_hist learns from
         student_detach = True  # False: the policy gradient reaches E_hist
 
@@ -120,7 +121,9 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         mix_seed = 0
         prediction_coef = 0.1
         imitation_coef = 0.5
-        imitation_loss = "mse"  # mse | kl
+        imitation_loss = (
+            "kl"  # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
+        )
         policy_samples = "acted"  # acted | student_from_teacher | mixture: which samples each read-out learns from
         symmetry_images = "all"  # all | one: mirror images learnt from in each epoch
         attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
@@ -135,6 +138,22 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         max_iterations = 600
         eval_interval = 20  # iterations between comparisons of teacher and student; 0: never
         eval_envs = 64  # robots of a comparison, half of them driven by each
+
+
+class Go2ULTFaithfulCfgPPO(Go2ULTCfgPPO):
+    """`go2_ult` as the article on the method describes it: tokens of 128 columns, a teacher that acts from the output of the privilege token alone.
+
+    `go2_ult` has narrower tokens and heads that also read the current frame, because that learns faster.
+    """
+
+    class actor:
+        width = 128
+        feedforward_ratio = 4.0
+        token_hidden_dims = [128]
+        head_reads_frame = False
+
+    class runner:
+        experiment_name = "go2_ult_faithful"
 
 
 class Go2TSFlatCfgPPO(Go2TSCfgPPO):

@@ -1,0 +1,65 @@
+"""What a class does without options is what the Go2 tasks ship."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from legged_gym_ext.envs.go2 import go2_methods
+from legged_gym_ext.utils.config import to_dict
+from rsl_rl_ult.algorithms import construct
+
+TASKS = {
+    "go2_ts": go2_methods.Go2TSCfgPPO,
+    "go2_cts": go2_methods.Go2CTSCfgPPO,
+    "go2_rma": go2_methods.Go2RMACfgPPO,
+    "go2_ult": go2_methods.Go2ULTCfgPPO,
+}
+SYMMETRY = "symmetry_cfg"  # names a function of the robot: no class can have it by default
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """Options of `cls` and, where it passes **options on, of its base classes, with their defaults; the most derived class decides."""
+    found: dict[str, Any] = {}
+    for base in inspect.getmro(cls):
+        init = base.__dict__.get("__init__")
+        if init is None or base is object:
+            continue
+        parameters = inspect.signature(init).parameters.values()
+        for parameter in parameters:
+            if parameter.default is not parameter.empty:
+                found.setdefault(parameter.name, parameter.default)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def different(options: dict[str, Any], known: dict[str, Any]) -> dict[str, tuple]:
+    """Options that are not the default: name -> both."""
+    return {n: (v, known[n]) for n, v in options.items() if plain(known.get(n, "unknown")) != plain(v)}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_options_of_a_task_are_the_defaults_of_its_classes(task):
+    cfg = to_dict(TASKS[task]())
+    algorithm = construct.resolve(cfg["algorithm"].pop("class_name"))
+    network = construct.resolve(cfg["actor"]["class_name"], "rsl_rl_ult.modules")
+    assert cfg["algorithm"].pop(SYMMETRY)
+    assert different(cfg["algorithm"], defaults(algorithm)) == {}
+    options = construct.network_options(cfg["actor"], cfg["critic"])
+    assert options.pop("critic_activation") == options["activation"]  # which None means
+    assert different(options, defaults(network)) == {}
+
+
+def test_a_default_that_differs_would_be_noticed():
+    cfg = to_dict(go2_methods.Go2ULTFaithfulCfgPPO())
+    network = construct.resolve(cfg["actor"]["class_name"], "rsl_rl_ult.modules")
+    found = different(construct.network_options(cfg["actor"], cfg["critic"]), defaults(network))
+    assert set(found) == {"critic_activation", "width", "feedforward_ratio", "token_hidden_dims", "head_reads_frame"}
+    assert found["width"] == (128, 64) and found["head_reads_frame"] == (False, True)
