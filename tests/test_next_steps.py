@@ -105,7 +105,7 @@ def test_a_missing_run_names_a_training_that_writes_it_where_it_is_looked_for(tm
 
 
 def test_a_task_of_a_users_own_file_is_trained_and_evaluated_as_printed(tmp_path):
-    (tmp_path / "my tasks.py").write_text(MY_TASKS)
+    (tmp_path / "my tasks.py").write_text(MY_TASKS, encoding="utf-8")
     lines = trained(tmp_path, "my tasks.py", "--task=my task", "--log_root=logs")
     assert shlex.split(lines[0])[2:4] == ["--import=my tasks.py", "--task=my task"]
     done = run(lines[0] + " --num_envs=2 --env.env.episode_length_s=0.2", tmp_path)
@@ -176,14 +176,14 @@ def test_what_registered_a_task_is_what_import_takes(namespace, source):
 def test_a_file_that_cannot_be_imported_is_one_clear_line(tmp_path, text, message):
     path = tmp_path / "broken_tasks.py"
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         parse(make_parser(""), [f"--import={path}"])
 
 
 def test_a_file_that_is_imported_twice_registers_once(tmp_path):
     path = tmp_path / "counted_tasks.py"
-    path.write_text("import builtins; builtins.counted = getattr(builtins, 'counted', 0) + 1")
+    path.write_text("import builtins; builtins.counted = getattr(builtins, 'counted', 0) + 1", encoding="utf-8")
     import builtins
 
     for _ in range(2):

@@ -21,7 +21,7 @@ def test_an_interpreter_that_does_not_start_is_passed_over(matrix, monkeypatch, 
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     command = tmp_path / "bin" / f"python{version}"  # as pyenv's commands on the PATH: there, and of no use
     command.parent.mkdir()
-    command.write_text("#!/bin/sh\nexit 127\n")
+    command.write_text("#!/bin/sh\nexit 127\n", encoding="utf-8")
     command.chmod(0o755)
     pyenv = tmp_path / "versions" / f"{version}.0" / "bin" / "python"
     pyenv.parent.mkdir(parents=True)

@@ -125,7 +125,7 @@ def run_fork(folder: Path, envs: str, first: str) -> str:
     for name, text in files.items():
         path = folder / "fork" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
     command = [sys.executable, "-c", f"import {first}\nprint('imported')"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)

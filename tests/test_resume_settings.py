@@ -20,7 +20,7 @@ from tests.small_trainings import newest, resume, start
 
 
 def saved(run: Path, name: str) -> dict[str, Any]:
-    return json.loads((run / "params" / f"{name}.json").read_text())
+    return json.loads((run / "params" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ def test_what_is_given_with_resume_wins_and_is_told(trained, tmp_path, capsys):
 def test_a_training_that_was_cut_short_is_finished_by_resume_alone(tmp_path):
     train.main(start(tmp_path, "--max_iterations=2"))
     run = newest(tmp_path)
-    text = (run / "params/train.json").read_text()
+    text = (run / "params/train.json").read_text(encoding="utf-8")
     (run / "params/train.json").write_text(
-        text.replace('"max_iterations": 2', '"max_iterations": 4')
+        text.replace('"max_iterations": 2', '"max_iterations": 4'), encoding="utf-8"
     )  # as if cut short
     train.main(resume(tmp_path))
     assert list(checkpoints(newest(tmp_path)))[-1] == 3  # iterations 0 to 3 are four
@@ -181,7 +181,7 @@ def test_a_run_that_does_not_differ_or_does_not_say_has_no_changes(tmp_path):
 def test_a_run_of_another_task_is_named_as_one(tmp_path, says):
     train.main(start(tmp_path, "--max_iterations=1", "--train.runner.eval_interval=0", task="go2_ts_flat"))
     run = newest(tmp_path, "go2_ts_flat")
-    assert json.loads((run / RUN_FILE).read_text()) == {"task": "go2_ts_flat"}
+    assert json.loads((run / RUN_FILE).read_text(encoding="utf-8")) == {"task": "go2_ts_flat"}
     if not says:
         (run / RUN_FILE).unlink()
     message = r"is of task 'go2_ts_flat', not of task 'go2_flat': give --task=go2_ts_flat"
@@ -197,7 +197,7 @@ def test_settings_of_another_version_are_named_as_such(tmp_path):
     save_run_configs(tmp_path, env_cfg, train_cfg, "go2_flat")
     values = saved(tmp_path, "train")
     values["algorithm"]["gone"] = 1
-    (tmp_path / "params/train.json").write_text(json.dumps(values))
+    (tmp_path / "params/train.json").write_text(json.dumps(values), encoding="utf-8")
     fresh = task_registry.get_cfgs("go2_flat")
     with pytest.raises(UserError, match=r"not those of this version of task 'go2_flat': .*'algorithm\.gone'"):
         apply_run(tmp_path, "go2_flat", *fresh)

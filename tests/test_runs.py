@@ -99,8 +99,8 @@ def test_the_newest_run_with_a_checkpoint_is_the_default(tmp_path: Path, latest:
 def began(run: Path, asked: int) -> Path:
     """Say how many iterations a run was asked for."""
     (run / "params").mkdir()
-    (run / "params/env.json").write_text("{}")
-    (run / "params/train.json").write_text(json.dumps({"runner": {"max_iterations": asked}}))
+    (run / "params/env.json").write_text("{}", encoding="utf-8")
+    (run / "params/train.json").write_text(json.dumps({"runner": {"max_iterations": asked}}), encoding="utf-8")
     return run
 
 

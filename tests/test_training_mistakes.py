@@ -188,4 +188,4 @@ def test_the_file_of_an_evaluation_is_there_before_anybody_reads_the_table(tmp_p
     monkeypatch.setattr(evaluate, "_show", gone)
     with pytest.raises(BrokenPipeError):
         evaluate.main(["--task=go2_flat", f"--json={tmp_path / 'result.json'}"])
-    assert json.loads((tmp_path / "result.json").read_text()) == figures
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8")) == figures

@@ -106,7 +106,10 @@ def test_every_scalar_of_the_event_file_is_in_the_run_at_the_same_iteration(trai
 
 
 def test_the_configuration_in_the_run_is_the_merged_one_of_the_run_folder(trained):
-    merged = {name: json.loads((trained.run / "params" / f"{name}.json").read_text()) for name in ("env", "train")}
+    merged = {
+        name: json.loads((trained.run / "params" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("env", "train")
+    }
     found: dict[str, Any] = {}
     for record in [of_kind(trained.records, "run")[0]["config"], *of_kind(trained.records, "config")]:
         found.update(record["update"])
@@ -128,7 +131,7 @@ def test_code_diff_and_checkpoints_are_files_of_the_run(trained):
     assert {*diffs, "model_0.pt", "model_2.pt"} <= files
     for name in diffs:
         head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
-        assert (folder / name).read_text().startswith(f"--- git commit ---\n{head.stdout.strip()}\n")
+        assert (folder / name).read_text(encoding="utf-8").startswith(f"--- git commit ---\n{head.stdout.strip()}\n")
     assert (folder / "model_2.pt").read_bytes() == (trained.run / "model_2.pt").read_bytes()
 
 
