@@ -15,6 +15,7 @@ import argparse
 import datetime
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def run(command: list[str], timeout: int = 1800, last_line: bool = False) -> str
         return f"failed: not done after {timeout // 60} minutes"
     lines = done.stdout.strip().splitlines() or [""]
     if done.returncode == 0:
-        return lines[-1].split(" in ")[0] if last_line else "ok"
+        return re.sub(r"(, \d+ warnings?)? in .*", "", lines[-1]) if last_line else "ok"
     return "failed: " + ((done.stderr.strip() if not last_line else "") or lines[-1] or "no output").splitlines()[-1]
 
 
