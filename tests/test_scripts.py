@@ -28,7 +28,7 @@ def run(script: str, *args: str, cwd: Path, module: bool = False) -> subprocess.
 
 
 METHODS = ("go2", "go2_blind", "go2_cts", "go2_rma", "go2_ts", "go2_ult")
-TASKS = sorted((*METHODS, *(f"{name}_flat" for name in METHODS)))
+TASKS = sorted((*METHODS, *(f"{name}_flat" for name in METHODS), "go2_ult_faithful"))
 MISTAKES = [
     (("--task=go3",), "unknown task 'go3'; did you mean go2?"),
     ((), "no task given; use --task=NAME"),
