@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from legged_gym_ext.utils.next_step import install_command
 from tests import policy_files as exported
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +63,7 @@ run_main(lambda _: require("mujoco", "mjbatch"))
     [
         ({"mjbatch": BROKEN}, f"'mjbatch' cannot be imported (ImportError: libmujoco.so.3: no such file): {PAIR}"),
         ({"mujoco": BROKEN}, f"'mujoco' cannot be imported (ImportError: libmujoco.so.3: no such file): {PAIR}"),
-        ({"mujoco": "raise ModuleNotFoundError('no', name='mujoco')"}, "'mujoco' is not installed: pip install -e"),
+        ({"mujoco": "raise ModuleNotFoundError('no', name='mujoco')"}, f"'mujoco' is not installed: {install_command('mujoco')}"),
         ({"mujoco": "import absent"}, "'mujoco' cannot be imported (ModuleNotFoundError: No module named 'absent')"),
         # Newer than mjbatch: both can be imported, and the first batch would end the process.
         ({"mujoco": "__version__ = '9.9'", "mjbatch": ""}, f"mujoco is 9.9, this mjbatch is made for 3.14.0: {PAIR}"),

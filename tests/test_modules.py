@@ -194,3 +194,16 @@ def test_a_teacher_is_not_exported():
 
 def test_the_reported_deviation_is_that_of_the_network():
     assert math.isclose(Policy(make_ts(init_noise_std=0.25), SETS).output_std.mean().item(), 0.25)
+
+
+def test_under_autocast_outputs_stay_float32_where_asked_for_and_are_those_of_the_hidden_layers():
+    torch.manual_seed(0)
+    network, inputs = MLP(8, 3, [16]), torch.randn(5, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert network(inputs).dtype == torch.bfloat16
+        network.float_output = True
+        found = network(inputs)
+        hidden = network[1](network[0](inputs))
+    assert found.dtype == torch.float32 and hidden.dtype == torch.bfloat16
+    assert torch.equal(found, network[2](hidden.float()))
+    assert torch.equal(network(inputs), network[2](network[1](network[0](inputs))))  # without autocast nothing changes

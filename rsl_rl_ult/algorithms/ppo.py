@@ -17,6 +17,7 @@ from rsl_rl_ult.algorithms.processes import Processes
 from rsl_rl_ult.algorithms.protocol import RunnerProtocol, Tensors
 from rsl_rl_ult.algorithms.symmetry import Symmetry
 from rsl_rl_ult.modules.actor_critic import ActorCritic
+from rsl_rl_ult.modules.mlp import MLP
 from rsl_rl_ult.modules.policies import Policy, join
 from rsl_rl_ult.storage import RolloutStorage
 
@@ -32,12 +33,10 @@ RESERVED = {
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}
 
 
-def mixed_precision(wanted: bool | None, device: str) -> bool:
-    """Whether to learn under bfloat16 autocast: `wanted` itself, or for None whether the processor multiplies bfloat16 natively."""
-    if wanted is not None:
-        return wanted
-    has_bfloat16 = getattr(getattr(torch, "cpu", None), "_is_avx512_bf16_supported", lambda: False)  # torch before 2.6
-    return torch.device(device).type == "cpu" and bool(has_bfloat16())
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether `device` is a processor that multiplies bfloat16 natively; torch before 2.6 cannot tell."""
+    known = getattr(getattr(torch, "cpu", None), "_is_avx512_bf16_supported", lambda: False)
+    return torch.device(device).type == "cpu" and bool(known())
 
 
 class PPO(RunnerProtocol):
@@ -103,8 +102,8 @@ class PPO(RunnerProtocol):
             schedule: "adaptive" steers the learning rate by the KL of each step, "fixed" keeps it.
             desired_kl: what the adaptive schedule aims at.
             normalize_advantage_per_mini_batch: instead of once over the whole rollout.
-            use_mixed_precision: run hidden layers under bfloat16 autocast; None does so on processors that multiply bfloat16 natively
-                and nowhere else.
+            use_mixed_precision: run the losses under bfloat16 autocast, as in rsl-rl-lib. None does so where the processor multiplies bfloat16
+                natively and nowhere else, and keeps means and values in float32.
             device: where networks and storage live.
             symmetry: mirror images to learn from.
             multi_gpu_cfg: `global_rank` and `world_size` of a distributed training.
@@ -133,7 +132,11 @@ class PPO(RunnerProtocol):
         self.clip_param, self.gamma, self.lam = clip_param, gamma, lam
         self.value_loss_coef, self.entropy_coef, self.max_grad_norm = value_loss_coef, entropy_coef, max_grad_norm
         self.use_clipped_value_loss = use_clipped_value_loss
-        self.use_mixed_precision = mixed_precision(use_mixed_precision, device)
+        automatic = use_mixed_precision is None
+        self.use_mixed_precision = multiplies_bfloat16(device) if automatic else bool(use_mixed_precision)
+        for module in network.modules():
+            if isinstance(module, MLP):
+                module.float_output = automatic  # True is what it is in rsl-rl-lib, to the bit
         self.adaptive, self.desired_kl = schedule == "adaptive" and desired_kl is not None, desired_kl or 0.0
         self.normalize_advantage_per_mini_batch = normalize_advantage_per_mini_batch
         self.learning_rate = learning_rate

@@ -33,6 +33,7 @@ class PPO_TS(PPO):  # noqa: N801
         student_loss: str = "latent",
         num_learning_epochs: int = 4,
         desired_kl: float | None = 0.02,
+        use_mixed_precision: bool | None = None,
         entropy_coef: float = 0.005,
         **ppo: Any,
     ) -> None:
@@ -49,6 +50,7 @@ class PPO_TS(PPO):  # noqa: N801
             student_loss: "latent", mse of the latents; "action_latent" adds the mse of the actions (Lee et al. 2020).
             num_learning_epochs: as in `PPO`.
             desired_kl: as in `PPO`.
+            use_mixed_precision: as in `PPO`.
             entropy_coef: as in `PPO`.
             ppo: options of `PPO`.
         """
@@ -62,7 +64,12 @@ class PPO_TS(PPO):  # noqa: N801
                 raise ValueError(f"algorithm.{name}={value}: expected at least {least}")
         self.encoder_learning_rate = encoder_learning_rate
         super().__init__(
-            *args, num_learning_epochs=num_learning_epochs, desired_kl=desired_kl, entropy_coef=entropy_coef, **ppo
+            *args,
+            num_learning_epochs=num_learning_epochs,
+            desired_kl=desired_kl,
+            use_mixed_precision=use_mixed_precision,
+            entropy_coef=entropy_coef,
+            **ppo,
         )
         self.num_encoder_steps, self.num_encoder_mini_batches = num_encoder_steps, num_encoder_mini_batches
         self.encoder_max_grad_norm = encoder_max_grad_norm

@@ -51,6 +51,7 @@ class PPO_ULT(PPO):  # noqa: N801
         cosine_interval: int = 10,
         num_learning_epochs: int = 4,
         desired_kl: float | None = 0.02,
+        use_mixed_precision: bool | None = None,
         entropy_coef: float = 0.005,
         **ppo: Any,
     ) -> None:
@@ -77,6 +78,7 @@ class PPO_ULT(PPO):  # noqa: N801
             cosine_interval: updates between measurements of the cosines between the policy gradient and the auxiliary ones; 0 for never.
             num_learning_epochs: as in `PPO`.
             desired_kl: as in `PPO`.
+            use_mixed_precision: as in `PPO`.
             entropy_coef: as in `PPO`.
             ppo: options of `PPO`.
         """
@@ -102,7 +104,12 @@ class PPO_ULT(PPO):  # noqa: N801
                 f"algorithm.max_learning_rate={max_learning_rate}: expected a positive number of at most {MAX_LEARNING_RATE}"
             )
         super().__init__(
-            *args, num_learning_epochs=num_learning_epochs, desired_kl=desired_kl, entropy_coef=entropy_coef, **ppo
+            *args,
+            num_learning_epochs=num_learning_epochs,
+            desired_kl=desired_kl,
+            use_mixed_precision=use_mixed_precision,
+            entropy_coef=entropy_coef,
+            **ppo,
         )
         self.attention_lr_scale, self.max_learning_rate = attention_lr_scale, max_learning_rate
         self.set_learning_rate(self.learning_rate)

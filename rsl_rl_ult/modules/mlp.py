@@ -54,7 +54,13 @@ _ONE_FUNCTION = _takes_a_device()
 
 
 class MLP(nn.Sequential):
-    """Linear layers with an activation between them: (B, input_dim) -> (B, output_dim)."""
+    """Linear layers with an activation between them: (B, input_dim) -> (B, output_dim).
+
+    Attributes:
+        float_output: whether the last layer is float32 under autocast: the eight bits of a bfloat16 mean would blur PPO's ratios.
+    """
+
+    float_output = False
 
     def __init__(self, input_dim: int, output_dim: int, hidden_dims: Sequence[int], activation: str = "elu") -> None:
         """Build `len(hidden_dims) + 1` linear layers; the last one has no activation."""
@@ -67,18 +73,21 @@ class MLP(nn.Sequential):
         super().__init__(*layers, nn.Linear(dims[-1], output_dim))
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(B, input_dim) -> (B, output_dim), float32 also under autocast.
+        """(B, input_dim) -> (B, output_dim); with `float_output` the last layer is left out of autocast."""
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands below exactly this)
+            if self.float_output and autocast_enabled(input.device.type):
+                return self._forward_to_float(input)
+        for layer in self:
+            input = layer(input)
+        return input
 
-        The last layer is left out of autocast: the eight bits of a bfloat16 mean would blur PPO's ratios and the values.
-        """
-        device = input.device.type
-        if not autocast_enabled(device):
-            return super().forward(input)
+    @torch.jit.unused
+    def _forward_to_float(self, values: torch.Tensor) -> torch.Tensor:
         *hidden, last = self
         for layer in hidden:
-            input = layer(input)
-        with torch.autocast(device_type=device, enabled=False):
-            return last(input.float())
+            values = layer(values)
+        with torch.autocast(device_type=values.device.type, enabled=False):
+            return last(values.float())
 
 
 class EmpiricalNormalization(nn.Module):
