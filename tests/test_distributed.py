@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from legged_gym_ext.utils.task_registry import process_seed
 from rsl_rl_ult.algorithms.processes import Processes
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
@@ -35,3 +36,12 @@ def test_two_processes_make_the_update_of_one_with_the_joined_batch(method, tmp_
 def test_one_process_standardises_like_torch():
     x = torch.randn(50)
     assert torch.equal(Processes().standardize(x), (x - x.mean()) / (x.std() + 1e-8))
+
+
+def test_no_two_processes_of_neighbouring_seeds_share_a_seed():
+    seeds = [process_seed(seed, rank) for seed in range(50) for rank in range(8)]
+    assert len(set(seeds)) == len(seeds)
+    assert [process_seed(seed, 0) for seed in range(50)] == list(
+        range(50)
+    )  # one process alone keeps the seed it was given
+    assert process_seed(3, 2) == process_seed(3, 2)
