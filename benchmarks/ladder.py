@@ -109,7 +109,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             panel.plot(100.0 * rates, color=marks[task][0], linestyle=marks[task][1], marker=".")
         panel.axhline(100.0 * PASSED, color=style.GREY, linewidth=0.8)
         panel.set(
-            title=kind.replace("_", " "), xlabel="level of the ground", ylabel="% that get off", ylim=(-3.0, 103.0)
+            title=kind.replace("_", " "), xlabel="level of the ground", ylabel="% that get 4 m away", ylim=(-3.0, 103.0)
         )
         panel.label_outer()
     style.legend(figure, [style.line(*marks[task], task) for task, _ in tasks])

@@ -194,6 +194,14 @@ def test_both_presets_train(preset, detach):
     assert all(abs(value) < 1e3 for figures in history for value in figures.values())
 
 
+@pytest.mark.parametrize("encoder", ["MLP", "TCN", "GRU"])
+def test_a_policy_gradient_reaches_every_encoder_under_mixed_precision(encoder):
+    sizes = {"history_length": 20, "history_encoder": encoder}
+    cfg = ts_cfg(CTS, sizes, student_detach=False, use_mixed_precision=True)
+    _, history = train(cfg, iterations=2, num_envs=12)
+    assert all(abs(value) < 1e3 for figures in history for value in figures.values())
+
+
 def test_the_critic_reads_the_latent_of_the_driver_and_gives_it_no_gradient():
     alg = collected(8)
     batch = next(alg._mini_batches(*alg._prepare()))

@@ -122,6 +122,26 @@ def test_a_learning_rate_given_with_resume_is_the_one_that_is_used(trained, tmp_
     assert rates(runner) == [3e-4] and runner.alg.learning_rate == 3e-4
 
 
+def test_a_learning_rate_given_with_resume_is_used_even_if_it_is_the_one_the_run_was_given(trained, tmp_path, capsys):
+    root = copy_of(trained, tmp_path)
+    train.main(resume(root, "--train.algorithm.learning_rate=1e-3", "--max_iterations=3",
+                      "--train.algorithm.schedule=fixed"))  # fmt: skip
+    said = capsys.readouterr().out
+    assert "given: train.algorithm.learning_rate" in said and "that the checkpoint had" not in said
+    groups = torch.load(newest(root) / "model_2.pt", weights_only=True)["optimizer_state_dict"]["param_groups"]
+    assert groups[0]["lr"] == 1e-3
+
+
+def test_a_run_from_before_layouts_had_names_has_the_one_there_was(trained, tmp_path):
+    run = newest(copy_of(trained, tmp_path))
+    saved = json.loads((run / "params/env.json").read_text(encoding="utf-8"))
+    del saved["observations"]
+    (run / "params/env.json").write_text(json.dumps(saved), encoding="utf-8")
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_flat")
+    apply_run(run, "go2_flat", env_cfg, train_cfg)
+    assert env_cfg.observations.layout == "tutorial"
+
+
 @pytest.mark.parametrize(
     ("task", "option"), [("go2_ts_flat", "encoder_learning_rate"), ("go2_ult_flat", "attention_lr_scale")]
 )

@@ -202,14 +202,28 @@ def test_an_obedient_robot_is_never_demoted_whatever_it_is_told():
 
 def test_at_the_edge_of_its_tile_a_robot_times_out_and_is_promoted_at_once():
     env = make(3, max_init_terrain_level=0)
-    place_at = env.terrain.origins.clone()
-    place_at[0, 0] += 4.2
-    env.sim.root_pos[:, :2] = place_at[:, :2]
-    check_terminations(env)
-    assert env.time_out_buf.tolist() == [True, False, False]
-    env.cfg.terrain.end_at_edge = False
+    env.sim.root_pos[0, 0] = env.terrain.origins[0, 0] + 4.2
+    *_, extras = env.step(torch.zeros(3, 12))
+    assert extras["time_outs"].tolist() == [True, False, False] and not env.fall_buf.any()
+    assert env.terrain.levels.tolist() == [1, 0, 0]
+    away = (env.sim.root_pos[0, :2] - env.terrain.origins[0, :2]).abs().max()
+    assert float(away) <= env.cfg.terrain.spawn_radius + 1e-5, "it starts on its new tile"
+
+
+def test_the_edge_ends_nothing_where_that_is_switched_off():
+    env = make(3, max_init_terrain_level=0, end_at_edge=False)
+    env.sim.root_pos[0, 0] = env.terrain.origins[0, 0] + 4.2
     check_terminations(env)
     assert not env.time_out_buf.any()
+
+
+def test_robots_of_a_snapshot_of_another_size_start_on_the_tiles_of_its_levels():
+    small, large = make(5, max_init_terrain_level=0), make(10, max_init_terrain_level=0)
+    small.terrain.place(torch.arange(5), torch.tensor([4, 3, 2, 1, 0]))
+    restore_snapshot(large, take_snapshot(small))
+    levels = large.terrain.levels.clone()
+    large.step(torch.zeros(10, 12))
+    assert not large.time_out_buf.any() and torch.equal(large.terrain.levels, levels)
 
 
 def test_without_a_curriculum_the_edge_ends_nothing():

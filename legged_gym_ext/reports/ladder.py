@@ -1,4 +1,4 @@
-"""The ladder as heat maps: which share of the robots gets off its tile, by kind and level of the ground."""
+"""The ladder as heat maps: which share of the robots gets 4 m away, by kind and level of the ground."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def ladder(groups: dict[str, list[Run]]) -> Picture | None:
         for panel, (side, (kinds, rates, score)) in zip(axes[columns * row :], tables.items()):
             image = _draw(panel, kinds, rates)
             panel.set(title=f"{label}: {side}, score {score:.2f}", xlabel="level of the ground")
-            figure.colorbar(image, ax=panel, label="% that get off", shrink=1.0)
-    figure.suptitle("The ladder: who gets off the tile")
+            figure.colorbar(image, ax=panel, label="% that get 4 m away", shrink=1.0)
+    figure.suptitle("The ladder: who gets 4 m away")
     return Picture(
         "ladder",
         "The ladder",
-        f"Heat maps of the share of robots that walk off their tile, kind of ground by level, for {', '.join(label for label, _ in found)}.",
-        "Robots start in the middle of a tile, are told to walk straight on at 0.6 m/s (0.4 m/s on obstacles), and succeed when they are off the tile, "
+        f"Heat maps of the share of robots that get half a tile (4 m) away, kind of ground by level, for {', '.join(label for label, _ in found)}.",
+        "Robots start in the middle of a tile, are told to walk straight on at 0.6 m/s (0.4 m/s on obstacles), and succeed when they are 4 m away, "
         f"4 m away, within 20 s and without a fall; mean over seeds. Frames end at the climbed level, the last that, like all below it, at least {PASSED:.0%} "
         "pass. The score is the mean over kinds of the share of levels climbed, mean over seeds.",
         figure,

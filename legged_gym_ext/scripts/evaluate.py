@@ -48,7 +48,7 @@ def _add_ladder_flags(parser: Any) -> None:
     add(
         "--ladder",
         action="store_true",
-        help="instead: on every level of every kind of tile of the task's map, the share of robots that walk straight off the tile within 20 s without "
+        help="instead: on every level of every kind of tile of the task's map, the share of robots that get half a tile (4 m) away within 20 s without "
         "a fall; added to the figures in --json when they are of the same checkpoint",
     )
     add("--robots_per_level", type=int, metavar="N", help="with --ladder: robots on each level of each kind (64)")
@@ -200,7 +200,9 @@ def _show_ladder(results: dict) -> None:
     for name, figures in results["policies"].items():
         levels = range(max(len(rates) for rates in figures["ladder"].values()))
         print(
-            f"\n{name + ': % that get off, by level':<36}" + "".join(f"{level:>5}" for level in levels) + "   climbed"
+            f"\n{name + ': % that get 4 m away, by level':<36}"
+            + "".join(f"{level:>5}" for level in levels)
+            + "   climbed"
         )
         for kind, rates in figures["ladder"].items():
             row = "".join(f"{100 * rate:>5.0f}" for rate in rates)

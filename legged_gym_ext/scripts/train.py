@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,27 @@ def main(argv: list[str] | None = None) -> int:
 
         check_filming(env_cfg.sim.engine, train_cfg.runner)
     with outlive_reader("the training"):
-        train(args.task, env_cfg, train_cfg, root)
+        train(args.task, env_cfg, train_cfg, root, args.train_overrides)
     return 0
 
 
-def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
-    """Build environment and runner and learn; a training that ends early saves a last checkpoint."""
+def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given: Collection[str] = ()) -> None:
+    """Build environment and runner and learn; a training that ends early saves a last checkpoint.
+
+    Args:
+        task: its name.
+        env_cfg: its environment's configuration.
+        train_cfg: its training's.
+        log_root: where runs are.
+        given: fields of `train_cfg` that the user gave, dotted; see `make_alg_runner`.
+    """
     from legged_gym_ext.utils import processes
     from legged_gym_ext.utils.runs import discard_run
     from legged_gym_ext.utils.stopping import Stop
 
     say = print if processes.rank() == 0 else lambda text: None
     with Stop() as stop:
-        runner = _make_runner(task, env_cfg, train_cfg, log_root)
+        runner = _make_runner(task, env_cfg, train_cfg, log_root, given)
         runner.stop = stop
         iterations = runner.iterations_to_do()
         run_dir = Path(runner.logger.log_dir) if processes.rank() == 0 else None
@@ -88,7 +97,7 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> None:
         print(_next_steps(task, runner, train_cfg.runner, log_root, run_dir))
 
 
-def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> Any:
+def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given: Collection[str]) -> Any:
     """Environment and runner of this process."""
     import torch
 
@@ -104,7 +113,7 @@ def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path) -> Any
     if processes.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
         train_cfg.runner.device = f"cuda:{processes.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
-    return task_registry.make_alg_runner(env, task, train_cfg, log_root)[0]
+    return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
 
 
 def _introduce(task: str, runner: Any, iterations: int, say: Any) -> None:
@@ -113,9 +122,10 @@ def _introduce(task: str, runner: Any, iterations: int, say: Any) -> None:
 
     env = runner.env.env
     together = f" in each of {processes.world_size()} processes" if processes.world_size() > 1 else ""
+    precision = " in bfloat16" if getattr(runner.alg, "use_mixed_precision", False) else ""
     say(
         f"training {task}: {count(env.num_envs, 'environment')}{together} on {env.sim.description}, "
-        f"learning on {runner.device}, {count(iterations, 'iteration')}"
+        f"learning on {runner.device}{precision}, {count(iterations, 'iteration')}"
     )
     say(f"run folder: {runner.logger.log_dir}")
 

@@ -22,6 +22,7 @@ class Comparison:
         """Build a second environment like `env` (a `LeggedRobot`) with `num_envs` robots."""
         cfg = copy.deepcopy(env.cfg)
         cfg.env.num_envs, cfg.seed = num_envs, SEED
+        cfg.terrain.end_at_edge = False  # a return is that of whole episodes, of fast robots too
         self._trained = env
         self._env = RslRlVecEnv(type(env)(cfg), groups)
 

@@ -1,6 +1,6 @@
 """The ladder: how hard the ground may be that a policy still gets over, kind by kind; what its figures mean.
 
-Robots start in the middle of a tile, are told to walk straight on, and succeed when they leave the tile within 20 s without a fall. What runs
+Robots start in the middle of a tile, are told to walk straight on, and succeed when they are half a tile (4 m) away within 20 s without a fall. What runs
 it is ladder_run.py.
 """
 
@@ -16,7 +16,7 @@ from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 
 PASSED = 0.8  # share of robots that must succeed on a level
-SECONDS = 20.0  # to get off the tile
+SECONDS = 20.0  # to get 4 m away
 SPEED = 0.6  # m/s forward
 SLOWER = {"discrete": 0.4}  # m/s, kinds on which robots are told another speed
 ROBOTS = 64  # per kind and level
@@ -34,7 +34,7 @@ EFFORT = {
     "power": "W, mean of the summed absolute joint powers",
     "torque_change": "N m, root mean square over joints of how much torques change from one control step to the next",
     "limit_share": "share of control steps in which some joint is within 1 % of its range from its stop",
-    "fall_rate": "share of robots that fell before they were off their tile or out of time",
+    "fall_rate": "share of robots that fell before they were 4 m away or out of time",
 }
 """What it costs -> unit; over the steps until each robot has succeeded or failed."""
 

@@ -55,7 +55,7 @@ class Ladder:
         terrain.place(robots, self.cells % plan.levels)
         speeds = torch.tensor([SLOWER.get(kind, SPEED) for kind in plan.kinds], device=env.device)
         env.command_sampler = StraightOn(env, speeds[kinds])
-        self.distance = 0.5 * min(terrain.map.tile_size)  # m, off the tile: 4 m
+        self.distance = 0.5 * min(terrain.map.tile_size)  # m from the start: half a tile, 4 m
 
     @torch.inference_mode()
     def climb(self, policy: Any, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -14,6 +14,12 @@ from legged_gym_ext.utils.runs import checkpoints, find_run, load_checkpoint, lo
 
 CHOICE = ("train.runner.resume", "train.runner.load_run", "train.runner.checkpoint")
 """Fields that say which checkpoint is loaded; they are no settings of a run."""
+
+POLICY_RATES = ("learning_rate", "max_learning_rate", "attention_lr_scale")
+"""Fields of `algorithm` that decide the learning rate of the policy."""
+
+RATES = (*POLICY_RATES, "encoder_learning_rate")
+"""Fields of `algorithm` for which a checkpoint has values of its own."""
 
 Changes = Mapping[str, tuple]
 """Dotted field -> value that the run had, value now."""
@@ -40,6 +46,8 @@ def apply_run(run_dir: Path, task: str, env_cfg: Any, train_cfg: Any) -> None:
     """
     saved = load_run_configs(run_dir)
     _check_task(run_dir, task, task_of_run(run_dir))
+    if "observations" not in saved[0]:  # written when this was the only layout
+        saved[0]["observations"] = {"layout": "tutorial"}
     try:
         for cfg, values in zip((env_cfg, train_cfg), saved):
             update_from_dict(cfg, values)
@@ -103,6 +111,11 @@ def changes_since(run_dir: Path, env_cfg: Any, train_cfg: Any) -> Changes:
     return {field: (before[field], now[field]) for field in fields if before[field] != now[field]}
 
 
+def given_rates(train_cfg: Any, given: Collection[str]) -> dict[str, float]:
+    """Learning rates of `train_cfg` that the user gave: name -> value; `given` are dotted fields."""
+    return {name: getattr(train_cfg.algorithm, name) for name in RATES if f"algorithm.{name}" in given}
+
+
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, dict):
@@ -111,20 +124,26 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def describe_changes(changes: Changes, rate: float, robots_restored: bool = True) -> list[str]:
-    """A line per changed field.
+def describe_changes(
+    changes: Changes, rate: float, robots_restored: bool = True, given: Collection[str] = ()
+) -> list[str]:
+    """A line per changed field, and per learning rate that was given.
 
     Args:
         changes: as `changes_since` finds them.
         rate: learning rate that the training goes on with.
         robots_restored: whether the robots, and with them the environment's random numbers, are those of the checkpoint.
+        given: names of learning rates that the user gave; those that are the run's own are a line, too.
     """
-    lines = []
+    same = [name for name in given if f"train.algorithm.{name}" not in changes]
+    lines = [f"given: train.algorithm.{name}, in place of the checkpoint's" for name in same]
     for field, (before, now) in changes.items():
         line = f"differs from the run: {field} {before!r} -> {now!r}"
         if field in NO_EFFECT and (robots_restored or field != "env.seed"):
             line += f" (no effect: {NO_EFFECT[field]})"
-        if field == "train.algorithm.schedule" and "train.algorithm.learning_rate" not in changes:
+        if field == "train.algorithm.schedule" and not (
+            "train.algorithm.learning_rate" in changes or "learning_rate" in given
+        ):
             line += f" (from the learning rate that the checkpoint had, {rate:.3g})"
         lines.append(line)
     return lines

@@ -24,7 +24,7 @@ from legged_gym_ext.utils.comparison import SHOWN, Comparison
 from legged_gym_ext.utils.errors import UserError, user_errors
 from legged_gym_ext.utils.policies import Policy
 from legged_gym_ext.utils.progress import Progress
-from legged_gym_ext.utils.run_settings import Changes
+from legged_gym_ext.utils.run_settings import POLICY_RATES, Changes
 from legged_gym_ext.utils.runs import WriteError, atomic_write, checkpoints, load_checkpoint
 from legged_gym_ext.utils.stopping import Stop
 from legged_gym_ext.utils.training_video import TrainingVideo
@@ -37,9 +37,6 @@ KEY_FIGURES = {
     "Metrics/nan_resets": "nan_resets",
 }
 """Episode summaries worth a place on the screen and what they are called there."""
-
-RATES = ("learning_rate", "max_learning_rate", "attention_lr_scale")
-"""Options of algorithms that decide the learning rate of the policy."""
 
 
 class NullWriter(LogWriter):
@@ -327,12 +324,13 @@ class TrainRunner(OnPolicyRunner):
                 "give the same --task, or another --load_run"
             )
 
-    def resume(self, path: str, changes: Changes | None = None) -> str | None:
+    def resume(self, path: str, changes: Changes | None = None, given: dict[str, Any] | None = None) -> str | None:
         """Continue a training: `load`, and restore environment, random state and totals.
 
         Args:
             path: of the checkpoint.
             changes: settings that are not those of the checkpoint's run; they win over what the checkpoint holds.
+            given: names of learning rates that the user gave -> value; they win even where they are the run's.
 
         Returns:
             A sentence for the user when the environment could not be restored exactly.
@@ -346,7 +344,9 @@ class TrainRunner(OnPolicyRunner):
         infos = self.load(path)
         if not {"env", "torch_rng", "total"} <= set(infos):
             raise UserError(f"checkpoint {path} was not written by this train.py: it can be evaluated, not resumed")
-        self._take_rates(changes)
+        own = "train.algorithm."
+        rates = {field[len(own) :]: now for field, (_, now) in changes.items() if field.startswith(own)}
+        self._take_rates({**rates, **(given or {})})
         if processes.rank() > 0:
             return None  # the checkpoint holds the robots and random numbers of process 0
         with user_errors(f"checkpoint {path} does not fit the settings of task '{self.task}'"):
@@ -360,13 +360,10 @@ class TrainRunner(OnPolicyRunner):
         self.logger.tot_timesteps, self.logger.tot_time = infos["total"]
         return note
 
-    def _take_rates(self, changes: Changes) -> None:
-        """Learning rates that were given now, instead of those that the checkpoint's optimizer has."""
-        rates = {
-            field.split(".")[-1]: now for field, (_, now) in changes.items() if field.startswith("train.algorithm.")
-        }
+    def _take_rates(self, rates: dict[str, Any]) -> None:
+        """Learning rates, by name, instead of those that the checkpoint's optimizer has; other names are passed over."""
         alg = self.alg
-        if any(name in rates for name in RATES):
+        if any(name in rates for name in POLICY_RATES):
             alg.learning_rate = rates.get("learning_rate", alg.learning_rate)
             if hasattr(alg, "set_learning_rate"):  # ours know which parameters have rates of their own
                 alg.set_learning_rate(alg.learning_rate)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import random
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from legged_gym_ext.utils.config import BaseConfig, to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean, user_errors
 from legged_gym_ext.utils.next_step import install_command
 from legged_gym_ext.utils.probes import installed
-from legged_gym_ext.utils.run_settings import changes_since, describe_changes
+from legged_gym_ext.utils.run_settings import changes_since, describe_changes, given_rates
 from legged_gym_ext.utils.runs import discard_run, find_checkpoint, find_run, new_run_dir, save_run_configs
 from legged_gym_ext.utils.user_tasks import source_of
 
@@ -98,7 +99,12 @@ class TaskRegistry:
             return env_class(env_cfg), env_cfg
 
     def make_alg_runner(
-        self, env: Any, name: str, train_cfg: Any = None, log_root: Path | None = LOG_ROOT
+        self,
+        env: Any,
+        name: str,
+        train_cfg: Any = None,
+        log_root: Path | None = LOG_ROOT,
+        given: Collection[str] = (),
     ) -> tuple[Any, Any]:
         """A runner on `env` that trains as `train_cfg` says; resumes when `runner.resume` is set.
 
@@ -107,6 +113,7 @@ class TaskRegistry:
             name: of the task.
             train_cfg: its own configuration by default.
             log_root: runs go to `log_root/<experiment>/<date>_<run>`; None writes nothing.
+            given: fields of `train_cfg` that the user gave, dotted; learning rates among them win over a checkpoint's.
 
         Returns:
             Runner and training configuration; `runner.logger.log_dir` is the run folder.
@@ -136,10 +143,11 @@ class TaskRegistry:
         runner = TrainRunner(RslRlVecEnv(env, groups), rsl_cfg, None, runner_cfg.device, task=name)
         if resumed is not None:
             changes = changes_since(resumed, env.cfg, train_cfg)
-            note = runner.resume(str(checkpoint), changes)
+            rates = given_rates(train_cfg, given)
+            note = runner.resume(str(checkpoint), changes, rates)
             if processes.rank() == 0:
                 print(f"resumed from {checkpoint}" + (f"; {note}" if note else ""))
-                for line in describe_changes(changes, runner.alg.learning_rate, robots_restored=note is None):
+                for line in describe_changes(changes, runner.alg.learning_rate, note is None, rates):
                     print(line)
         if log_root is not None and processes.rank() == 0:
             # Only now: a run that cannot start leaves no empty folder behind.

@@ -1,7 +1,7 @@
 """The environment and the tasks as legged_gym forks with rsl_rl 1.0.2 want them: flat buffers, five values from `step`, one registry entry each.
 
 `privileged_obs_buf` is the critic's observation followed by the privileged one; `TERMS` names the two, and the training configurations made here tell
-the policy which is which. A checkpoint is the same in these hosts and under rsl-rl-lib 5.x.
+the policy which is which. A checkpoint is the same in these hosts and under rsl-rl-lib 5.x (of CTS with `critic_reads_latent=False`).
 """
 
 from __future__ import annotations

@@ -98,7 +98,6 @@ class PPO_CTS(PPO_TS):  # noqa: N801
             encoder_learning_rate=encoder_learning_rate,
             **ts,
         )
-        self._first_learning_rate = self.learning_rate
         if advantage_norm == "per_group" and self.normalize_advantage_per_mini_batch:
             raise ValueError(
                 "algorithm.advantage_norm=per_group excludes normalize_advantage_per_mini_batch: choose one"
@@ -193,7 +192,7 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         student = ~teacher
         samples = self.storage.num_steps * self.storage.num_envs
         found = self.network.student_latent(self.windows(self._frames, rows[student] + image * samples))
-        return latent.masked_scatter(student[:, None], found)
+        return latent.masked_scatter(student[:, None], found.to(latent.dtype))
 
     def policy_mean(self, batch: dict) -> torch.Tensor:
         """Mean actions (B, A) of whoever drove each sample."""
@@ -225,12 +224,11 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         return kl[batch["teacher"][: len(kl)]]
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Also that of E_hist, where it follows."""
-        super().set_learning_rate(learning_rate)
+        """Also that of E_hist, where it follows; their proportion is the one in the optimizer, and so in checkpoints."""
         if self.scale_encoder_learning_rate:
-            self.optimizer.param_groups[1]["lr"] = (
-                self.encoder_learning_rate * learning_rate / self._first_learning_rate
-            )
+            policy, encoder = self.optimizer.param_groups[:2]
+            encoder["lr"] *= learning_rate / policy["lr"]
+        super().set_learning_rate(learning_rate)
 
     def step(self) -> None:
         """Without `student_detach` E_hist has a policy gradient too, clipped on its own."""

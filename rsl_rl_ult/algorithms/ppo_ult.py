@@ -44,7 +44,7 @@ class PPO_ULT(PPO):  # noqa: N801
         prediction_coef: float = 0.1,
         imitation_coef: float = 0.5,
         imitation_loss: str = "kl",
-        policy_samples: str = "acted",
+        policy_samples: str = "mixture",
         symmetry_images: str = "all",
         attention_lr_scale: float = 1.0,
         max_learning_rate: float = MAX_LEARNING_RATE,

@@ -30,13 +30,11 @@ class LeggedRobotCfg(BaseConfig):
 
     class terrain:
         mesh_type = "plane"  # plane | rough: a map of tiles
-        curriculum = (
-            True  # robots move between levels with how far they walk; otherwise they are spread over all and stay
-        )
+        # Robots move between levels with how far they walk; without it they are spread over all levels and stay.
+        curriculum = True
         max_init_terrain_level = 0  # robots start on levels 0 to this one
-        end_at_edge = (
-            True  # with the curriculum, an episode ends (as a time-out) and the robot is promoted at the tile's edge
-        )
+        # With the curriculum: at the edge of its tile a robot's episode ends, as a time-out, and it is promoted.
+        end_at_edge = True
         num_rows = 10  # levels
         num_cols = 20  # tiles per level, of the kinds in `proportions`
         terrain_length = 8.0  # [m] of a tile along x
@@ -47,24 +45,11 @@ class LeggedRobotCfg(BaseConfig):
         seed = 1  # of the map
         measured_points_x = [-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4]  # [m], base yaw frame
         measured_points_y = [-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4]  # [m]
+        # [m], base yaw frame: `terrain_scan` reaches a tread (0.3 m) beyond the feet
         scan_points_x = [
-            -0.7,
-            -0.6,
-            -0.5,
-            -0.4,
-            -0.3,
-            -0.2,
-            -0.1,
-            0.0,
-            0.1,
-            0.2,
-            0.3,
-            0.4,
-            0.5,
-            0.6,
-            0.7,
-        ]  # [m], as above
-        scan_points_y = [-0.4, -0.2, 0.0, 0.2, 0.4]  # [m]; `terrain_scan` reaches a tread (0.3 m) beyond the feet
+            -0.7, -0.6, -0.5, -0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7,
+        ]  # fmt: skip
+        scan_points_y = [-0.4, -0.2, 0.0, 0.2, 0.4]  # [m]
         foot_points = [-0.1, 0.0, 0.1]  # [m], x and y of the 3 x 3 grid around each foot, base yaw frame
         spawn_radius = 1.0  # [m], robots start within +- this of their origin
 

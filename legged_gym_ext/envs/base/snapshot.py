@@ -64,9 +64,11 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any], changed: Collec
     levels = snapshot["terrain_levels"].to(env.device)
     env.terrain.place(robots, levels[robots * snapshot["num_envs"] // env.num_envs])
     if redrawn:
+        env.reset()  # they still stand where they were, on other tiles perhaps
         return f"robots start new episodes: {', '.join(redrawn)} changed"
     own = take_snapshot(env)
     if _shapes(own) != _shapes(snapshot):
+        env.reset()
         return (
             "robots start new episodes: the checkpoint was written with another number of environments or another model"
         )

@@ -121,10 +121,9 @@ class Go2ULTCfgPPO(Go2CfgPPO):
         mix_seed = 0
         prediction_coef = 0.1
         imitation_coef = 0.5
-        imitation_loss = (
-            "kl"  # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
-        )
-        policy_samples = "acted"  # acted | student_from_teacher | mixture: which samples each read-out learns from
+        # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
+        imitation_loss = "kl"
+        policy_samples = "mixture"  # acted | student_from_teacher | mixture: which samples each read-out learns from
         symmetry_images = "all"  # all | one: mirror images learnt from in each epoch
         attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
         max_learning_rate = 1e-2  # bound of the adaptive schedule
