@@ -74,7 +74,8 @@ class MLP(nn.Sequential):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, input_dim) -> (B, output_dim); with `float_output` the last layer is left out of autocast."""
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands below exactly this)
+        # TorchScript leaves out what stands below exactly this condition.
+        if not torch.jit.is_scripting():  # noqa: SIM102  # pyright: ignore
             if self.float_output and autocast_enabled(input.device.type):
                 return self._forward_to_float(input)
         for layer in self:
