@@ -69,6 +69,7 @@ def make_cfg(class_name: Any = "rsl_rl_ult.algorithms:PPO", *, steps: int = 6, *
             "num_mini_batches": 2,
             "entropy_coef": 0.01,
             "learning_rate": 1e-3,
+            "use_mixed_precision": False,  # numbers must not depend on the processor
         },
     }
     for name, options in sections.items():

@@ -75,7 +75,7 @@ def method_cfg(method: str) -> dict:
     """A configuration whose gradients travel in many messages."""
     options = {"num_mini_batches": BATCHES, "desired_kl": 1e-4, "grad_reduce_bucket_mb": 1e-4}
     if method == "PPO_ULT":
-        return ult_cfg(mix_mode="per_env", **options)
+        return ult_cfg(mix_mode="per_env", policy_samples="acted", **options)
     network = {"actor": {"obs_normalization": True}, "teacher_fraction": 0.5} if method == "PPO_CTS" else {}
     return ts_cfg(f"rsl_rl_ult.algorithms:{method}", **options, **network)
 

@@ -58,12 +58,13 @@ def _check_names(experiment: str, run_name: str) -> None:
 
 
 def discard_run(run_dir: Path) -> bool:
-    """Remove the folder of a run that has no checkpoint, and that of its experiment if it is empty; returns whether it did."""
+    """Remove the folder of a run that has no checkpoint, and what is empty above it; returns whether it did."""
     if checkpoints(run_dir):
         return False
     shutil.rmtree(run_dir, ignore_errors=True)
     with contextlib.suppress(OSError):  # not empty
-        run_dir.parent.rmdir()
+        run_dir.parent.rmdir()  # the experiment
+        run_dir.parent.parent.rmdir()  # the log folder
     return True
 
 

@@ -92,7 +92,7 @@ class PPO_ULT(PPO):  # noqa: N801
         for name, value in (("prediction_coef", prediction_coef), ("imitation_coef", imitation_coef)):
             if not (value >= 0.0 and math.isfinite(value)):
                 raise ValueError(f"algorithm.{name}={value}: expected a number of at least 0")
-        if policy_samples != "acted" and mix_mode != "per_step":
+        if policy_samples != "acted" and mix_mode in ("per_episode", "per_env"):
             raise ValueError(
                 f"algorithm.policy_samples={policy_samples} needs mix_mode=per_step, found {mix_mode}: elsewhere the states that a read-out meets "
                 "depend on who acts; choose policy_samples=acted"
