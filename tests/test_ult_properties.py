@@ -96,7 +96,7 @@ def test_every_ratio_is_one_before_the_first_gradient_step(layers, window, steps
 @pytest.mark.parametrize("mode", ["per_step", "per_episode", "per_env"])
 def test_ratios_are_one_in_every_mixing_mode(mode):
     found: list = []
-    cfg = ult_cfg(mix_mode=mode, imitation_loss="kl")
+    cfg = ult_cfg(mix_mode=mode, policy_samples="acted", imitation_loss="kl")
     train(cfg, iterations=4, on_update=lambda alg: found.append(log_ratios(alg).abs().max().item()))
     assert max(found) < 1e-5
 
@@ -215,6 +215,7 @@ def test_without_coefficients_and_with_the_teacher_alone_it_is_ppo(optimizer):
             "learning_rate": 1e-2,
             "desired_kl": 0.05,
             "entropy_coef": 0.01,
+            "use_mixed_precision": False,
         }
         weights = make_network(2, 4).state_dict()
         outcomes = []
