@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.base.observations import Observations, ObsTerm
 from legged_gym_ext.envs.go2.symmetry import mirror
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 from tests.robots import calm, make, place, stand, turned
@@ -348,3 +350,15 @@ def test_every_group_is_clipped_to_the_bound_that_it_reaches():
     assert {group: frame.abs().max().item() for group, frame in frames_at(env, 1.0).items()} == dict.fromkeys(
         env.group_dims, 0.5
     )
+
+
+def test_points_that_have_no_mirror_image_are_refused_with_a_cure_that_the_command_line_takes():
+    env = calm(1, terrain__scan_points_y=[-0.2, 0.3])
+    with pytest.raises(UserError, match=r"scan_points_y=\[-0.2, 0.3\].*--train\.algorithm\.symmetry_cfg=none"):
+        mirror(RslRlVecEnv(env), {"privileged": env.privileged_obs_buf}, None)
+    for task in ("go2_flat", "go2_ts_flat"):
+        env_cfg, train_cfg = task_registry.get_cfgs(task)
+        apply_args_to_cfgs(
+            parse(make_parser(""), [f"--task={task}", "--train.algorithm.symmetry_cfg=none"]), env_cfg, train_cfg
+        )
+        assert train_cfg.algorithm.symmetry_cfg is None

@@ -98,7 +98,7 @@ class Go2CfgPPO(LeggedRobotCfgPPO):
     class algorithm:
         num_learning_epochs = 4
         desired_kl = 0.02
-        symmetry_cfg = {
+        symmetry_cfg: dict | None = {
             "data_augmentation_func": "legged_gym_ext.envs.go2.symmetry:mirror",
             "use_data_augmentation": True,
         }
