@@ -61,7 +61,7 @@ def run(steps: int, num_envs: int) -> dict[str, Any]:
             env.step(size * torch.randn(num_envs, env.num_actions))
             counts["falls"] += int(env.fall_buf.sum())
             counts["time_outs"] += int(env.time_out_buf.sum())
-            counts["through_the_ground"] += int((env.scan_clearance.amax(dim=-1) < 0.0).sum())
+            counts["through_the_ground"] += int((env.measured_clearance.amax(dim=-1) < 0.0).sum())
             started = (env.foot_height - env.foot_radius)[env.reset_buf]
             counts["started_in_the_ground"] += int((started < -1e-3).any(dim=-1).sum())
             deepest = min(deepest, float(started.min()) if len(started) else 0.0)

@@ -133,7 +133,7 @@ def test_robots_stand_on_every_kind_of_ground():
         foot = env.sim.foot_pos
         ground = env.terrain.heights(foot[:, :, None, :2] + around).amin(dim=-1)
         assert (foot[..., 2] - ground).min() > 0.0
-        assert env.scan_clearance.amax(dim=-1).min() > 0.0
+        assert env.measured_clearance.amax(dim=-1).min() > 0.0
     assert env.nan_resets == 0
     standing = (env.episode_length_buf == 50).float().mean()
     assert standing > 0.8, f"only {standing:.0%} stood"

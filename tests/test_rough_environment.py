@@ -143,7 +143,7 @@ def test_robots_start_above_the_ground_on_their_own_tiles():
     assert way.abs().max() <= 1.0 and way.abs().max() > 0.9
     assert (env.foot_height - env.foot_radius).min() > -1e-4
     # The base starts at least its height above everything that it may stand over.
-    points = env.sim.root_pos[:, None, :2] + env.scan_points
+    points = env.sim.root_pos[:, None, :2] + env.measured_points
     clearance = env.sim.root_pos[:, 2] - env.terrain.heights(points).amax(dim=-1)
     assert clearance.min() >= env.cfg.init_state.pos[2] - 1e-4
 

@@ -31,7 +31,7 @@ def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
     radius = env.cfg.terrain.spawn_radius
     pos[:, :2] += env.uniform(count, 2, low=-radius, high=radius)
     # Above the highest ground that the robot may stand over, so that it starts on steps and not in them.
-    around = pos[:, None, :2] + env.scan_points
+    around = pos[:, None, :2] + env.measured_points
     pos[:, 2] += env.terrain.heights(around).amax(dim=-1) - env.terrain.origins[ids, 2]
     quat = torch.tensor(cfg.rot, device=env.device).expand(count, 4)
     if cfg.random_yaw:

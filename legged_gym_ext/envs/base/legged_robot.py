@@ -112,8 +112,8 @@ class LeggedRobot:
         self.reported_contacts = [contact for group in self.contact_groups for contact in group]
         self.num_contact_states = len(self.reported_contacts)
         grid = lambda xs, ys: torch.cartesian_prod(torch.tensor(xs), torch.tensor(ys)).to(self.device)  # noqa: E731
-        self.scan_points = grid(cfg.terrain.measured_points_x, cfg.terrain.measured_points_y)
-        self.far_points = grid(cfg.terrain.scan_points_x, cfg.terrain.scan_points_y)
+        self.measured_points = grid(cfg.terrain.measured_points_x, cfg.terrain.measured_points_y)
+        self.scan_points = grid(cfg.terrain.scan_points_x, cfg.terrain.scan_points_y)
         self.foot_points = grid(cfg.terrain.foot_points, cfg.terrain.foot_points)
 
     @cached_property
@@ -215,13 +215,17 @@ class LeggedRobot:
         self.projected_gravity = projected_gravity(sim.root_quat)
         yaw = yaw_of(sim.root_quat)
         self.cos_yaw, self.sin_yaw = torch.cos(yaw), torch.sin(yaw)
-        points = rotate_by_yaw(self.cos_yaw, self.sin_yaw, self.scan_points) + sim.root_pos[:, None, :2]
-        self.scan_clearance = sim.root_pos[:, 2:3] - self.terrain.heights(points)
-        self.base_height = self.scan_clearance.mean(dim=-1)
+        self.measured_clearance = self.clearance(self.measured_points)
+        self.base_height = self.measured_clearance.mean(dim=-1)
         self.contact_states = (sim.contact_forces.square().sum(-1) > CONTACT_FORCE**2).float()
         self.foot_contact = self.contact_states[:, self.foot_contacts]
         self.foot_height = sim.foot_pos[..., 2] - self.terrain.heights(sim.foot_pos[..., :2])
         self.moving = (self.commands[:, :3].abs().amax(-1) > 0.1).float()
+
+    def clearance(self, points: torch.Tensor) -> torch.Tensor:
+        """(N, P) height of the base above the ground at `points` (P, 2), offsets from the base in its yaw frame [m]."""
+        around = rotate_by_yaw(self.cos_yaw, self.sin_yaw, points) + self.sim.root_pos[:, None, :2]
+        return self.sim.root_pos[:, 2:3] - self.terrain.heights(around)
 
     def _update_feet(self) -> None:
         """Swing times, touch-downs and horizontal foot speeds [m/s] of this step."""

@@ -44,14 +44,12 @@ class ObsTerm:
 
 def scan_heights(env: LeggedRobot) -> torch.Tensor:
     """(N, P) base height above each scan point minus the target height, clipped [m]."""
-    return (env.scan_clearance - env.base_height_target).clamp(-MAX_HEIGHT, MAX_HEIGHT)
+    return (env.measured_clearance - env.base_height_target).clamp(-MAX_HEIGHT, MAX_HEIGHT)
 
 
 def terrain_scan(env: LeggedRobot) -> torch.Tensor:
     """(N, P) as `scan_heights`, at the points of `terrain.scan_points_x` and `_y`, which reach ahead of the feet [m]."""
-    points = rotate_by_yaw(env.cos_yaw, env.sin_yaw, env.far_points) + env.sim.root_pos[:, None, :2]
-    clearance = env.sim.root_pos[:, 2:3] - env.terrain.heights(points)
-    return (clearance - env.base_height_target).clamp(-MAX_HEIGHT, MAX_HEIGHT)
+    return (env.clearance(env.scan_points) - env.base_height_target).clamp(-MAX_HEIGHT, MAX_HEIGHT)
 
 
 def foot_heights(env: LeggedRobot) -> torch.Tensor:
@@ -99,8 +97,8 @@ def make_terms(env: LeggedRobot, cfg: Any) -> dict[str, ObsTerm]:
         "foot_heights": ObsTerm(feet * grid, foot_heights, scale.height_measurements, unit="m"),
         "foot_normals": ObsTerm(feet * 3, foot_normals),
         "contact_states": ObsTerm(env.num_contact_states, lambda e: e.contact_states[:, e.reported_contacts]),
-        "height_scan": ObsTerm(len(env.scan_points), scan_heights, scale.height_measurements, unit="m"),
-        "terrain_scan": ObsTerm(len(env.far_points), terrain_scan, scale.height_measurements, unit="m"),
+        "height_scan": ObsTerm(len(env.measured_points), scan_heights, scale.height_measurements, unit="m"),
+        "terrain_scan": ObsTerm(len(env.scan_points), terrain_scan, scale.height_measurements, unit="m"),
     }
 
 

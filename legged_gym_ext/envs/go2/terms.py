@@ -17,8 +17,8 @@ def go2_terms(cfg: Any) -> dict[str, ObsTerm]:
         num_actions=12,
         num_feet=4,
         num_contact_states=12,  # thighs, calves, feet
-        scan_points=grid(section.measured_points_x, section.measured_points_y),
-        far_points=grid(section.scan_points_x, section.scan_points_y),
+        measured_points=grid(section.measured_points_x, section.measured_points_y),
+        scan_points=grid(section.scan_points_x, section.scan_points_y),
         foot_points=grid(section.foot_points, section.foot_points),
         params={},
     )
