@@ -16,7 +16,7 @@ setup(
     description="Privileged learning for legged robots: rsl_rl algorithms and Unitree Go2 tasks",
     license="BSD-3-Clause",
     packages=find_packages(include=["rsl_rl_ult*", "legged_gym_ext*"]),
-    package_data={"legged_gym_ext": ["utils/*.html"]},
+    package_data={"legged_gym_ext": ["viewer/*.html"]},
     # Python 3.8 is for owners of Isaac Gym forks, who install the algorithms only.
     python_requires=">=3.8",
     install_requires=["torch>=1.10", "numpy"],

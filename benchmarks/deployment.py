@@ -27,15 +27,15 @@ import numpy as np
 import torch
 from update import ACTIONS, DIMS
 
+from legged_gym_ext.deploy.export.files import DeployedPolicy, write_onnx
+from legged_gym_ext.deploy.export.unitree import UnitreePolicy
 from legged_gym_ext.deploy.policy_file import open_session
 from legged_gym_ext.envs.go2 import go2_config, go2_methods
 from legged_gym_ext.utils.config import to_dict
-from legged_gym_ext.utils.deploy_yaml import UnitreePolicy
-from legged_gym_ext.utils.export import DeployedPolicy, write_onnx
 from rsl_rl_ult.algorithms import construct
 from rsl_rl_ult.modules import ActorCritic, ActorCriticCTS, ActorCriticTS, ActorCriticULT
-from rsl_rl_ult.modules.policies import Policy, StudentPolicy
-from rsl_rl_ult.modules.policies_ult import CachedPolicy
+from rsl_rl_ult.policies.policy import Policy, StudentPolicy
+from rsl_rl_ult.policies.policy_ult import CachedPolicy
 
 SETS = {"actor": ["policy"], "critic": ["critic"], "privileged": ["privileged"]}
 LAST_ACTION = slice(DIMS["policy"] - ACTIONS, DIMS["policy"])

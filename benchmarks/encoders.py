@@ -1,7 +1,7 @@
 """The tutorial's ablation: MLP, TCN and GRU history encoders with windows of 20 and 100 frames, on one teacher.
 
 In TS the student never touches the teacher: with the same seed, separate trainings of six encoders would collect the very same rollouts and
-train the very same teacher (tests/test_ppo_ts.py). So one training feeds all six, which makes their losses and times comparable in the same run. It starts
+train the very same teacher (tests/rsl_rl_ult/algorithms/test_ppo_ts.py). So one training feeds all six, which makes their losses and times comparable in the same run. It starts
 from the checkpoint of a trained teacher, with fresh encoders.
 
     python benchmarks/encoders.py logs/go2_ts_flat/RUN --iterations 60 --json encoders.json
@@ -23,11 +23,11 @@ import torch
 
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts.evaluate import SEED
+from legged_gym_ext.training.evaluation import evaluate_policy
+from legged_gym_ext.training.make_runner import set_seed
+from legged_gym_ext.training.policies import Policy
+from legged_gym_ext.training.runs import find_checkpoint, load_checkpoint
 from legged_gym_ext.utils.cpus import usable_cpus
-from legged_gym_ext.utils.evaluation import evaluate_policy
-from legged_gym_ext.utils.policies import Policy
-from legged_gym_ext.utils.runs import find_checkpoint, load_checkpoint
-from legged_gym_ext.utils.task_registry import set_seed
 from rsl_rl_ult.algorithms import PPO_TS
 from rsl_rl_ult.modules import ActorCriticTS
 

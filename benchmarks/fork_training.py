@@ -30,9 +30,9 @@ def main() -> None:
     import torch
 
     from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.training.make_runner import set_seed
+    from legged_gym_ext.training.runs import log_root, new_run_dir, save_run_configs
     from legged_gym_ext.utils.cpus import usable_cpus
-    from legged_gym_ext.utils.runs import new_run_dir, save_run_configs
-    from legged_gym_ext.utils.task_registry import log_root, set_seed
     from legged_gym_ext.wrappers.vec_env_v1 import VecEnvV1, train_cfg_v1
     from rsl_rl_ult import register
     from tests import old_host

@@ -95,7 +95,7 @@ def main() -> None:
     from legged_gym_ext.envs import task_registry
 
     before = json.loads(args.compare.read_text(encoding="utf-8")) if args.compare else {}
-    tasks = args.tasks or ([task for task in before] if before else task_registry.names)
+    tasks = args.tasks or (list(before) if before else task_registry.names)
     kept = args.out.with_suffix("") if args.out else None
     result, different = {}, []
     for task in tasks:
@@ -116,7 +116,10 @@ def main() -> None:
         same = not before or all(found[key] == before[task][key] for key in ("trained", "resumed"))
         if not same:
             different.append(task)
-        print(f"{task:20s} trained {found['trained']} resumed {found['resumed']} {'' if same else 'DIFFERENT'}", flush=True)
+        print(
+            f"{task:20s} trained {found['trained']} resumed {found['resumed']} {'' if same else 'DIFFERENT'}",
+            flush=True,
+        )
     if args.out:
         args.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
     if different:

@@ -79,14 +79,14 @@ def make_env(form: str, num_envs: int) -> Any:
     from unittest import mock
 
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.simulators import mujoco_ground, mujoco_model
+    from legged_gym_ext.simulators.mujoco import ground, model
 
-    add = {"whole map": mujoco_ground.add_map, "one field": add_one_field}.get(form)
+    add = {"whole map": ground.add_map, "one field": add_one_field}.get(form)
     cfg, _ = task_registry.get_cfgs("go2_flat" if form == "plane" else "go2")
     cfg.env.num_envs, cfg.terrain.curriculum = num_envs, False
     if add is None:
         return task_registry.make_env("go2", cfg)[0]
-    with mock.patch.object(mujoco_model, "add_slots", lambda spec, ground, reach: add(spec, ground)):
+    with mock.patch.object(model, "add_slots", lambda spec, ground, reach: add(spec, ground)):
         return task_registry.make_env("go2", cfg)[0]
 
 
@@ -95,7 +95,7 @@ def add_one_field(spec: Any, ground: Any) -> None:
     import mujoco
     import numpy as np
 
-    from legged_gym_ext.simulators.mujoco_ground import COLLISION
+    from legged_gym_ext.simulators.mujoco.ground import COLLISION
 
     heights = np.pad(ground.corners[..., 0], ((0, 1), (0, 1)))
     lowest, rise = float(heights.min()), float(np.ptp(heights))

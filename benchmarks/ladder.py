@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from legged_gym_ext.reports import style
 from legged_gym_ext.reports.records import Run, read_runs
+from legged_gym_ext.training.ladder import FRICTION, HEIGHTS, PASSED
 from legged_gym_ext.utils.errors import UserError, run_main
-from legged_gym_ext.utils.ladder import FRICTION, HEIGHTS, PASSED
 
 SLIPPERY = f"{FRICTION}0.4"
 NOTHING = "-"

@@ -38,8 +38,8 @@ def curve(task: str, run: Path, num_envs: int) -> list[dict[str, Any]]:
     """Environment steps and figures of each checkpoint of one run."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.scripts.evaluate import SEED, evaluate
+    from legged_gym_ext.training.runs import checkpoints, load_run_configs
     from legged_gym_ext.utils.config import update_from_dict
-    from legged_gym_ext.utils.runs import checkpoints, load_run_configs
 
     rows = []
     for iteration in checkpoints(run):

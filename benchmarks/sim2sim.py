@@ -81,8 +81,8 @@ def run(name: str, path: Path, condition: str, episodes: int) -> dict[str, Any]:
     from legged_gym_ext import ROOT_DIR
     from legged_gym_ext.deploy.controller import Controller
     from legged_gym_ext.deploy.policy_file import ExportedPolicy
-    from legged_gym_ext.deploy.sim2sim import Trial, run_episodes
-    from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
+    from legged_gym_ext.deploy.sim2sim.loop import Trial, run_episodes
+    from legged_gym_ext.deploy.sim2sim.robot import Physics, PlainRobot
 
     controller, changes = Controller(ExportedPolicy(path)), dict(conditions()[condition])
     robot_name = controller.contract.robot

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from legged_gym_ext.utils.runs import find_checkpoint, load_checkpoint, load_run_configs
+from legged_gym_ext.training.runs import find_checkpoint, load_checkpoint, load_run_configs
 
 SHOWN = ("return", "linear_tracking", "yaw_tracking", "fall_rate")
 COMPARED = 64  # robots of a comparison, as in the tasks
@@ -71,9 +71,9 @@ def read_curve(run: Path, steps_per_iteration: int) -> dict[str, list[tuple[int,
 def compare_checkpoints(run: Path) -> dict[str, list[tuple[int, float]]]:
     """The comparison that teacher-student runs log, made afterwards for each checkpoint: policy -> (iteration, return)."""
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils.comparison import Comparison
+    from legged_gym_ext.training.comparison import Comparison
+    from legged_gym_ext.training.policies import WEIGHTS_ONLY, Policy
     from legged_gym_ext.utils.config import update_from_dict
-    from legged_gym_ext.utils.policies import WEIGHTS_ONLY, Policy
 
     env_cfg, train_cfg = task_registry.get_cfgs(
         task := json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["task"]

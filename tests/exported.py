@@ -9,8 +9,9 @@ import torch
 
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import export
-from legged_gym_ext.utils.cli import make_parser, parse
-from legged_gym_ext.utils.policies import run_cfgs
+from legged_gym_ext.training.policies import run_cfgs
+from legged_gym_ext.user_tasks import parse
+from legged_gym_ext.utils.cli import make_parser
 
 TASKS = ("go2_flat", "go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_ult_flat")
 STEPS = 240  # of the comparison that every export makes: 2 resets, the second in a window that is half known

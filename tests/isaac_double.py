@@ -37,7 +37,7 @@ from tests.isaac_values import (
 )
 
 INERTIA = 0.5  # kg m^2, of every joint
-ENGINE_MODULES = ("legged_gym_ext.simulators.isaac_gym", "legged_gym_ext.simulators.isaac_gym_world")
+ENGINE_MODULES = ("legged_gym_ext.simulators.isaac_gym.engine", "legged_gym_ext.simulators.isaac_gym.world")
 DOF_FIELDS = [
     ("hasLimits", "?"),
     *((name, "<f4") for name in ("lower", "upper")),

@@ -9,8 +9,8 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from legged_gym_ext.envs import task_registry
-from legged_gym_ext.utils.ladder import ladder_figures
-from legged_gym_ext.utils.runs import save_run_configs
+from legged_gym_ext.training.ladder import ladder_figures
+from legged_gym_ext.training.runs import save_run_configs
 
 ROBOTS, STEPS = 100, 24
 KINDS = ("stairs_up", "discrete")

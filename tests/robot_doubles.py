@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from legged_gym_ext.deploy.controller import Reading
-from legged_gym_ext.deploy.messages import LowCommand, LowState
-from legged_gym_ext.deploy.policy_process import Answer
-from legged_gym_ext.deploy.remote import Remote, encode
-from legged_gym_ext.deploy.runtime import Options, Runtime
-from legged_gym_ext.deploy.safety import Limits
+from legged_gym_ext.deploy.go2.messages import LowCommand, LowState
+from legged_gym_ext.deploy.go2.policy_process import Answer
+from legged_gym_ext.deploy.go2.remote import Remote, encode
+from legged_gym_ext.deploy.go2.runtime import Options, Runtime
+from legged_gym_ext.deploy.go2.safety import Limits
 from tests.robot_policies import make_contract
 
 ON = encode(Remote(connected=True))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from legged_gym_ext.deploy.contract import KEY, Contract
-from legged_gym_ext.deploy.messages import GO2_MOTORS
+from legged_gym_ext.deploy.go2.messages import GO2_MOTORS
 from tests import policy_files
 
 

@@ -27,7 +27,7 @@ def newest(root: Path, task: str = "go2_flat") -> Path:
 
 def at_iteration(monkeypatch: pytest.MonkeyPatch, number: int, action: Any) -> None:
     """Do something in the middle of an iteration (counted from 0), where its first robot step is."""
-    from legged_gym_ext.utils import runner as runners
+    from legged_gym_ext.training import runner as runners
 
     count = [-1]
     before = runners.CompactLogger.process_env_step

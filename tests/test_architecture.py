@@ -12,7 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINES = {"mujoco", "mjbatch", "mujoco_warp", "isaacgym", "warp"}
-ALGORITHM_SIDE = ("modules/", "losses.py", "storage/", "algorithms/")  # of rsl_rl_ult: tensors and nothing else
+ALGORITHM_SIDE = (
+    "modules/",
+    "losses.py",
+    "distributed.py",
+    "storage/",
+    "policies/",
+    "algorithms/",
+)  # of rsl_rl_ult: tensors and nothing else
 FILES = sorted(path for folder in ("legged_gym_ext", "rsl_rl_ult") for path in (ROOT / folder).rglob("*.py"))
 OTHERS = sorted(path for folder in ("benchmarks", "tests") for path in (ROOT / folder).rglob("*.py"))
 
@@ -23,7 +30,11 @@ def name(path: Path) -> str:
 
 def imports(path: Path) -> Iterator[str]:
     """Full names of all modules that a file imports anywhere, by statement or by `import_module("name")`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    yield from imports_of(ast.parse(path.read_text(encoding="utf-8")), path)
+
+
+def imports_of(source: ast.Module, path: Path) -> Iterator[str]:
+    for node in ast.walk(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -97,8 +108,8 @@ def test_there_are_files_to_check():
         ("def f():\n    from mjbatch import Batch", {"mjbatch"}),
         ("import importlib\nimportlib.import_module('isaacgym')", {"importlib", "isaacgym"}),
         (
-            "from legged_gym_ext.simulators import make_simulator, mujoco_cpu",
-            {"legged_gym_ext.simulators", "legged_gym_ext.simulators.mujoco_cpu"},
+            "from legged_gym_ext.simulators import make_simulator, base",
+            {"legged_gym_ext.simulators", "legged_gym_ext.simulators.base"},
         ),
     ],
 )
@@ -110,7 +121,7 @@ def test_the_rules_see_every_way_to_import(tmp_path, source, seen):
 
 def test_the_rules_refuse_relative_imports(tmp_path):
     path = tmp_path / "file.py"
-    path.write_text("from ..simulators import mujoco_cpu", encoding="utf-8")
+    path.write_text("from ..simulators import base", encoding="utf-8")
     with pytest.raises(AssertionError, match="relative"):
         list(imports(path))
 
@@ -137,8 +148,8 @@ def test_the_two_packages_do_not_import_each_other_outside_scripts(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
-def test_engines_are_imported_only_under_simulators(path):
-    if not name(path).startswith("legged_gym_ext/simulators/"):
+def test_engines_are_imported_only_where_robots_are_simulated(path):
+    if not name(path).startswith(("legged_gym_ext/simulators/", "legged_gym_ext/deploy/sim2sim/")):
         assert not roots(path) & ENGINES
 
 
@@ -153,6 +164,65 @@ def test_algorithms_import_no_host_and_parse_as_python_3_8(path):
 def test_environments_see_only_the_simulator_protocol(path):
     seen = {module for module in imports(path) if module.startswith("legged_gym_ext.simulators")}
     assert seen <= {"legged_gym_ext.simulators", "legged_gym_ext.simulators.base"}
+
+
+FLOORS = {
+    "rsl_rl_ult": ("losses", "distributed", "storage", "modules", "policies", "algorithms", "hosts"),
+    "legged_gym_ext": (
+        *("utils", "user_tasks", "terrain", "simulators", "task_registry", "envs", "wrappers"),
+        *("training", "viewer", "deploy", "reports", "doctor", "scripts"),
+    ),
+}
+"""Rooms of each package from the ground up: a room imports from below, never from above."""
+
+
+def room(module: str) -> tuple[str, int] | None:
+    """Package and floor of a dotted module name; None for a package itself and what is not ours."""
+    package, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    return (package, FLOORS[package].index(first)) if package in FLOORS and first in FLOORS[package] else None
+
+
+def test_every_room_has_a_floor():
+    found = {name(path).split("/")[1].removesuffix(".py") for path in FILES} - {"__init__"}
+    assert found == {one for rooms in FLOORS.values() for one in rooms}
+
+
+def runtime_imports(path: Path) -> Iterator[str]:
+    """As `imports`, without what only type checkers read."""
+    source = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(source):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    yield from imports_of(source, path)
+
+
+def test_no_import_runs_upwards():
+    wrong = []
+    for path in FILES:
+        own = room(name(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+        for module in runtime_imports(path):
+            other = room(module)
+            if own and other and own[0] == other[0] and other[1] > own[1]:
+                wrong.append(f"{name(path)} imports {module}")
+    assert wrong == []
+
+
+def folder(module: str) -> str:
+    """Folder of a dotted module name; a package and each file beside its `__init__` stand for themselves."""
+    path = ROOT / module.replace(".", "/")
+    return module if path.is_dir() or module.count(".") == 1 else module.rpartition(".")[0]
+
+
+def test_no_two_folders_import_each_other():
+    seen = set()
+    for path in FILES:
+        own = folder(name(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+        others = {folder(m) for m in runtime_imports(path) if m.split(".")[0] in FLOORS} - {own}
+        if path.name == "__init__.py":  # a package names what its folders hold
+            others = {other for other in others if not other.startswith(f"{own}.")}
+        seen |= {(own, other) for other in others}
+    assert {(a, b) for a, b in seen if (b, a) in seen} == set()
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)

@@ -16,7 +16,7 @@ from tensordict import TensorDict
 
 from rsl_rl_ult import losses
 from tests.learning import ACTIONS, DIMS, ToyEnv, build
-from tests.test_ppo_ts import ts_cfg
+from tests.rsl_rl_ult.algorithms.test_ppo_ts import ts_cfg
 from tests.ult import ult_cfg
 
 PARTS, ENVS, STEPS, UPDATES, BATCHES = 2, 4, 6, 3, 3

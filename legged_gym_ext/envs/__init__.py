@@ -1,7 +1,7 @@
 """Registers the tasks: every method on rough ground, and on flat ground as `<name>_flat`."""
 
 from legged_gym_ext.envs.go2 import go2_config, go2_methods
-from legged_gym_ext.utils.task_registry import task_registry
+from legged_gym_ext.task_registry import task_registry
 
 LEGGED_ROBOT = "legged_gym_ext.envs.base.legged_robot:LeggedRobot"
 

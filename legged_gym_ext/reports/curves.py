@@ -8,8 +8,8 @@ import numpy as np
 
 from legged_gym_ext.reports import style
 from legged_gym_ext.reports.records import Run
+from legged_gym_ext.reports.statistics import curve_band, interquartile_mean
 from legged_gym_ext.reports.style import Picture
-from legged_gym_ext.utils.statistics import curve_band, interquartile_mean
 
 POINTS = 200  # of a drawn curve
 SMOOTHED = 0.02  # share of a curve that each point is the mean of

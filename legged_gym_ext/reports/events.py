@@ -7,8 +7,7 @@ from typing import Dict, Tuple
 
 import numpy as np
 
-from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.utils.next_step import install_command
+from legged_gym_ext.utils.errors import UserError, install_command
 
 Curves = Dict[str, Tuple[np.ndarray, np.ndarray]]  # tag -> iterations (P,), values (P,)
 

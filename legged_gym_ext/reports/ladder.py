@@ -9,7 +9,7 @@ import numpy as np
 from legged_gym_ext.reports import style
 from legged_gym_ext.reports.records import Run
 from legged_gym_ext.reports.style import Picture
-from legged_gym_ext.utils.ladder import FRICTION, PASSED, ladder_level
+from legged_gym_ext.training.ladder import FRICTION, PASSED, ladder_level
 
 
 def ladder(groups: dict[str, list[Run]]) -> Picture | None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from legged_gym_ext.reports.events import Curves, event_files, merge_curves, processes_of, read_events, seconds_of
+from legged_gym_ext.training.runs import checkpoints, find_run, load_checkpoint, load_run_configs, run_age
 from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.utils.runs import checkpoints, find_run, load_checkpoint, load_run_configs, run_age
 
 COMMIT = re.compile(r"^[0-9a-f]{40}$", re.MULTILINE)
 OWN_FIELDS = (

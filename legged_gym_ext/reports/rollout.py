@@ -10,11 +10,12 @@ import torch
 
 from legged_gym_ext.reports.attention import attention_by_distance, is_transformer, prediction_errors
 from legged_gym_ext.reports.records import Run
-from legged_gym_ext.utils.cli import make_parser, parse
+from legged_gym_ext.training.make_runner import set_seed
+from legged_gym_ext.training.policies import hold_command, load_policies, run_cfgs
+from legged_gym_ext.user_tasks import parse
+from legged_gym_ext.utils.cli import make_parser
+from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.utils.names import match_joint
-from legged_gym_ext.utils.policies import hold_command, load_policies, run_cfgs
-from legged_gym_ext.utils.task_registry import set_seed
 
 SECONDS, SETTLED = 5.0, 1.5  # length of a roll-out, and from when on it counts
 GRID = (7, 5)  # forward speeds, and yaw rates or sideways speeds

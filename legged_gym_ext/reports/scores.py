@@ -8,8 +8,8 @@ import numpy as np
 
 from legged_gym_ext.reports import style
 from legged_gym_ext.reports.records import Run
+from legged_gym_ext.reports.statistics import interquartile_mean, stratified_interval
 from legged_gym_ext.reports.style import Picture
-from legged_gym_ext.utils.statistics import interquartile_mean, stratified_interval
 
 METRICS = (
     ("return", "return", "sum of rewards in 20 s"),

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.utils.next_step import install_command
-from legged_gym_ext.utils.runs import atomic_write
+from legged_gym_ext.training.runs import atomic_write
+from legged_gym_ext.utils.errors import UserError, install_command
 
 WIDTH = 10.0  # inches; the page shows them 960 px wide, so that points are points there too
 DPI = 150

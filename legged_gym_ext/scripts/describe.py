@@ -8,7 +8,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.user_tasks import parse
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.errors import run_main
 
 READS = {
@@ -165,7 +166,7 @@ def describe_attention(network: Any, dt: float) -> dict[str, Any] | None:
     transformer = getattr(network, "transformer", None)
     if transformer is None:
         return None
-    from legged_gym_ext.utils.attention_picture import draw_mask, token_lines
+    from legged_gym_ext.reports.attention_picture import draw_mask, token_lines
 
     layers, window = len(transformer.blocks), transformer.window
     numbers = {

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, f
 
 import legged_gym_ext
 import rsl_rl_ult
-from legged_gym_ext.utils import diagnosis
+from legged_gym_ext.doctor import diagnosis
+from legged_gym_ext.doctor.diagnosis import INSTALL, NOTE, OK, PROBLEM, Finding, note, ok, problem
 from legged_gym_ext.utils.cli import Parser, parse
-from legged_gym_ext.utils.diagnosis import INSTALL, NOTE, OK, PROBLEM, Finding, note, ok, problem
 from legged_gym_ext.utils.errors import UserError, run_main
 from rsl_rl_ult.hosts.generation import Generation, rsl_rl_generation
 

@@ -9,7 +9,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.user_tasks import parse
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, run_main
 
@@ -79,7 +80,7 @@ def _check_flags(args: Any) -> None:
 
 def _evaluation(args: Any) -> tuple[dict, Callable[[], None]]:
     """Evaluate; returns the figures and what shows them."""
-    from legged_gym_ext.utils.policies import run_cfgs
+    from legged_gym_ext.training.policies import run_cfgs
 
     args.num_envs = args.num_envs or NUM_ENVS
     results = evaluate(args.task, *run_cfgs(args.task, args, spread_levels))
@@ -89,8 +90,8 @@ def _evaluation(args: Any) -> tuple[dict, Callable[[], None]]:
 def _ladder(args: Any) -> tuple[dict, Callable[[], None]]:
     """Climb the ladder of the task's own map; returns the figures and what shows them."""
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils.ladder import FRICTION, ROBOTS, set_ladder
-    from legged_gym_ext.utils.policies import run_cfgs
+    from legged_gym_ext.training.ladder import FRICTION, ROBOTS, set_ladder
+    from legged_gym_ext.training.policies import run_cfgs
 
     own, _ = task_registry.get_cfgs(args.task)
     terrain = own.terrain  # of the task and not of the run, so that runs can be compared
@@ -114,8 +115,8 @@ def spread_levels(env_cfg: Any) -> None:
 
 def evaluate(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> dict:
     """Figures of every policy of a run: {"policies": {name: metrics}, ...}."""
-    from legged_gym_ext.utils.evaluation import evaluate_policy
-    from legged_gym_ext.utils.progress import count
+    from legged_gym_ext.training.evaluation import evaluate_policy
+    from legged_gym_ext.utils.errors import count
 
     vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
     env = vec_env.env
@@ -134,8 +135,8 @@ def evaluate(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> d
 
 def climb(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None, robots: int) -> dict:
     """The ladder of every policy of a run, `env_cfg` as `utils.ladder.set_ladder` leaves it: {"policies": {name: figures}, ...}."""
-    from legged_gym_ext.utils.ladder import make_plan
-    from legged_gym_ext.utils.ladder_run import Ladder
+    from legged_gym_ext.training.ladder import make_plan
+    from legged_gym_ext.training.ladder_run import Ladder
 
     if env_cfg.terrain.mesh_type != "rough":
         raise UserError(f"--env.terrain.mesh_type={env_cfg.terrain.mesh_type}: the ladder needs tiles; leave that out")
@@ -161,9 +162,9 @@ def _load(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> tupl
     import torch
 
     from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.training.make_runner import set_seed
+    from legged_gym_ext.training.policies import load_policies
     from legged_gym_ext.utils.cpus import usable_cpus
-    from legged_gym_ext.utils.policies import load_policies
-    from legged_gym_ext.utils.task_registry import set_seed
 
     torch.set_num_threads(usable_cpus())
     set_seed(env_cfg.seed)
@@ -172,7 +173,7 @@ def _load(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> tupl
 
 
 def _show(results: dict) -> None:
-    from legged_gym_ext.utils.evaluation import UNITS
+    from legged_gym_ext.training.evaluation import UNITS
 
     names = list(results["policies"])
     print(f"{'':<18}" + "".join(f"{name:>12}" for name in names))
@@ -195,7 +196,7 @@ def _show_group(policies: dict, names: list[str], group: str) -> None:
 
 def _show_ladder(results: dict) -> None:
     """Success in percent by kind and level, then what it comes to."""
-    from legged_gym_ext.utils.ladder import EFFORT
+    from legged_gym_ext.training.ladder import EFFORT
 
     for name, figures in results["policies"].items():
         levels = range(max(len(rates) for rates in figures["ladder"].values()))
@@ -221,7 +222,7 @@ def _write_json(path: Path, results: dict) -> None:
     """Write the figures; what the file has of the same checkpoint and was not measured now stays."""
     import json
 
-    from legged_gym_ext.utils.runs import atomic_write
+    from legged_gym_ext.training.runs import atomic_write
 
     merged = merge_results(_read_json(path, Path(results["checkpoint"])), results)
     atomic_write(path, lambda target: target.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8"))

@@ -8,7 +8,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.user_tasks import parse
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, run_main
 
@@ -35,9 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     asked = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
-    from legged_gym_ext.utils.export import check_folder, check_packages, export_policies
-    from legged_gym_ext.utils.export_contract import check_groups
-    from legged_gym_ext.utils.policies import run_cfgs
+    from legged_gym_ext.deploy.export.files import check_folder, check_packages, export_policies
+    from legged_gym_ext.deploy.export.from_run import check_groups
+    from legged_gym_ext.training.policies import run_cfgs
 
     check_packages()
     args.num_envs, args.rl_device = NUM_ENVS, "cpu"
@@ -60,10 +61,10 @@ def level_ground(env_cfg: Any) -> None:
 
 def make_sources(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path) -> tuple[list, Path]:
     """The policies of a run with their contracts, the one to deploy first, and the checkpoint they are from."""
+    from legged_gym_ext.deploy.export.files import Source
+    from legged_gym_ext.deploy.export.from_run import make_contract, provenance, trained_commands
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils.export import Source
-    from legged_gym_ext.utils.export_contract import make_contract, provenance, trained_commands
-    from legged_gym_ext.utils.policies import load_policies
+    from legged_gym_ext.training.policies import load_policies
 
     env, _ = task_registry.make_env(task, env_cfg)
     vec_env, policies, checkpoint = load_policies(env, task, train_cfg, run_dir)
@@ -78,7 +79,7 @@ def make_sources(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path) -> tupl
 
 def as_step(task: str, network: Any, env: Any) -> Any:
     """One control step of a policy as a pure function; policies of other packages must be functions of the observation alone."""
-    from rsl_rl_ult.modules.exports import FrameStep
+    from rsl_rl_ult.policies.export import FrameStep
 
     if hasattr(network, "as_step"):
         return network.as_step()
@@ -92,8 +93,10 @@ def as_step(task: str, network: Any, env: Any) -> Any:
 
 def _show(report: Any, out: Path) -> None:
     """Print files, comparisons, remarks and what to do next."""
-    from legged_gym_ext.utils.export import describe_file
-    from legged_gym_ext.utils.next_step import has_display, here, script_command
+    from legged_gym_ext.deploy.export.files import describe_file
+    from legged_gym_ext.simulators import has_display
+    from legged_gym_ext.training.next_step import script_command
+    from legged_gym_ext.utils.errors import here
 
     width = max(len(str(path.relative_to(out))) for path in report.files)
     for path in report.files:

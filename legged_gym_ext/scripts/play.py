@@ -11,9 +11,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
-from legged_gym_ext.utils.controls import AGENTS, TRAINED, keys_help
+from legged_gym_ext.user_tasks import parse
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.errors import UserError, run_main
+from legged_gym_ext.viewer.controls import AGENTS, TRAINED, keys_help
 
 DESCRIPTION = "Watch a trained policy in a window or a browser, or write a video of it.\n"
 WITHOUT_DISPLAY = "--video out.mp4, or --web for a page in a browser"
@@ -31,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     prepare_engine(asked[0].sim.engine)  # before the next lines import torch
     with contextlib.ExitStack() as stack:
         server = _take_port(args.web, stack) if args.web else None
-        from legged_gym_ext.utils import player as players
-        from legged_gym_ext.utils.agents import Agent
-        from legged_gym_ext.utils.policies import run_cfgs
+        from legged_gym_ext.training.policies import run_cfgs
+        from legged_gym_ext.viewer import player as players
+        from legged_gym_ext.viewer.agents import Agent
 
         def change(env_cfg: Any) -> None:
             spread = env_cfg.terrain.spawn_radius
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _take_port(address: tuple[str, int], stack: contextlib.ExitStack) -> Any:
     """A server for the page, closed with `stack`."""
-    from legged_gym_ext.utils.web import PageServer
+    from legged_gym_ext.viewer.web import PageServer
 
     server = PageServer(*address)
     stack.callback(server.close)
@@ -67,8 +68,8 @@ def _make_env(args: argparse.Namespace, env_cfg: Any, seed: int) -> Any:
     import torch
 
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils.player import choose_ground
-    from legged_gym_ext.utils.task_registry import set_seed
+    from legged_gym_ext.training.make_runner import set_seed
+    from legged_gym_ext.viewer.player import choose_ground
 
     torch.set_num_threads(1)  # a few robots: more threads only wait for each other
     set_seed(seed)
@@ -79,22 +80,22 @@ def _make_env(args: argparse.Namespace, env_cfg: Any, seed: int) -> Any:
 
 def _show(args: argparse.Namespace, player: Any, server: Any) -> None:
     """In the way that was asked for."""
-    from legged_gym_ext.utils import shows
+    from legged_gym_ext.viewer import frontends
 
     command = _bounded(tuple(args.command), player.env) if args.command else None
     start = command or (0.0, 0.0, 0.0)
     if server:
-        shows.play_page(player, server, start, args.width)
+        frontends.play_page(player, server, start, args.width)
     elif args.video or args.strip:
-        shows.record(player, args.video, args.strip, args.video_length, args.width, command)
+        frontends.record(player, args.video, args.strip, args.video_length, args.width, command)
     else:
-        shows.play_window(player, start)
+        frontends.play_window(player, start)
 
 
 def _bounded(command: Any, env: Any) -> Any:
     """`command` within the range that the task trains; says so where it was not."""
-    from legged_gym_ext.deploy.commands import RANGES, clamp, in_numbers, outside
-    from legged_gym_ext.utils.player import command_bounds
+    from legged_gym_ext.viewer.commands import RANGES, clamp, in_numbers, outside
+    from legged_gym_ext.viewer.player import command_bounds
 
     bounds = command_bounds(env)
     never = outside(command, {name: (low, high) for name, (low, high) in zip(RANGES, bounds)})
@@ -107,7 +108,7 @@ def _bounded(command: Any, env: Any) -> Any:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     """Flags, checked as far as possible before anything slow happens."""
-    from legged_gym_ext.utils.web import PORT, parse_address
+    from legged_gym_ext.viewer.web import PORT, parse_address
 
     parser = make_parser(f"{DESCRIPTION}\n{keys_help()}")
     add = parser.add_argument
@@ -149,7 +150,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what cannot be."""
-    from legged_gym_ext.utils.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, check_output, check_width
+    from legged_gym_ext.viewer.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, check_output, check_width
 
     files = bool(args.video or args.strip)
     if args.web and files:

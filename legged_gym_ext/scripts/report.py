@@ -11,10 +11,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
+from legged_gym_ext.user_tasks import import_tasks, refuse_nested
 from legged_gym_ext.utils.cli import Parser, add_import_flag
 from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, did_you_mean, run_main
-from legged_gym_ext.utils.user_tasks import import_tasks, refuse_nested
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     wait_passively()
     from legged_gym_ext.reports.records import find_run_dirs, group_runs, read_runs
     from legged_gym_ext.reports.style import plotting
-    from legged_gym_ext.utils.task_registry import log_root
+    from legged_gym_ext.training.runs import log_root
 
     paths = find_run_dirs(args.runs, log_root(args))
     target = (Path(args.out).expanduser() if args.out else paths[0] / "report").resolve()
@@ -97,7 +97,7 @@ def write_report(groups: dict[str, list[Any]], target: Path, rollout: bool = Tru
     """Write `index.html` and the PNGs of `groups` (label -> runs) to the folder `target`; returns the page's path."""
     from legged_gym_ext.reports import curves, ladder, scores
     from legged_gym_ext.reports.page import Shown, make_page
-    from legged_gym_ext.utils.runs import atomic_write
+    from legged_gym_ext.training.runs import atomic_write
 
     notes = _notes(groups)
     pictures = [
@@ -169,7 +169,7 @@ def _measure(groups: dict[str, list[Any]], notes: list[str]) -> dict[str, list[A
         import torch
 
         from legged_gym_ext.reports.rollout import measure
-        from legged_gym_ext.utils.player import nominal
+        from legged_gym_ext.viewer.player import nominal
     except (ImportError, UserError) as error:
         notes.append(f"No roll-outs: {error}.")
         return {}

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.deploy.sim2sim_flags import LEVEL, add_flags, check, read_joint_map
-from legged_gym_ext.utils import controls
+from legged_gym_ext.deploy.sim2sim.flags import LEVEL, add_flags, check, read_joint_map
 from legged_gym_ext.utils.cli import Parser, parse
 from legged_gym_ext.utils.errors import UserError, run_main
+from legged_gym_ext.viewer import controls
 
 if TYPE_CHECKING:
-    from legged_gym_ext.deploy.commands import Command, Fixed
-    from legged_gym_ext.deploy.sim2sim import Moment, Trial
+    from legged_gym_ext.deploy.sim2sim.loop import Moment, Trial
+    from legged_gym_ext.viewer.commands import Command, Fixed
 
 FPS = 25  # of videos, at most
 DURATION = 20.0  # s of a fixed command
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     from legged_gym_ext.deploy.controller import Controller
     from legged_gym_ext.deploy.policy_file import ExportedPolicy
-    from legged_gym_ext.deploy.sim2sim import Disturbances, Trial, model_notes
+    from legged_gym_ext.deploy.sim2sim.loop import Disturbances, Trial, model_notes
 
     controller = Controller(ExportedPolicy(args.policy))
     command = _command(args, controller.contract.commands)
@@ -74,7 +74,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _command(args: argparse.Namespace, ranges: Any) -> Any:
     """Where commands come from: a function of time. Keys change the one of a window."""
-    from legged_gym_ext.deploy.commands import Fixed, outside, read_script, tour
+    from legged_gym_ext.viewer.commands import Fixed, outside, read_script, tour
 
     if args.script:
         return read_script(args.script)
@@ -101,7 +101,7 @@ def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
     from legged_gym_ext.simulators import require
 
     require("mujoco")
-    from legged_gym_ext.simulators.mujoco_plain import Physics, PlainRobot
+    from legged_gym_ext.deploy.sim2sim.robot import Physics, PlainRobot
     from legged_gym_ext.terrain.map import map_of_one_kind
 
     ground, origin, dress = None, (0.0, 0.0, 0.0), None
@@ -114,7 +114,7 @@ def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
             raise UserError(f"--level={level}: there are levels 0 to {ground.rows - 1}")
         origin = tuple(ground.origins[level, ground.columns // 2])
     if pictures:
-        from legged_gym_ext.simulators.mujoco_plain_view import dress_plain, dress_scene
+        from legged_gym_ext.deploy.sim2sim.view import dress_plain, dress_scene
 
         dress = dress_scene if ground == "model" else dress_plain
     physics = Physics(
@@ -161,8 +161,8 @@ def _introduce(controller: Any, robot: Any, notes: list[str], told: str) -> None
 
 
 def _run_episodes(trial: Trial, args: argparse.Namespace) -> None:
-    from legged_gym_ext.deploy.sim2sim import EPISODE, run_episodes
-    from legged_gym_ext.utils.progress import count
+    from legged_gym_ext.deploy.sim2sim.loop import EPISODE, run_episodes
+    from legged_gym_ext.utils.errors import count
 
     duration = args.duration or EPISODE
     print(f"{count(args.episodes, 'episode')} of {duration:g} s")
@@ -177,9 +177,9 @@ def _run_headless(trial: Trial, command: Any, args: argparse.Namespace) -> None:
         for moment in trial.run(command, duration):
             _tell(moment)
         return
-    from legged_gym_ext.simulators.mujoco_plain_view import COLOURS, PlainVideo
-    from legged_gym_ext.utils.overlay import draw_caption
-    from legged_gym_ext.utils.video import video_file
+    from legged_gym_ext.deploy.sim2sim.view import COLOURS, PlainVideo
+    from legged_gym_ext.viewer.overlay import draw_caption
+    from legged_gym_ext.viewer.video import video_file
 
     every = max(1, round(1.0 / (FPS * trial.control_dt)))
     fps = 1.0 / (every * trial.control_dt)
@@ -198,8 +198,8 @@ def _run_headless(trial: Trial, command: Any, args: argparse.Namespace) -> None:
 
 def _run_window(trial: Trial, command: Any, args: argparse.Namespace) -> None:
     """In real time until the window is closed or time is over; keys change a fixed command."""
-    from legged_gym_ext.deploy.commands import Fixed
-    from legged_gym_ext.simulators.mujoco_plain_view import PlainWindow
+    from legged_gym_ext.deploy.sim2sim.view import PlainWindow
+    from legged_gym_ext.viewer.commands import Fixed
 
     def on_key(name: str) -> None:
         if isinstance(command, Fixed):
@@ -225,7 +225,7 @@ def _run_window(trial: Trial, command: Any, args: argparse.Namespace) -> None:
 
 def press(command: Fixed, key: str, ranges: Any) -> None:
     """Change `command` by what the key called `key` does, within the trained ranges."""
-    from legged_gym_ext.deploy.commands import bounds, clamp
+    from legged_gym_ext.viewer.commands import bounds, clamp
 
     if key == "enter":
         command.command = (0.0, 0.0, 0.0)
@@ -235,7 +235,7 @@ def press(command: Fixed, key: str, ranges: Any) -> None:
 
 def _velocities(trial: Trial, command: Command) -> tuple[str, str]:
     """Commanded and actual velocity in words."""
-    from legged_gym_ext.deploy.commands import in_numbers
+    from legged_gym_ext.viewer.commands import in_numbers
 
     robot = trial.robot
     return in_numbers(command), in_numbers((*robot.lin_vel[:2], robot.read().ang_vel[2]))
@@ -249,7 +249,7 @@ def _tell(moment: Moment) -> None:
 
 def _report(trial: Trial, args: argparse.Namespace, told: dict[str, Any]) -> None:
     """The table, and the file with what was `told` at the start."""
-    from legged_gym_ext.deploy.metrics import table
+    from legged_gym_ext.training.metrics import table
 
     report = trial.metrics.report()
     print(table(report))
@@ -264,7 +264,7 @@ def _report(trial: Trial, args: argparse.Namespace, told: dict[str, Any]) -> Non
     if args.json is not None:
         import json
 
-        from legged_gym_ext.utils.runs import atomic_write
+        from legged_gym_ext.training.runs import atomic_write
 
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
         settings = {name: value for name, value in settings.items() if not name.endswith("_overrides")}

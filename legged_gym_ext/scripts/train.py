@@ -9,7 +9,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
-from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.user_tasks import parse
+from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, run_main
 
@@ -31,16 +32,16 @@ def main(argv: list[str] | None = None) -> int:
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     from legged_gym_ext.simulators import prepare_engine
-    from legged_gym_ext.utils.output import outlive_reader
-    from legged_gym_ext.utils.run_settings import resumed_cfgs
-    from legged_gym_ext.utils.task_registry import log_root
+    from legged_gym_ext.training.output import outlive_reader
+    from legged_gym_ext.training.run_settings import resumed_cfgs
+    from legged_gym_ext.training.runs import log_root
 
     root = log_root(args)
     if train_cfg.runner.resume:
         env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
-        from legged_gym_ext.utils.training_video import check_filming
+        from legged_gym_ext.viewer.training_video import check_filming
 
         check_filming(env_cfg.sim.engine, train_cfg.runner)
     with outlive_reader("the training"):
@@ -58,21 +59,21 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given: Collec
         log_root: where runs are.
         given: fields of `train_cfg` that the user gave, dotted; see `make_alg_runner`.
     """
-    from legged_gym_ext.utils import processes
-    from legged_gym_ext.utils.runs import discard_run
-    from legged_gym_ext.utils.stopping import Stop
+    from legged_gym_ext.training.runs import discard_run
+    from legged_gym_ext.training.stopping import Stop
+    from legged_gym_ext.utils import distributed
 
-    say = print if processes.rank() == 0 else lambda text: None
+    say = print if distributed.rank() == 0 else lambda text: None
     with Stop() as stop:
         runner = _make_runner(task, env_cfg, train_cfg, log_root, given)
         runner.stop = stop
         iterations = runner.iterations_to_do()
-        run_dir = Path(runner.logger.log_dir) if processes.rank() == 0 else None
+        run_dir = Path(runner.logger.log_dir) if distributed.rank() == 0 else None
         if train_cfg.runner.resume and iterations == 0:
             if run_dir is not None:
                 discard_run(run_dir)
             say(_nothing_to_do(runner, train_cfg.runner))
-            processes.leave()
+            distributed.leave()
             return
         _introduce(task, runner, iterations, say)
         try:
@@ -84,13 +85,13 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given: Collec
                     _save_early(task, runner, train_cfg.runner, log_root, run_dir)
             finally:
                 if stop.agreed:
-                    processes.wait_for_all()  # torchrun ends all when the first one ends
+                    distributed.wait_for_all()  # torchrun ends all when the first one ends
             raise
         except UserError:
             if run_dir is not None:
                 discard_run(run_dir)
             raise
-    processes.leave()
+    distributed.leave()
     if runner.env.env.nan_resets:
         say(f"resets of environments whose physics became non-finite: {runner.env.env.nan_resets}")
     if run_dir is not None:
@@ -102,26 +103,31 @@ def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given:
     import torch
 
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils import processes
+    from legged_gym_ext.training.make_runner import set_seed
+    from legged_gym_ext.utils import distributed
     from legged_gym_ext.utils.cpus import usable_cpus
-    from legged_gym_ext.utils.task_registry import process_seed, set_seed
 
     torch.set_num_threads(usable_cpus())
     # Processes of a torchrun see other robots; their networks start from those of the first.
-    set_seed(process_seed(train_cfg.seed, processes.rank()))
-    env_cfg.seed = process_seed(env_cfg.seed, processes.rank())
-    if processes.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
-        train_cfg.runner.device = f"cuda:{processes.local_rank()}"
+    set_seed(distributed.process_seed(train_cfg.seed, distributed.rank()))
+    env_cfg.seed = distributed.process_seed(env_cfg.seed, distributed.rank())
+    if distributed.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
+        train_cfg.runner.device = f"cuda:{distributed.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
-    return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
+    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=log_root, given=given)
+    if getattr(train_cfg.runner, "video", False):
+        from legged_gym_ext.viewer.training_video import TrainingVideo
+
+        runner.logger.film = TrainingVideo(runner)
+    return runner
 
 
 def _introduce(task: str, runner: Any, iterations: int, say: Any) -> None:
-    from legged_gym_ext.utils import processes
-    from legged_gym_ext.utils.progress import count
+    from legged_gym_ext.utils import distributed
+    from legged_gym_ext.utils.errors import count
 
     env = runner.env.env
-    together = f" in each of {processes.world_size()} processes" if processes.world_size() > 1 else ""
+    together = f" in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
     precision = " in bfloat16" if getattr(runner.alg, "use_mixed_precision", False) else ""
     say(
         f"training {task}: {count(env.num_envs, 'environment')}{together} on {env.sim.description}, "
@@ -145,8 +151,8 @@ def _nothing_to_do(runner: Any, runner_cfg: Any) -> str:
 
 def _save_early(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> None:
     """Write a last checkpoint, unless that of the last whole iteration is there; a run without one leaves no folder."""
-    from legged_gym_ext.utils.next_step import script_command
-    from legged_gym_ext.utils.runs import checkpoints, discard_run
+    from legged_gym_ext.training.next_step import script_command
+    from legged_gym_ext.training.runs import checkpoints, discard_run
 
     if runner.iterations_done == 0 and discard_run(run_dir):
         print("\nended before the first iteration was done: there is nothing to save")
@@ -162,7 +168,7 @@ def _save_early(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir
 def _flags(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> list[str]:
     """What the next command needs to find the run and the engine that is there."""
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils.next_step import task_flags
+    from legged_gym_ext.training.next_step import task_flags
 
     used, usual = runner.env.env.cfg.sim, task_registry.get_cfgs(task)[0].sim
     flags = task_flags(task, runner_cfg, log_root, run_dir)
@@ -172,7 +178,8 @@ def _flags(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Pat
 
 def _next_steps(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> str:
     """What to do with the run, as commands that run from here."""
-    from legged_gym_ext.utils.next_step import has_display, script_command
+    from legged_gym_ext.simulators import has_display
+    from legged_gym_ext.training.next_step import script_command
 
     flags = _flags(task, runner, runner_cfg, log_root, run_dir)
     look = [] if has_display() else ["--web"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from legged_gym_ext.utils.errors import UserError, did_you_mean
-from legged_gym_ext.utils.next_step import install_command
+from legged_gym_ext.utils.errors import UserError, did_you_mean, install_command
 
 if TYPE_CHECKING:
     from legged_gym_ext.simulators.base import Simulator
@@ -16,8 +21,8 @@ ISAAC_GYM = (
 )
 
 ENGINES = {
-    "mujoco": ("legged_gym_ext.simulators.mujoco_cpu", "MujocoSimulator", install_command("mujoco")),
-    "isaac_gym": ("legged_gym_ext.simulators.isaac_gym", "IsaacGymSimulator", ISAAC_GYM),
+    "mujoco": ("legged_gym_ext.simulators.mujoco.cpu", "MujocoSimulator", install_command("mujoco")),
+    "isaac_gym": ("legged_gym_ext.simulators.isaac_gym.engine", "IsaacGymSimulator", ISAAC_GYM),
 }
 """Engine name -> module, class, what installs it."""
 
@@ -30,17 +35,12 @@ PAIR = f"pip install {' '.join(f'{package}=={version}' for package, version in P
 
 def cure() -> str:
     """What helps where MuJoCo or mjbatch cannot be imported: they are one pair, and load what draws on import."""
-    import os
-
     chosen = os.environ.get("MUJOCO_GL")
     return f"unset MUJOCO_GL, which is '{chosen}'; if that does not help, {PAIR}" if chosen else PAIR
 
 
 def version_for_mjbatch() -> str | None:
     """The one version of MuJoCo that the installed mjbatch is made for; None where its metadata leave a choice."""
-    import re
-    from importlib import metadata
-
     try:
         lines = metadata.requires("mjbatch") or []
     except Exception:  # no metadata, or unreadable: newer Pythons raise other errors than older ones
@@ -55,8 +55,6 @@ def require(*packages: str) -> None:
     Raises:
         UserError: one is missing, cannot be imported or does not fit the other; says what to do.
     """
-    import importlib
-
     modules = {}
     for package in packages:
         try:
@@ -78,10 +76,6 @@ def prepare_engine(name: str) -> None:
     Raises:
         UserError: the engine is not installed, or torch was faster.
     """
-    import importlib
-    import importlib.util
-    import sys
-
     if name != "isaac_gym" or "isaacgym" in sys.modules:
         return
     if importlib.util.find_spec("isaacgym") is None:
@@ -99,8 +93,6 @@ def prepare_engine(name: str) -> None:
 
 def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
     """The engine named in `cfg.sim.engine`; unknown or not installed is a `UserError`."""
-    import importlib
-
     name = cfg.sim.engine
     if name not in ENGINES:
         raise UserError(f"unknown simulator '{name}'{did_you_mean(name, ENGINES)}; known: {', '.join(ENGINES)}")
@@ -115,6 +107,12 @@ def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
     return engine(cfg, terrain, num_envs)
 
 
+def has_display() -> bool:
+    """Whether a window can be expected to open."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY")
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in screens)
+
+
 def prepare_view(*, window: bool, otherwise: str = "--video out.mp4") -> None:
     """Check that a window can be opened, or choose how to draw off-screen; call it before an engine is imported.
 
@@ -125,12 +123,12 @@ def prepare_view(*, window: bool, otherwise: str = "--video out.mp4") -> None:
     Raises:
         UserError: neither display nor OpenGL library; says what to do.
     """
-    from legged_gym_ext.simulators import mujoco_gl
+    from legged_gym_ext.simulators.mujoco import gl
 
     if window:
-        mujoco_gl.check_window(otherwise)
+        gl.check_window(otherwise)
     else:
-        mujoco_gl.choose_offscreen()
+        gl.choose_offscreen()
     require("mujoco")
 
 
@@ -143,6 +141,6 @@ def make_view(env: Any, *, window: bool, **options: Any) -> Any:
         **options: `on_key` of a window; `width`, `height`, `robot`, `alone` and `draft` of frames.
     """
     require("mujoco")
-    from legged_gym_ext.simulators.mujoco_view import VideoView, WindowView
+    from legged_gym_ext.simulators.mujoco.view import VideoView, WindowView
 
     return WindowView(env, **options) if window else VideoView(env, **options)

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from legged_gym_ext.utils.config import apply_overrides
 from legged_gym_ext.utils.errors import UserError, did_you_mean
-from legged_gym_ext.utils.user_tasks import import_tasks, refuse_nested
 
 EPILOG = """Every field of the configuration can be set, typed and checked, after all other flags:
   --env.rewards.scales.feet_air_time=0.5   --train.algorithm.learning_rate=5e-4
@@ -81,7 +80,7 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_import_flag(parser: argparse.ArgumentParser) -> None:
-    """`--import`, for tasks that are not part of this package; `parse` obeys it."""
+    """`--import`, for tasks that are not part of this package; `user_tasks.parse` obeys it."""
     parser.add_argument(
         "--import",
         dest="imports",
@@ -128,7 +127,6 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     Raises:
         UserError: unknown flag (with the nearest ones), stray argument, missing value or wrong type.
     """
-    refuse_nested()
     rest, overrides = _split_overrides(sys.argv[1:] if argv is None else list(argv))
     known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
     dashed = {option.replace("_", "-"): option for option in known}
@@ -144,8 +142,6 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
         near = did_you_mean(f"--{unknown[0].partition('=')[0]}", known)
         raise UserError(f"stray argument '{unknown[0]}'{near or '; flags look like --name=value'}")
     args.env_overrides, args.train_overrides = overrides["env"], overrides["train"]
-    for name in getattr(args, "imports", ()):
-        import_tasks(name)
     return args
 
 

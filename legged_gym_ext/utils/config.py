@@ -306,3 +306,11 @@ def _checked_dict(reference: dict[Any, Any], value: Any) -> dict[Any, Any]:
     if reference and any(type(key) not in {type(known) for known in reference} for key in value):
         raise _WrongTypeError
     return {key: _checked(reference.get(key, sample), item) for key, item in value.items()}
+
+
+def match_joint(values: dict[str, float], name: str, what: str) -> float:
+    """Value whose key is part of joint `name`; the longest key wins; none is a `UserError` that names `what`."""
+    keys = [key for key in values if key in name]
+    if not keys:
+        raise UserError(f"{what} has no entry for joint '{name}': keys are {list(values)}, each a part of joint names")
+    return float(values[max(keys, key=len)])

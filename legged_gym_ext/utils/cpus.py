@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-from legged_gym_ext.utils.processes import local_world_size
+from legged_gym_ext.utils.distributed import local_world_size
 
 
 def wait_passively() -> None:

@@ -10,10 +10,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import shlex
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NoReturn
+
+from legged_gym_ext import ROOT_DIR
 
 TRACEBACK = "LEGGED_GYM_TRACEBACK"
 """Environment variable; when it is set, the traceback of a `UserError` and of its cause is printed, too."""
@@ -109,3 +115,37 @@ def _exit_code(main: Callable[[list[str] | None], int | None]) -> str | int | No
         return 130
     except SystemExit as leaving:  # argparse's --help; its text may still be in the buffer
         return leaving.code
+
+
+def count(number: int, noun: str) -> str:
+    """`1 robot`, `2 robots`: of nouns with a plain plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def here(path: str | Path) -> str:
+    """A path as one would type it: relative where it lies below the working directory."""
+    relative = os.path.relpath(path) if Path(path).is_absolute() else str(path)
+    return str(path) if relative.startswith(os.pardir) else relative
+
+
+def python() -> str:
+    """The interpreter that runs this: `python` where that is what the shell would find."""
+    executable = sys.executable or "python"
+    found = shutil.which("python")
+    # As it is spelt: the interpreter of a virtual environment is a link to one that has no packages.
+    return "python" if found is not None and os.path.abspath(found) == executable else here(executable)
+
+
+def installed(package: str) -> bool:
+    """Whether a package of this import name is there; a bare folder, such as the `wandb` that runs leave behind, is none."""
+    try:
+        spec = find_spec(package)
+    except Exception:  # imported without a spec, or a finder that is broken
+        return package in sys.modules
+    return spec is not None and spec.origin is not None
+
+
+def install_command(extra: str) -> str:
+    """A line for the shell that installs this package with an extra."""
+    wanted = ["-e", f"{here(ROOT_DIR)}[{extra}]"] if (ROOT_DIR / "setup.py").is_file() else [f"rsl_rl_ult[{extra}]"]
+    return shlex.join([python(), "-m", "pip", "install", *wanted])

@@ -2,8 +2,8 @@
 
 from rsl_rl_ult.algorithms.ppo import PPO
 from rsl_rl_ult.algorithms.ppo_cts import PPO_CTS
+from rsl_rl_ult.algorithms.ppo_rma import PPO_RMA
 from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
 from rsl_rl_ult.algorithms.ppo_ult import PPO_ULT
-from rsl_rl_ult.algorithms.rma import PPO_RMA
 
 __all__ = ["PPO", "PPO_CTS", "PPO_RMA", "PPO_TS", "PPO_ULT"]

@@ -1,6 +1,6 @@
 """The one PPO loop. Every method is this loop plus what its own file says.
 
-It speaks the protocol of rsl-rl-lib 5.x's `OnPolicyRunner` and gives bit-equal weights to its `PPO` (tests/test_ppo_faithful.py), in less time:
+It speaks the protocol of rsl-rl-lib 5.x's `OnPolicyRunner` and gives bit-equal weights to its `PPO` (tests/rsl_rl_ult/algorithms/test_ppo_faithful.py), in less time:
 rollouts are shuffled, mirrored and normalised once per update instead of once per minibatch and epoch.
 """
 
@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from rsl_rl_ult import losses
-from rsl_rl_ult.algorithms.figures import mean_figures
-from rsl_rl_ult.algorithms.processes import Processes
+from rsl_rl_ult.algorithms.metrics import mean_figures
 from rsl_rl_ult.algorithms.protocol import RunnerProtocol, Tensors
 from rsl_rl_ult.algorithms.symmetry import Symmetry
+from rsl_rl_ult.distributed import Processes
 from rsl_rl_ult.modules.actor_critic import ActorCritic
 from rsl_rl_ult.modules.mlp import MLP
-from rsl_rl_ult.modules.policies import Policy, join
+from rsl_rl_ult.policies.policy import Policy, join
 from rsl_rl_ult.storage import RolloutStorage
 
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 1e-2

@@ -10,7 +10,7 @@ from torch import nn
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms.ppo import PPO, Tensors
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
-from rsl_rl_ult.modules.policies import Policy, StudentPolicy, join
+from rsl_rl_ult.policies.policy import Policy, StudentPolicy, join
 from rsl_rl_ult.storage import HistoryBuffer
 
 STUDENT_LOSSES = ("latent", "action_latent")

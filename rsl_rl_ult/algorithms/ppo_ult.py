@@ -8,13 +8,13 @@ from typing import Any, Iterator, Mapping
 import torch
 
 from rsl_rl_ult import losses
-from rsl_rl_ult.algorithms.figures import gradient_cosines
+from rsl_rl_ult.algorithms.metrics import gradient_cosines
 from rsl_rl_ult.algorithms.mixing import Mixing, schedule_iterations
 from rsl_rl_ult.algorithms.ppo import MAX_LEARNING_RATE, PPO, Tensors
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT, Readouts
-from rsl_rl_ult.modules.policies import Policy, join
-from rsl_rl_ult.modules.policies_ult import CachedPolicy
 from rsl_rl_ult.modules.transformer import KeyValueCache
+from rsl_rl_ult.policies.policy import Policy, join
+from rsl_rl_ult.policies.policy_ult import CachedPolicy
 
 IMITATION_LOSSES = ("mse", "kl")
 POLICY_SAMPLES = ("acted", "student_from_teacher", "mixture")

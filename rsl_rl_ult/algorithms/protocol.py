@@ -7,8 +7,8 @@ from typing import Any, Mapping
 import torch
 
 from rsl_rl_ult.algorithms import construct
-from rsl_rl_ult.algorithms.processes import Processes
-from rsl_rl_ult.modules.policies import Policy
+from rsl_rl_ult.distributed import Processes
+from rsl_rl_ult.policies.policy import Policy
 from rsl_rl_ult.storage import RolloutStorage
 
 Tensors = Mapping[str, torch.Tensor]

@@ -22,11 +22,10 @@ from legged_gym_ext.envs.base.robot_checks import check_robot
 from legged_gym_ext.envs.base.terminations import check_terminations
 from legged_gym_ext.simulators import make_simulator
 from legged_gym_ext.terrain import make_terrain
-from legged_gym_ext.utils.config import to_dict
+from legged_gym_ext.utils.config import match_joint, to_dict
+from legged_gym_ext.utils.distributed import rank
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import projected_gravity, quat_rotate_inverse, rotate_by_yaw, yaw_of
-from legged_gym_ext.utils.names import match_joint
-from legged_gym_ext.utils.processes import rank
 
 CONTACT_FORCE = 1.0  # N, more than this is contact, as in legged_gym
 

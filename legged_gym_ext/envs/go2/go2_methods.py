@@ -2,7 +2,7 @@
 
 All are the environment of `go2` with another training: the algorithm and the network are named by string, the observation set `privileged` is what
 the teacher reads beyond the robot's own sensors. The options stand here once, under TS; CTS and RMA say what is different. ULT has its own. Their values
-are the defaults of the classes, restated to be seen (tests/test_defaults.py).
+are the defaults of the classes, restated to be seen (tests/rsl_rl_ult/algorithms/test_defaults.py).
 """
 
 from __future__ import annotations

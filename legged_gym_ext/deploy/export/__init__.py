@@ -1,0 +1,1 @@
+"""From a run to files that a robot or another simulator runs."""

@@ -1,0 +1,241 @@
+"""Trained policies as files that run without this package: ONNX, TorchScript, and the folder that Unitree's controllers load."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from legged_gym_ext.deploy.contract import Contract
+from legged_gym_ext.deploy.export.from_run import metadata, plain_metadata
+from legged_gym_ext.deploy.export.parity import (
+    STEPS,
+    LivePolicy,
+    ScriptForm,
+    UnitreeForm,
+    check,
+    largest_differences,
+    open_onnx,
+)
+from legged_gym_ext.deploy.export.unitree import UnitreePolicy, deploy_yaml, obstacle
+from legged_gym_ext.utils.errors import UserError, install_command
+
+OPSET = 18
+UNITREE_MODEL, UNITREE_YAML = "unitree/exported/policy.onnx", "unitree/params/deploy.yaml"
+
+
+def check_packages() -> None:
+    """What is missing is a `UserError` that says how to install it."""
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"exporting needs the package '{missing[0]}': {install_command('export')}")
+
+
+class DeployedPolicy(nn.Module):
+    """A step with what surrounds it on a robot: obs [, privileged] [, state] -> clipped actions, joint targets [, next state]."""
+
+    def __init__(self, step: Any, contract: Contract) -> None:
+        """Wrap a step; see contract.py for the inputs and outputs."""
+        super().__init__()
+        self.step, self.clip, self.scale = step, contract.clip_actions, contract.action_scale
+        self.register_buffer("offset", torch.tensor(contract.default_joint_pos))
+        self._privileged, self._remembers = step.num_privileged > 0, step.state_size > 0
+        names = {"obs": True, "privileged": self._privileged, "state": self._remembers}
+        self.input_names = [name for name, there in names.items() if there]
+        self.output_names = ["actions", "targets"] + ["next_state"] * self._remembers
+
+    def forward(self, obs: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """See the class."""
+        nothing = obs[:, :0]
+        privileged = others[0] if self._privileged else nothing
+        actions, state = self.step(obs, privileged, others[-1] if self._remembers else nothing)
+        actions = actions.clamp(-self.clip, self.clip)
+        outputs = actions, self.offset + self.scale * actions  # pyright: ignore
+        return (*outputs, state) if self._remembers else outputs
+
+    def example(self) -> tuple:
+        """Inputs of the right shapes."""
+        there = (True, self._privileged, self._remembers)
+        return tuple(values for values, wanted in zip(self.step.example(), there) if wanted)
+
+
+def write_onnx(module: nn.Module, example: tuple, names: tuple, texts: Mapping[str, str], path: Path) -> None:
+    """Write a graph with fixed shapes and its metadata into one file.
+
+    Args:
+        module: what to trace.
+        example: its inputs.
+        names: of inputs and of outputs.
+        texts: metadata.
+        path: to write.
+    """
+    import onnx
+
+    with _quiet(), torch.no_grad():
+        # The other exporter of torch puts the weights into a second file.
+        torch.onnx.export(
+            module.cpu().eval(),
+            example,
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(names[0]),
+            output_names=list(names[1]),
+        )
+    model = onnx.load(str(path))
+    for key, value in texts.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what torch says about tracing: that it is done is the point, and the files are checked against the policy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+@dataclass
+class Source:
+    """One policy to export.
+
+    Attributes:
+        name: of its files, "policy" or "teacher".
+        contract: what it says about itself.
+        step: what acts, on the CPU.
+        live: the policy that the files are compared with, as `load_policies` returns it.
+        template: observation groups (1, ...) of its environment.
+    """
+
+    name: str
+    contract: Contract
+    step: Any
+    live: Any
+    template: Any
+
+
+@dataclass
+class Report:
+    """What was written: files in order, statements about them, and remarks for the user."""
+
+    files: list[Path] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def export_policies(sources: list[Source], out: Path, steps: int = STEPS) -> Report:
+    """Write all files of all policies, compare them with the policies, and only then put them in place.
+
+    Args:
+        sources: the policies.
+        out: folder; files of an earlier export are replaced.
+        steps: length of each comparison.
+
+    Raises:
+        UserError: the folder cannot be written, or a file does not act like its policy.
+    """
+    report = Report()
+    with _scratch(out) as folder:
+        for source in sources:
+            report.statements += _write(source, folder, report, steps)
+        for number, path in enumerate(report.files):
+            target = out / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+            report.files[number] = target
+    return report
+
+
+def check_folder(out: Path) -> None:
+    """A folder that cannot be written is a `UserError`."""
+    with _scratch(out):
+        pass
+
+
+@contextlib.contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder beside the files to be; it is gone afterwards, and `out` too if it is new and stayed empty."""
+    created = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".export.", dir=out))
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder with --out=FOLDER") from error
+    try:
+        yield folder
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if created and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _write(source: Source, folder: Path, report: Report, steps: int) -> list[str]:
+    """Write the files of one policy to `folder` and return what the comparison says."""
+    contract, step, name = source.contract, source.step, source.name
+    graph, script = folder / f"{name}.onnx", folder / f"{name}.pt"
+    module = DeployedPolicy(step, contract)
+    write_onnx(module, module.example(), (module.input_names, module.output_names), metadata(contract), graph)
+    with _quiet():
+        remembering = step.remembering(contract.default_joint_pos, contract.action_scale, contract.clip_actions)
+        torch.jit.save(torch.jit.script(remembering), str(script), _extra_files={"contract.json": contract.to_json()})
+    report.files += [graph, script]
+    forms: dict[str, Any] = {graph.name: open_onnx(graph), script.name: ScriptForm(script)}
+    if contract.role != "teacher":
+        reason = obstacle(contract)
+        if reason is None:
+            report.files += write_unitree(step, contract, folder)
+            forms[UNITREE_MODEL] = UnitreeForm(folder / UNITREE_MODEL, contract)
+        else:
+            report.remarks.append(f"no folder unitree/: {reason}")
+    live = LivePolicy(source.live, contract, source.template)
+    return check(largest_differences(live, forms, contract, steps), contract, steps)
+
+
+def write_unitree(step: Any, contract: Contract, folder: Path) -> list[Path]:
+    """Write model and deploy.yaml for Unitree's controllers below `folder`; returns both paths."""
+    model, text = folder / UNITREE_MODEL, folder / UNITREE_YAML
+    for path in (model, text):
+        path.parent.mkdir(parents=True)
+    (columns,) = (slice(t.start, t.stop) for t in contract.observations["obs"] if t.name == "last_action")
+    module = UnitreePolicy(step.as_window(columns), contract)
+    example = (torch.zeros(1, contract.history_length * contract.dim("obs")),)
+    origin = {name: str(value) for name, value in contract.provenance.items()}
+    write_onnx(module, example, (["obs"], ["actions"]), {**plain_metadata(contract), **origin}, model)
+    text.write_text(deploy_yaml(contract), encoding="utf-8")
+    return [model, text]
+
+
+def describe_file(path: Path) -> str:
+    """Size of a written file and, of a graph, its inputs and outputs."""
+    size = f"{path.stat().st_size / 1e3:.0f} kB"
+    if path.suffix != ".onnx":
+        return size
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    ends = [
+        ", ".join(
+            f"{node.name} ({', '.join(str(d.dim_value) for d in node.type.tensor_type.shape.dim)})" for node in nodes
+        )
+        for nodes in (graph.input, graph.output)
+    ]
+    return f"{size}: {' -> '.join(ends)}"

@@ -1,0 +1,1 @@
+"""The program that runs an exported policy on a Unitree Go2."""

@@ -1,0 +1,1 @@
+"""Exported policies in plain MuJoCo, without torch and without the training environment."""

@@ -1,0 +1,1 @@
+"""A simulated Go2 that speaks the real one's messages."""

@@ -1,0 +1,1 @@
+"""NVIDIA Isaac Gym Preview 4."""

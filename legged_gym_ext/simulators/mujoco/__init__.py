@@ -1,0 +1,1 @@
+"""MuJoCo: model, ground, batched physics, drawing."""

@@ -1,0 +1,1 @@
+"""Training: runner, run folders, checkpoints, evaluation, teacher against student."""

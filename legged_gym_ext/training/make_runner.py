@@ -1,0 +1,145 @@
+"""From a training configuration to a runner."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from legged_gym_ext.training.run_settings import changes_since, describe_changes, given_rates
+from legged_gym_ext.training.runs import LOG_ROOT, discard_run, find_checkpoint, find_run, new_run_dir, save_run_configs
+from legged_gym_ext.utils import distributed
+from legged_gym_ext.utils.config import to_dict
+from legged_gym_ext.utils.errors import UserError, install_command, installed
+
+
+def make_runner(
+    env: Any,
+    name: str,
+    train_cfg: Any,
+    log_root: Path | None = LOG_ROOT,
+    given: Collection[str] = (),
+) -> tuple[Any, Any]:
+    """A runner on `env` that trains as `train_cfg` says; resumes when `runner.resume` is set.
+
+    Args:
+        env: a `LeggedRobot`.
+        name: of the task.
+        train_cfg: its training configuration.
+        log_root: runs go to `log_root/<experiment>/<date>_<run>`; None writes nothing.
+        given: fields of `train_cfg` that the user gave, dotted; learning rates among them win over a checkpoint's.
+
+    Returns:
+        Runner and training configuration; `runner.logger.log_dir` is the run folder.
+    """
+    try:
+        from legged_gym_ext.training.runner import TrainRunner
+        from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+    except ModuleNotFoundError as error:
+        # rsl-rl-lib, or what it imports whatever the logger is: tensorboard, git, tensordict.
+        package = str(error.name).partition(".")[0]
+        raise UserError(
+            f"trainings and trained policies need the package '{package}': {install_command('train')}"
+        ) from error
+
+    runner_cfg = train_cfg.runner
+    _check_device(runner_cfg.device)
+    resumed = checkpoint = None
+    if runner_cfg.resume:
+        if log_root is None:
+            raise UserError("resuming needs a log_root")
+        resumed = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
+        checkpoint = find_checkpoint(resumed, runner_cfg.checkpoint)
+    rsl_cfg = to_rsl_cfg(train_cfg)
+    _check_training(train_cfg, env.num_envs)
+    groups = [group for names in rsl_cfg["obs_groups"].values() for group in names]
+    runner = TrainRunner(RslRlVecEnv(env, groups), rsl_cfg, None, runner_cfg.device, task=name)
+    if resumed is not None:
+        changes = changes_since(resumed, env.cfg, train_cfg)
+        rates = given_rates(train_cfg, given)
+        note = runner.resume(str(checkpoint), changes, rates)
+        if distributed.rank() == 0:
+            print(f"resumed from {checkpoint}" + (f"; {note}" if note else ""))
+            for line in describe_changes(changes, runner.alg.learning_rate, note is None, rates):
+                print(line)
+    if log_root is not None and distributed.rank() == 0:
+        # Only now: a run that cannot start leaves no empty folder behind.
+        run_dir = new_run_dir(log_root, runner_cfg.experiment_name, runner_cfg.run_name)
+        try:
+            save_run_configs(run_dir, env.cfg, train_cfg, name)
+        except UserError:
+            discard_run(run_dir)
+            raise
+        runner.logger.log_dir = str(run_dir)
+    return runner, train_cfg
+
+
+def _check_training(train_cfg: Any, num_envs: int) -> None:
+    """Numbers that would only fail in the middle of a training are a `UserError` before it."""
+    runner, algorithm = train_cfg.runner, train_cfg.algorithm
+    for name in ("num_steps_per_env", "save_interval"):
+        if getattr(runner, name) < 1:
+            raise UserError(f"--train.runner.{name}={getattr(runner, name)}: expected at least 1")
+    samples, batches = num_envs * runner.num_steps_per_env, getattr(algorithm, "num_mini_batches", 1)
+    if not 1 <= batches <= samples:
+        raise UserError(
+            f"--train.algorithm.num_mini_batches={batches}: expected 1 to {samples}, the samples of a rollout"
+        )
+    alone = getattr(algorithm, "normalize_advantage_per_mini_batch", False)
+    if samples // (batches if alone else 1) < 2:
+        where = f"a minibatch of {batches}" if alone else "a rollout"
+        raise UserError(
+            f"--num_envs={num_envs} with --train.runner.num_steps_per_env={runner.num_steps_per_env}: "
+            f"{where} has one sample, whose advantage has no deviation; expected at least 2 samples"
+        )
+    if getattr(runner, "eval_interval", 0) > 0 and runner.eval_envs < 2:
+        raise UserError(f"--train.runner.eval_envs={runner.eval_envs}: expected at least 2, one robot per policy")
+    if getattr(runner, "stage2_iterations", 0) < 0:
+        raise UserError(f"--train.runner.stage2_iterations={runner.stage2_iterations}: expected at least 0")
+    if getattr(algorithm, "schedule", "fixed") not in ("adaptive", "fixed"):
+        raise UserError(f"--train.algorithm.schedule={algorithm.schedule}: expected adaptive or fixed")
+
+
+def _check_device(name: str) -> None:
+    """A device that torch does not know, or a GPU that is not there, is a `UserError`."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--rl_device={name}: torch knows no such device; use cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--rl_device={name}: torch sees no CUDA device here; use --rl_device=cpu")
+
+
+def to_rsl_cfg(train_cfg: Any) -> dict[str, Any]:
+    """The flat dictionary that rsl-rl-lib's runner reads: runner fields on top, every other section under its name."""
+    cfg = to_dict(train_cfg)
+    flat = {**cfg.pop("runner"), **cfg}
+    flat["logger"] = _logger_cfg(flat.pop("logger"), flat.pop("wandb_project"))
+    return flat
+
+
+def _logger_cfg(name: str, project: str) -> str | dict[str, str]:
+    """Upstream's logger configuration; a missing package is a `UserError`, before anything was built."""
+    if name == "none":
+        return {"class_name": "legged_gym_ext.training.runner:NullWriter"}
+    if name not in ("tensorboard", "wandb"):
+        raise UserError(f"unknown logger '{name}'; known: tensorboard, wandb, none")
+    if name == "tensorboard":
+        return {"class_name": "legged_gym_ext.training.scalars:TensorboardWriter"}
+    # A folder `wandb` that another program left behind can be imported, too, but is no package.
+    if not installed("wandb"):
+        raise UserError(f"--logger=wandb needs the package 'wandb': {install_command('wandb')}")
+    return {"class_name": "legged_gym_ext.training.wandb_writer:WandbWriter", "project_name": project}
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and torch; environments seed their own generator from `env_cfg.seed`."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

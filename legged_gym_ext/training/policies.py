@@ -1,0 +1,119 @@
+"""From a run folder to policies that act: shared by play and evaluate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from legged_gym_ext.training.next_step import script_command, task_flags
+from legged_gym_ext.training.run_settings import apply_run
+from legged_gym_ext.training.runs import find_checkpoint, find_run
+from legged_gym_ext.utils.cli import apply_args_to_cfgs
+from legged_gym_ext.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+
+WEIGHTS_ONLY = {"actor": True, "critic": True, "optimizer": False, "iteration": False}
+"""What acting needs of a checkpoint, in the words of rsl-rl-lib's `load`."""
+
+
+class Policy:
+    """Observation groups (N, ...) -> actions (N, A), deterministic, on whatever device the networks are."""
+
+    def __init__(self, network: Any, device: torch.device | str) -> None:
+        """Wrap a module or function whose tensors live on `device`."""
+        self.network, self.device = network, device
+
+    def __call__(self, observations: TensorDict) -> torch.Tensor:
+        """Actions (N, A) on the device of `observations`."""
+        with torch.inference_mode():
+            return self.network(observations.to(self.device)).to(observations.device)
+
+    def reset(self, dones: torch.Tensor) -> None:
+        """Forget what robots with `dones` (N,) remember (recurrent networks, histories); to be called after each step."""
+        if hasattr(self.network, "reset"):
+            self.network.reset(dones.to(self.device))
+
+
+def run_cfgs(
+    task: str | None,
+    args: argparse.Namespace,
+    change: Callable[[Any], None] | None = None,
+    *,
+    trained: bool = True,
+) -> tuple[Any, Any, Path | None]:
+    """Configurations to look at a run: the task's, then what the run was trained with, then `change`, then the flags.
+
+    Args:
+        task: name of the task.
+        args: parsed command line; `log_root`, `experiment_name` and `load_run` choose the run (default: the newest).
+        change: edits the environment configuration, so that flags and overrides still win.
+        trained: whether a run is wanted; without one the task's own configurations are the start.
+
+    Returns:
+        Environment configuration, training configuration, run folder (None without a run).
+    """
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.training.runs import log_root
+
+    asked_env, asked_train = task_registry.get_cfgs(task)
+    apply_args_to_cfgs(args, asked_env, asked_train)  # says which run, before that run's configuration is known
+    env_cfg, train_cfg = task_registry.get_cfgs(task)
+    run_dir = None
+    if trained:
+        run_dir = _find_run(task, asked_train.runner, log_root(args))
+        apply_run(run_dir, str(task), env_cfg, train_cfg)
+    # A run knows what was learned; which checkpoint is shown, and on what, is decided here and now.
+    for field in ("engine", "device", "num_threads"):
+        setattr(env_cfg.sim, field, getattr(asked_env.sim, field))
+    for field in ("device", "experiment_name", "load_run", "checkpoint"):
+        setattr(train_cfg.runner, field, getattr(asked_train.runner, field))
+    if change is not None:
+        change(env_cfg)
+    apply_args_to_cfgs(args, env_cfg, train_cfg)
+    train_cfg.runner.resume, train_cfg.runner.logger = False, "none"
+    return env_cfg, train_cfg, run_dir
+
+
+def _find_run(task: str | None, runner_cfg: Any, log_root: Path) -> Path:
+    """The run to load; where there is none, the error says how to train one."""
+    try:
+        return find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
+    except UserError as error:
+        command = script_command("train", task_flags(str(task), runner_cfg, log_root))
+        raise UserError(f"{error} (to train: {command})") from error
+
+
+def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> tuple[Any, dict[str, Policy], Path]:
+    """Deterministic policies of a run's checkpoint (`runner.checkpoint`, the newest by default).
+
+    Returns:
+        The wrapped environment, policies by name (`policy`, or `teacher` and `student` where a method has both) that
+        map observations to actions (N, A), and the checkpoint's path.
+    """
+    from legged_gym_ext.envs import task_registry
+
+    if run_dir is None:
+        raise ValueError("a policy is loaded from a run folder: call run_cfgs with trained=True")
+    path = find_checkpoint(run_dir, train_cfg.runner.checkpoint)
+    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
+    runner.load(str(path), load_cfg=dict(WEIGHTS_ONLY))
+    named = getattr(runner.alg, "inference_policies", None)
+    networks = named() if named is not None else {"policy": runner.get_inference_policy(runner.device)}
+    return runner.env, {name: Policy(network, runner.device) for name, network in networks.items()}, path
+
+
+def hold_command(env: Any, command: tuple[float, float, float]) -> None:
+    """Command all robots vx, vy [m/s] and yaw rate [rad/s] from the next observation on, also after resets."""
+    commands = env.cfg.commands
+    commands.heading_command = commands.curriculum = False
+    commands.zero_fraction = commands.min_lin_vel = 0.0
+    values = torch.tensor(command, dtype=torch.float32, device=env.device)
+    env.command_sampler.ranges[:3] = values[:, None]  # whatever is sampled is this
+    env.commands[:, :3] = values
+    env.standing[:] = False

@@ -1,0 +1,149 @@
+"""The settings of a run, for whoever resumes it or looks at it: what it was trained with, and what is different now."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Mapping
+
+from legged_gym_ext.training.runs import checkpoints, find_run, load_checkpoint, load_run_configs, task_of_run
+from legged_gym_ext.utils.cli import apply_args_to_cfgs
+from legged_gym_ext.utils.config import to_dict, update_from_dict
+from legged_gym_ext.utils.errors import UserError
+
+CHOICE = ("train.runner.resume", "train.runner.load_run", "train.runner.checkpoint")
+"""Fields that say which checkpoint is loaded; they are no settings of a run."""
+
+POLICY_RATES = ("learning_rate", "max_learning_rate", "attention_lr_scale")
+"""Fields of `algorithm` that decide the learning rate of the policy."""
+
+RATES = (*POLICY_RATES, "encoder_learning_rate")
+"""Fields of `algorithm` for which a checkpoint has values of its own."""
+
+Changes = Mapping[str, tuple]
+"""Dotted field -> value that the run had, value now."""
+
+NO_EFFECT = {
+    "env.seed": "random numbers continue from the checkpoint",
+    "train.seed": "random numbers continue from the checkpoint",
+    "train.actor.distribution_cfg.init_std": "the networks are those of the checkpoint",
+}
+"""Fields that a resumed training does not read, and why."""
+
+
+def apply_run(run_dir: Path, task: str, env_cfg: Any, train_cfg: Any) -> None:
+    """Set everything that a run was trained with.
+
+    Args:
+        run_dir: folder of the run.
+        task: name of the task that the configurations are of.
+        env_cfg: environment configuration, changed in place.
+        train_cfg: training configuration, changed in place.
+
+    Raises:
+        UserError: the run is of another task, its files are broken, or this version has no such settings.
+    """
+    saved = load_run_configs(run_dir)
+    _check_task(run_dir, task, task_of_run(run_dir))
+    if "observations" not in saved[0]:  # written when this was the only layout
+        saved[0]["observations"] = {"layout": "tutorial"}
+    try:
+        for cfg, values in zip((env_cfg, train_cfg), saved):
+            update_from_dict(cfg, values)
+    except UserError as error:
+        _check_task(run_dir, task, _task_of_checkpoint(run_dir))
+        raise UserError(
+            f"the settings of run {run_dir} are not those of this version of task '{task}': {error}; "
+            "use the version that it was trained with"
+        ) from error
+
+
+def _check_task(run_dir: Path, task: str, found: str | None) -> None:
+    if found not in (None, task):
+        raise UserError(
+            f"run {run_dir} is of task '{found}', not of task '{task}': give --task={found}, or another --load_run"
+        )
+
+
+def _task_of_checkpoint(run_dir: Path) -> str | None:
+    """What the newest checkpoint says, for runs that were written before runs said it."""
+    try:
+        infos = load_checkpoint(list(checkpoints(run_dir).values())[-1], "cpu").get("infos")
+    except (UserError, IndexError):
+        return None
+    return infos.get("task") if isinstance(infos, dict) else None
+
+
+def resumed_cfgs(task: str, args: argparse.Namespace, runner_cfg: Any, log_root: Path) -> tuple[Any, Any]:
+    """Configurations to resume a run: the task's, then what the run was trained with, then the command line.
+
+    Args:
+        task: name of the task.
+        args: parsed command line.
+        runner_cfg: section `runner` with the command line in it; says which run.
+        log_root: where runs are.
+    """
+    from legged_gym_ext.envs import task_registry
+
+    run_dir = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
+    env_cfg, train_cfg = task_registry.get_cfgs(task)
+    untouched = {field: getattr(train_cfg.runner, field) for field in ("resume", "load_run", "checkpoint")}
+    apply_run(run_dir, task, env_cfg, train_cfg)
+    for field, value in untouched.items():
+        setattr(train_cfg.runner, field, value)
+    apply_args_to_cfgs(args, env_cfg, train_cfg)
+    # By name: a newer run may begin meanwhile, and reports follow it.
+    beside = run_dir.parent.resolve() == (log_root / train_cfg.runner.experiment_name).resolve()
+    train_cfg.runner.load_run = run_dir.name if beside else str(run_dir.resolve())
+    return env_cfg, train_cfg
+
+
+def changes_since(run_dir: Path, env_cfg: Any, train_cfg: Any) -> Changes:
+    """Fields in which configurations differ from what a run was trained with; none where the run does not say."""
+    try:
+        saved_env, saved_train = load_run_configs(run_dir)
+    except UserError:
+        return {}
+    before = dict(_flat({"env": saved_env, "train": saved_train}))
+    now = dict(_flat({"env": to_dict(env_cfg), "train": to_dict(train_cfg)}))
+    fields = [field for field in now if field in before and field not in CHOICE]
+    return {field: (before[field], now[field]) for field in fields if before[field] != now[field]}
+
+
+def given_rates(train_cfg: Any, given: Collection[str]) -> dict[str, float]:
+    """Learning rates of `train_cfg` that the user gave: name -> value; `given` are dotted fields."""
+    return {name: getattr(train_cfg.algorithm, name) for name in RATES if f"algorithm.{name}" in given}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def describe_changes(
+    changes: Changes, rate: float, robots_restored: bool = True, given: Collection[str] = ()
+) -> list[str]:
+    """A line per changed field, and per learning rate that was given.
+
+    Args:
+        changes: as `changes_since` finds them.
+        rate: learning rate that the training goes on with.
+        robots_restored: whether the robots, and with them the environment's random numbers, are those of the checkpoint.
+        given: names of learning rates that the user gave; those that are the run's own are a line, too.
+    """
+    same = [name for name in given if f"train.algorithm.{name}" not in changes]
+    lines = [f"given: train.algorithm.{name}, in place of the checkpoint's" for name in same]
+    for field, (before, now) in changes.items():
+        line = f"differs from the run: {field} {before!r} -> {now!r}"
+        if field in NO_EFFECT and (robots_restored or field != "env.seed"):
+            line += f" (no effect: {NO_EFFECT[field]})"
+        if field == "train.algorithm.schedule" and not (
+            "train.algorithm.learning_rate" in changes or "learning_rate" in given
+        ):
+            line += f" (from the learning rate that the checkpoint had, {rate:.3g})"
+        lines.append(line)
+    return lines

@@ -1,0 +1,91 @@
+"""Tasks that users register in files of their own: `--import my_tasks.py`. Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from legged_gym_ext.utils import cli
+from legged_gym_ext.utils.errors import UserError
+
+_importing: list[str] = []  # names of what is being imported
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """As `cli.parse`; then the files of `--import` register their tasks."""
+    refuse_nested()
+    args = cli.parse(parser, argv)
+    for name in args.imports:
+        import_tasks(name)
+    return args
+
+
+def import_tasks(name: str) -> None:
+    """Import a Python file, or a module by its dotted name, so that it registers its tasks; once only.
+
+    Raises:
+        UserError: there is no such file or module, or it fails.
+    """
+    path = Path(name).expanduser()
+    is_file = path.suffix == ".py" or path.is_file()
+    if is_file and not path.is_file():
+        raise UserError(f"--import={name}: there is no such file; expected a Python file, or the name of a module")
+    if is_file and path.resolve() in _loaded():
+        return
+    _importing.append(name)
+    try:
+        if is_file:
+            _import_file(path.resolve())
+        else:
+            _find_in(os.getcwd())
+            importlib.import_module(name)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"--import={name} failed: {type(error).__name__}: {reason}") from error
+    finally:
+        _importing.pop()
+
+
+def _loaded() -> set[Path]:
+    """Files of all modules, the running program among them."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return {Path(file).resolve() for file in files if isinstance(file, str)}
+
+
+def _import_file(path: Path) -> None:
+    _find_in(str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--import={path}: expected a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # "my_tasks:MyRobot" is found by that name
+    spec.loader.exec_module(module)
+
+
+def _find_in(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def refuse_nested() -> None:
+    """Called where a program starts: a file that starts one while it is imported is a `UserError`."""
+    if _importing:
+        raise UserError(
+            f'--import={_importing[-1]}: this file starts a program when it is imported; put that below `if __name__ == "__main__":`'
+        )
+
+
+def source_of(namespace: dict[str, Any]) -> str | None:
+    """What `--import` takes for the module with these globals; None for this package's own and for what is no file."""
+    spec, name, file = namespace.get("__spec__"), namespace.get("__name__", ""), namespace.get("__file__")
+    dotted = getattr(spec, "name", None) or name
+    if dotted.partition(".")[0] == "legged_gym_ext" or not isinstance(file, str):
+        return None
+    return dotted if "." in dotted else str(Path(file).resolve())

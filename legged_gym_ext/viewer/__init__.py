@@ -1,0 +1,1 @@
+"""Showing robots: player, window, page in the browser, video."""

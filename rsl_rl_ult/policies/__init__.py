@@ -1,0 +1,1 @@
+"""What acts outside of training, and its exportable forms."""

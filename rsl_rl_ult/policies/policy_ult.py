@@ -1,0 +1,69 @@
+"""Teacher and student of a Unified Locomotion Transformer as policies."""
+
+from __future__ import annotations
+
+from typing import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
+from rsl_rl_ult.modules.transformer import KeyValueCache
+from rsl_rl_ult.policies.export import Step
+from rsl_rl_ult.policies.export_ult import CacheExport, CacheStep
+from rsl_rl_ult.policies.policy import Policy, join
+
+
+class CachedPolicy(Policy):
+    """Deterministic actions of the teacher or the student; remembers what the transformer needs of the past."""
+
+    network: ActorCriticULT
+
+    def __init__(self, network: ActorCriticULT, sets: Mapping[str, Sequence[str]], role: str) -> None:
+        """As `Policy`; `role` is "teacher" or "student"."""
+        super().__init__(network, sets)
+        self.role = role
+        self._cache: KeyValueCache | None = None
+        self._last_actions = torch.zeros(0)
+
+    @torch.no_grad()
+    def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Observation groups (N, ...) of the next step -> mean actions (N, A)."""
+        network, raw = self.network, join(observations, self.sets["actor"])
+        if self._cache is None or len(self._cache.age) != len(raw) or self._cache.age.device != raw.device:
+            self._cache = network.transformer.make_cache(len(raw))
+            self._last_actions = torch.zeros(len(raw), network.num_actions, device=raw.device)
+        pairs, reader = network.pairs(raw, self._last_actions), None
+        if self.role == "teacher":
+            privileged = join(observations, self.sets["privileged"])
+            reader = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
+        output, read = network.transformer.step(network.frame_tokenizer(pairs), reader, self._cache)
+        self._last_actions = network.act_student(output, pairs) if read is None else network.act_teacher(read, pairs)
+        return self._last_actions
+
+    def reset(self, dones: torch.Tensor | None = None) -> None:
+        """Forget the episodes of environments with `dones` (N,), of all without it."""
+        if dones is None:
+            self._cache = None
+        elif self._cache is not None:
+            self._cache.reset(dones)
+            last = self._last_actions
+            self._last_actions = torch.where(dones.bool()[:, None], torch.zeros_like(last), last)
+
+    def as_jit(self) -> nn.Module:
+        """A TorchScript-compatible copy for one robot: current observation (1, D) -> actions (1, A); keeps its cache."""
+        self._check_deployable()
+        return self.as_step().remembering()
+
+    def as_onnx(self, verbose: bool = False) -> nn.Module:
+        """A copy without state for `torch.onnx.export`: observation and cache -> actions and the next cache."""
+        self._check_deployable()
+        return CacheExport(self.network)
+
+    def as_step(self) -> Step:
+        """A copy as one control step, a pure function of observation (the teacher's: and privileged observation) and cache."""
+        return CacheStep(self.network, self.role)
+
+    def _check_deployable(self) -> None:
+        if self.role == "teacher":
+            raise ValueError("a teacher reads privileged data that a robot does not have: export the student")

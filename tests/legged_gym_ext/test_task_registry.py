@@ -1,0 +1,287 @@
+"""The registry: fresh configurations, refusals that name the nearest task, and what rsl-rl-lib is handed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
+from legged_gym_ext.task_registry import TaskRegistry
+from legged_gym_ext.training.make_runner import set_seed, to_rsl_cfg
+from legged_gym_ext.training.runs import log_root
+from legged_gym_ext.utils.config import BaseConfig, to_dict
+from legged_gym_ext.utils.errors import UserError, install_command
+
+
+class EnvCfg(BaseConfig):
+    """Configuration of `Robot`."""
+
+    seed = 1
+
+    class env:  # noqa: N801
+        """A section with something mutable in it."""
+
+        num_envs = 4
+        points = [[0.0, 1.0]]  # noqa: RUF012
+
+
+class TrainCfg(LeggedRobotCfgPPO):
+    """Training of `Robot`."""
+
+
+class Robot:
+    """An environment that only remembers its configuration."""
+
+    def __init__(self, cfg: Any) -> None:
+        self.cfg = cfg
+
+
+@pytest.fixture
+def registry() -> TaskRegistry:
+    """A registry of its own with the tasks `hop` and `walk`."""
+    registry = TaskRegistry()
+    registry.register("walk", Robot, EnvCfg, TrainCfg)
+    registry.register("hop", Robot, EnvCfg, TrainCfg)
+    return registry
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Let only `packages` look installed."""
+    monkeypatch.setattr(sys.modules[to_rsl_cfg.__module__], "installed", lambda name: name in packages)
+
+
+def train_cfg(logger: str = "none") -> TrainCfg:
+    cfg = TrainCfg()
+    cfg.runner.logger = logger
+    return cfg
+
+
+# Tasks
+
+
+def test_every_configuration_handed_out_is_a_fresh_copy(registry: TaskRegistry) -> None:
+    env_cfg, train = registry.get_cfgs("walk")
+    env_cfg.env.num_envs = 9
+    env_cfg.env.points[0][0] = 9.0
+    train.obs_groups.critic.append("policy")
+    again, train_again = registry.get_cfgs("walk")
+    assert to_dict(again) == {"seed": 1, "env": {"num_envs": 4, "points": [[0.0, 1.0]]}}
+    assert train_again.obs_groups.critic == ["critic"]
+    assert to_dict(registry.get_cfgs("hop")[0]) == to_dict(again)  # the same class under another name
+
+
+def test_an_environment_made_without_a_configuration_gets_a_fresh_one(registry: TaskRegistry) -> None:
+    first, first_cfg = registry.make_env("walk")
+    first_cfg.env.points.append([2.0, 3.0])
+    second, second_cfg = registry.make_env("walk")
+    assert first.cfg is first_cfg and second.cfg is second_cfg
+    assert second_cfg.env.points == [[0.0, 1.0]]
+
+
+def test_an_environment_is_made_with_the_configuration_it_is_given(registry: TaskRegistry) -> None:
+    cfg = EnvCfg()
+    env, returned = registry.make_env("walk", cfg)
+    assert env.cfg is cfg and returned is cfg
+
+
+def test_an_environment_named_by_text_is_imported_only_when_it_is_made(
+    registry: TaskRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "robot_made_late.py").write_text(
+        "class Robot:\n    def __init__(self, cfg):\n        self.cfg = cfg\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.register("late", "robot_made_late:Robot", EnvCfg, TrainCfg)
+    registry.get_cfgs("late")
+    assert "robot_made_late" not in sys.modules
+    try:
+        env, cfg = registry.make_env("late")
+        assert type(env) is sys.modules["robot_made_late"].Robot and env.cfg is cfg
+    finally:
+        sys.modules.pop("robot_made_late", None)
+
+
+def test_task_names_are_sorted(registry: TaskRegistry) -> None:
+    assert registry.names == ["hop", "walk"]  # registered the other way round
+
+
+def test_a_name_that_is_taken_is_refused_and_the_first_task_stays(registry: TaskRegistry) -> None:
+    class Other(EnvCfg):
+        """Another robot."""
+
+        seed = 2
+
+    with pytest.raises(ValueError, match="task 'walk' is registered already"):
+        registry.register("walk", Robot, Other, TrainCfg)
+    assert registry.get_cfgs("walk")[0].seed == 1
+
+
+@pytest.mark.parametrize(
+    ("env_cfg", "train"),
+    [(EnvCfg(), TrainCfg), (EnvCfg, TrainCfg()), (EnvCfg, dict), (None, TrainCfg)],
+    ids=["env instance", "train instance", "foreign class", "none"],
+)
+def test_what_is_no_configuration_class_is_refused_and_not_registered(
+    registry: TaskRegistry, env_cfg: Any, train: Any
+) -> None:
+    with pytest.raises(ValueError, match=r"task 'new': configurations are subclasses of BaseConfig \(not instances\)"):
+        registry.register("new", Robot, env_cfg, train)
+    assert registry.names == ["hop", "walk"]
+
+
+@pytest.mark.parametrize("verb", ["get_cfgs", "make_env"])
+def test_an_unknown_task_names_the_nearest_and_all_there_are(registry: TaskRegistry, verb: str) -> None:
+    with pytest.raises(UserError) as caught:
+        getattr(registry, verb)("wlak")
+    assert str(caught.value) == "unknown task 'wlak'; did you mean walk?; tasks are: hop, walk"
+
+
+def test_no_task_at_all_says_which_flag_to_use(registry: TaskRegistry) -> None:
+    with pytest.raises(UserError) as caught:
+        registry.get_cfgs(None)
+    assert str(caught.value) == "no task given; use --task=NAME with one of: hop, walk"
+
+
+def test_the_blind_task_differs_from_go2_only_in_its_critic_and_its_folder() -> None:
+    from legged_gym_ext.envs import task_registry
+
+    env_cfg, train = (to_dict(cfg) for cfg in task_registry.get_cfgs("go2_flat"))
+    blind_env, blind_train = (to_dict(cfg) for cfg in task_registry.get_cfgs("go2_blind_flat"))
+    train["obs_groups"]["critic"], train["runner"]["experiment_name"] = ["policy"], "go2_blind_flat"
+    assert blind_env == env_cfg and blind_train == train
+
+
+# What rsl-rl-lib reads
+
+
+def test_runner_fields_are_on_top_and_every_other_section_under_its_name() -> None:
+    cfg = train_cfg()
+    flat, nested = to_rsl_cfg(cfg), to_dict(cfg)
+    runner = {name: value for name, value in nested["runner"].items() if name not in ("logger", "wandb_project")}
+    sections = {name: value for name, value in nested.items() if name != "runner"}
+    assert set(runner) & set(sections) == set()  # nothing is overwritten by the flattening
+    assert flat == {**runner, **sections, "logger": flat["logger"]}
+    assert flat["num_steps_per_env"] == 24 and flat["save_interval"] == 50 and flat["seed"] == 1
+    assert flat["obs_groups"] == {"actor": ["policy"], "critic": ["critic"]}
+    assert flat["algorithm"]["class_name"] == "PPO"
+    assert flat["actor"]["distribution_cfg"]["class_name"] == "GaussianDistribution"
+
+
+def test_the_dictionary_shares_nothing_with_the_configuration() -> None:
+    cfg = train_cfg()
+    flat = to_rsl_cfg(cfg)
+    flat["obs_groups"]["critic"].append("policy")
+    flat["actor"]["hidden_dims"][0] = 9
+    flat.pop("algorithm")
+    assert to_dict(cfg) == to_dict(train_cfg())
+
+
+# Loggers
+
+
+def test_without_a_logger_nothing_needs_to_be_installed_and_the_writer_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rsl_rl")
+    from legged_gym_ext.training import runner
+
+    installed(monkeypatch)  # nothing
+    module, _, name = to_rsl_cfg(train_cfg("none"))["logger"]["class_name"].partition(":")
+    assert module == runner.__name__ and issubclass(getattr(runner, name), runner.LogWriter)
+
+
+def test_tensorboard_is_passed_on_by_name() -> None:
+    assert to_rsl_cfg(train_cfg("tensorboard"))["logger"] == {
+        "class_name": "legged_gym_ext.training.scalars:TensorboardWriter"
+    }
+
+
+def test_wandb_gets_the_configured_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "wandb")
+    cfg = train_cfg("wandb")
+    cfg.runner.wandb_project = "mine"
+    writer = "legged_gym_ext.training.wandb_writer:WandbWriter"
+    assert to_rsl_cfg(cfg)["logger"] == {"class_name": writer, "project_name": "mine"}
+
+
+def test_a_wandb_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch)
+    with pytest.raises(UserError) as caught:
+        to_rsl_cfg(train_cfg("wandb"))
+    assert str(caught.value) == f"--logger=wandb needs the package 'wandb': {install_command('wandb')}"
+
+
+def test_a_folder_that_wandb_left_behind_is_no_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert importlib.util.find_spec("wandb") is not None  # it could be imported, and would be empty
+    with pytest.raises(UserError, match="needs the package 'wandb'"):
+        to_rsl_cfg(train_cfg("wandb"))
+
+
+def test_an_unknown_logger_lists_the_known_ones() -> None:
+    with pytest.raises(UserError) as caught:
+        to_rsl_cfg(train_cfg("tensorbord"))
+    assert str(caught.value) == "unknown logger 'tensorbord'; known: tensorboard, wandb, none"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("logger", "tensorbord", "unknown logger"), ("resume", True, "no runs of experiment 'legged_robot'")],
+)
+def test_a_training_that_cannot_start_is_refused_before_it_touches_environment_or_disk(
+    registry: TaskRegistry, tmp_path: Path, field: str, value: Any, message: str
+) -> None:
+    pytest.importorskip("rsl_rl")
+    cfg = train_cfg()
+    setattr(cfg.runner, field, value)
+    with pytest.raises(UserError, match=message):
+        registry.make_alg_runner(None, "walk", cfg, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resuming_without_a_log_folder_is_a_user_error(registry: TaskRegistry) -> None:
+    pytest.importorskip("rsl_rl")
+    cfg = train_cfg()
+    cfg.runner.resume = True
+    with pytest.raises(UserError, match="resuming needs a log_root"):
+        registry.make_alg_runner(None, "walk", cfg, None)
+
+
+# Folders and seeds
+
+
+def test_runs_are_kept_in_logs_of_the_repository_from_any_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert log_root(argparse.Namespace(log_root=None)) == ROOT_DIR / "logs"
+    assert log_root(argparse.Namespace()) == ROOT_DIR / "logs"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("runs", "cwd/runs"), ("../runs", "runs"), ("~/runs", "home/runs")])
+def test_a_log_folder_is_relative_to_the_working_directory_and_may_start_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert log_root(argparse.Namespace(log_root=text)) == tmp_path.resolve() / expected
+
+
+def test_a_seed_fixes_the_draws_of_python_numpy_and_torch() -> None:
+    np, torch = pytest.importorskip("numpy"), pytest.importorskip("torch")
+
+    def draws(seed: int) -> list[float]:
+        set_seed(seed)
+        return [random.random(), float(np.random.random()), float(torch.rand(()))]
+
+    first, other, again = draws(3), draws(4), draws(3)
+    assert again == first
+    assert all(a != b for a, b in zip(first, other))

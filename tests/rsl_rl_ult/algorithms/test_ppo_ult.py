@@ -1,0 +1,397 @@
+"""PPO_ULT: its losses by hand, mirrored trajectories, optimizer, logs, exact resume, bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from rsl_rl_ult import losses
+from rsl_rl_ult.algorithms import PPO_ULT
+from rsl_rl_ult.algorithms.metrics import gradient_cosines
+from rsl_rl_ult.distributed import Processes
+from rsl_rl_ult.modules.actor_critic_ult import Readouts
+from rsl_rl_ult.storage import RolloutStorage
+from tests.learning import ACTIONS, DIMS, ToyEnv, build, collect, train
+from tests.toy_symmetry import SYMMETRY
+from tests.ult import ult_cfg
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+class FixedPrediction:
+    """Stands in for the network: predicts zeros."""
+
+    def predict(self, output: torch.Tensor) -> tuple:
+        return torch.zeros(len(output), 2), torch.zeros(len(output), 1)
+
+
+def test_the_prediction_loss_by_hand():
+    # Two steps of one environment; the episode ends with the second. Frames: (1 + 9) / 2 = 5 for the first, the second is masked.
+    # Actions: (4 + 16) / 2 = 10 for both: an action is known also where the episode ends.
+    alg: Any = PPO_ULT.__new__(PPO_ULT)
+    alg.network, alg.processes = FixedPrediction(), Processes()
+    batch = {
+        "next_frames": torch.tensor([[[1.0, 3.0], [100.0, 100.0]]]),
+        "ongoing": torch.tensor([[True, False]]),
+        "actions": torch.tensor([[2.0], [4.0]]),
+    }
+    assert alg._prediction_loss(Readouts(*[torch.zeros(2, 1)] * 4), batch).item() == pytest.approx(5.0 + 10.0)
+
+
+def test_predictions_are_compared_with_what_came_next():
+    env = ToyEnv(5)
+    alg = build(ult_cfg(num_mini_batches=1), env)
+    obs, seen = env.get_observations(), []
+    with torch.inference_mode():
+        for _ in range(6):
+            actions = alg.act(obs)
+            obs, rewards, dones, extras = env.step(actions)
+            alg.process_env_step(obs, rewards, dones, extras)
+            seen.append(obs["policy"].clone())
+        alg.compute_returns(obs)
+    samples, images = alg._prepare()
+    batch = next(alg._mini_batches(samples, images))
+    expected = alg.network.normalizers["actor"](torch.stack(seen, dim=1))[alg._envs]
+    assert torch.equal(batch["next_frames"], expected)
+    assert torch.equal(batch["ongoing"], (alg.storage["dones"] == 0).t()[alg._envs])
+
+
+def test_imitation_teaches_the_student_and_not_the_teacher():
+    env = ToyEnv()
+    alg = build(ult_cfg(prediction_coef=0.0), env)
+    collect(alg, env, env.get_observations(), 6)
+    samples, images = alg._prepare()
+    batch = next(alg._mini_batches(samples, images))
+    alg.policy_mean(batch)
+    for kind in ("mse", "kl"):
+        alg.imitation_loss = kind
+        loss = alg._imitation_loss(batch["readouts"])
+        gradients = torch.autograd.grad(loss, list(alg.network.parameters()), allow_unused=True, retain_graph=True)
+        touched = {
+            name.split(".")[0]
+            for (name, _), g in zip(alg.network.named_parameters(), gradients)
+            if g is not None and g.any()
+        }
+        assert touched == {"actor", "frame_tokenizer", "transformer"}
+    # KL of Gaussians with equal deviation: half the squared distance in units of the deviation, summed over actions.
+    difference = (batch["readouts"].student - batch["readouts"].teacher) / alg.network.std()
+    assert loss.item() == pytest.approx((0.5 * difference.square().sum(-1)).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("kl", 3 * 0.01 / (2 * 0.25)), ("mse", 0.01)])
+def test_the_scale_of_the_imitation_loss_by_hand(kind, expected):
+    # Student and teacher differ by 0.1 in each of 3 actions, deviation 0.5. kl: 3 x 0.1^2 / (2 x 0.5^2) = 0.06; mse: 0.1^2 = 0.01.
+    alg = build(ult_cfg(imitation_loss=kind), ToyEnv())
+    alg.network.std.param.data.fill_(0.5)
+    student, teacher = torch.zeros(4, ACTIONS), torch.full((4, ACTIONS), 0.1)
+    assert ACTIONS == 3
+    found = alg._imitation_loss(Readouts(student, teacher, student, teacher))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_imitation_coefficient_weighs_the_imitation_loss():
+    env = ToyEnv()
+    alg = build(ult_cfg(imitation_coef=0.7), env)
+    collect(alg, env, env.get_observations(), 6)
+    batch = next(alg._mini_batches(*alg._prepare()))
+    alg.policy_mean(batch)
+    weight, loss = alg.auxiliary_losses(batch, torch.zeros(()))["imitation"]
+    assert weight == 0.7 and loss.item() == alg._imitation_loss(batch["readouts"]).item() > 0
+
+
+@pytest.mark.parametrize(
+    ("samples", "by_teacher", "by_student"),
+    [
+        # One action, std 1: the sample is action 1. Teacher: mean 0 in rollout and update, ratio 1. Student: mean 1 in the rollout, 0.5 now:
+        # ratio e^(-0.125) = 0.8825. It would have been the student's with probability 0.25 / (0.25 + 0.75 e^(-0.5)) = 0.35466. Advantage 1.
+        ("acted", -1.0, -0.8825),
+        ("student_from_teacher", -(1.0 + 0.35466 * 0.8825), -0.35466 * 0.8825),
+        ("mixture", -(0.64534 + 0.35466 * 0.8825), -(0.64534 + 0.35466 * 0.8825)),
+    ],
+)
+def test_the_surrogate_by_hand(samples, by_teacher, by_student):
+    alg = build(ult_cfg(policy_samples=samples, mix_ratio=0.75), ToyEnv())
+    alg.network.std.param.data.fill_(1.0)
+    ones = torch.ones(1, ACTIONS)
+    actions, zero, half = (torch.tensor([[x] + [0.0] * (ACTIONS - 1)]) for x in (1.0, 0.0, 0.5))
+    old = {
+        role: losses.gaussian_log_prob(mean, ones, actions) for role, mean in (("teacher", zero), ("student", actions))
+    }
+    for acts, expected in (("teacher", by_teacher), ("student", by_student)):
+        other, now = ("student", zero) if acts == "teacher" else ("teacher", half)
+        batch = {
+            "teacher": torch.tensor([acts == "teacher"]),
+            "actions": actions,
+            "log_prob": old[acts],
+            "other_log_prob": old[other],
+            "advantages": torch.tensor([[1.0]]),
+            "readouts": Readouts(student=half, teacher=zero, frame=zero, reader=zero),
+        }
+        per_sample = alg.clipped_surrogate(losses.gaussian_log_prob(now, ones, actions), batch)
+        assert alg.surrogate(per_sample, batch).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_who_did_not_act_is_weighed_by_the_schedule_of_the_rollout():
+    # Equal read-outs: the other one's share is its prior, 1 - ratio where the teacher acted. Linear from 1 to 0 in 4 updates: 0.75 after one.
+    alg = build(ult_cfg(policy_samples="mixture", mix_ratio=1.0, mix_schedule="linear", mix_iterations=4), ToyEnv())
+    alg.mixing.updates = 1
+    batch = {"teacher": torch.tensor([True, False]), "log_prob": torch.ones(2), "other_log_prob": torch.ones(2)}
+    assert alg._other_weight(batch).tolist() == pytest.approx([0.25, 0.75])
+    alg.mixing.updates = 0  # the teacher acts for certain: nothing is the student's
+    assert alg._other_weight(batch).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("samples", ["acted", "student_from_teacher", "mixture"])
+def test_learning_closes_the_gap_between_student_and_teacher(samples):
+    cfg = ult_cfg(imitation_coef=1.0, learning_rate=3e-3, schedule="fixed", policy_samples=samples)
+    _, history = train(cfg, iterations=12, num_envs=32)
+    assert history[-1]["imitation"] < 0.5 * history[0]["imitation"]
+
+
+def test_prediction_learns_what_actions_do():
+    # A tenth of the next frame's variance comes from the action, the rest is noise; the action itself has to be guessed.
+    cfg = ult_cfg(prediction_coef=1.0, learning_rate=3e-3, schedule="fixed")
+    _, history = train(cfg, iterations=15, num_envs=64)
+    assert history[-1]["prediction"] < 0.8 * history[0]["prediction"]
+
+
+# -- mirrored trajectories ------------------------------------------------------------------------------------------
+
+
+def test_mirrored_segments_are_segments_of_mirrored_frames():
+    env = ToyEnv(6)
+    alg = build(ult_cfg(symmetry_cfg=SYMMETRY, num_mini_batches=2), env)
+    collect(alg, env, env.get_observations(), 6)
+    samples, images = alg._prepare()
+    for batch, envs in zip(alg._mini_batches(samples, images), alg._envs.chunk(2)):
+        pairs, normalize = batch["pairs"], alg.network.normalizers["actor"]
+        raw = torch.cat([x[envs] for x in alg._segments(6)], dim=-1)
+        for part, sign in zip(pairs.chunk(2), (1.0, -1.0)):
+            frames, actions = (sign * raw).split([DIMS["policy"], ACTIONS], dim=-1)
+            assert torch.allclose(part, torch.cat((normalize(frames), actions), dim=-1))
+        expected = alg.storage["privileged"][:, envs].transpose(0, 1).flatten(0, 1)
+        normalize = alg.network.normalizers["privileged"]
+        assert torch.allclose(batch["privileged"], normalize(torch.cat((expected, -expected))))
+        assert torch.equal(*batch["teacher"].chunk(2))
+    assert "symmetry" in alg.update()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_one_image_of_each_trajectory_and_the_other_in_the_next_epoch(steps):
+    env = ToyEnv(8)
+    cfg = ult_cfg(symmetry_cfg=SYMMETRY, symmetry_images="one", num_mini_batches=2, num_learning_epochs=2)
+    cfg["num_steps_per_env"] = steps
+    alg = build(cfg, env)
+    collect(alg, env, env.get_observations(), steps)
+    samples, images = alg._prepare()
+    found = list(alg._mini_batches(samples, images))
+    alg.symmetry_images = "all"
+    for index, (one, both) in enumerate(zip(found, alg._mini_batches(samples, images))):
+        epoch = index // 2
+        for name in images:
+            first, second = both[name].chunk(2)  # the originals, then their images
+            per_trajectory = len(first) // 4  # four trajectories in a minibatch
+            for trajectory in range(4):
+                rows = slice(trajectory * per_trajectory, (trajectory + 1) * per_trajectory)
+                expected = (first, second)[(trajectory + epoch) % 2][rows]
+                assert torch.equal(one[name][rows], expected), name
+        assert one["original"].tolist() == [(row // steps + epoch) % 2 == 0 for row in range(4 * steps)]
+        assert torch.equal(one["log_prob"], both["log_prob"])
+    originals = found[0]["original"]
+    assert alg.kl_rows(torch.arange(4.0 * steps), found[0]).tolist() == torch.arange(4.0 * steps)[originals].tolist()
+
+
+def test_one_image_and_the_mirror_loss_exclude_each_other():
+    mirror = {**SYMMETRY, "use_mirror_loss": True, "mirror_loss_coeff": 1.0}
+    with pytest.raises(ValueError, match="symmetry_images=one excludes symmetry_cfg"):
+        build(ult_cfg(symmetry_cfg=mirror, symmetry_images="one"), ToyEnv())
+    for samples in ("acted", "student_from_teacher", "mixture"):
+        cfg = ult_cfg(symmetry_cfg=SYMMETRY, symmetry_images="one", policy_samples=samples)
+        _, history = train(cfg, iterations=3)
+        assert history[-1]["imitation"] > 0
+
+
+# -- optimizer, logs, checkpoints -----------------------------------------------------------------------------------
+
+
+def test_every_parameter_is_in_the_optimizer_once_and_the_blocks_have_their_own_rate():
+    alg, _ = train(ult_cfg({"shared_action_head": True}, attention_lr_scale=0.3, desired_kl=1e-9), iterations=2)
+    rest, blocks = alg.optimizer.param_groups
+    assert {id(p) for p in blocks["params"]} == {id(p) for p in alg.network.transformer.blocks.parameters()}
+    parameters = [id(p) for group in (rest, blocks) for p in group["params"]]
+    assert sorted(parameters) == sorted(id(p) for p in alg.network.parameters())
+    assert rest["lr"] == alg.learning_rate != 1e-3
+    assert blocks["lr"] == pytest.approx(0.3 * alg.learning_rate)
+
+
+def test_the_blocks_rate_is_scaled_from_the_first_step_and_after_loading():
+    alg = build(ult_cfg(attention_lr_scale=0.5, schedule="fixed"), ToyEnv())
+    assert alg.optimizer.param_groups[1]["lr"] == pytest.approx(0.5e-3)
+
+
+def test_the_learning_rate_is_capped():
+    alg, _ = train(ult_cfg(max_learning_rate=1.2e-3, desired_kl=1e3), iterations=3)
+    assert alg.learning_rate == 1.2e-3
+
+
+def test_figures_of_every_update():
+    _, history = train(ult_cfg(cosine_interval=2), iterations=4)
+    for figures in history:
+        assert {"prediction", "imitation", "teacher_share", "teacher_reward", "student_reward"} <= set(figures)
+        assert 0.2 < figures["teacher_share"] < 0.8
+        assert abs(figures["cosine_prediction"]) <= 1.0 and abs(figures["cosine_imitation"]) <= 1.0
+    cosines = [figures["cosine_imitation"] for figures in history]
+    assert cosines[0] == cosines[1] != cosines[2] == cosines[3]
+
+
+def test_cosines_by_hand_and_without_a_trace():
+    alg = build(ult_cfg(), ToyEnv())
+    weight = alg.network.trunk_parameters()[0]
+    policy = weight[0, 0] + weight[0, 1]
+    auxiliary = {"same": 3.0 * policy, "half": weight[0, 0] * 2.0, "against": -policy}
+    found = gradient_cosines(policy, auxiliary, alg.network.trunk_parameters())
+    assert found == pytest.approx({"cosine_same": 1.0, "cosine_half": 0.5**0.5, "cosine_against": -1.0})
+    measured, _ = train(ult_cfg(cosine_interval=1), iterations=3)
+    silent, _ = train(ult_cfg(cosine_interval=0), iterations=3)
+    for name, value in measured.network.state_dict().items():
+        assert torch.equal(value, silent.network.state_dict()[name]), name
+
+
+def test_figures_by_who_acted():
+    alg = build(ult_cfg(), ToyEnv(4))
+    alg._note(torch.tensor([True, True, False, False]), {"reward": torch.tensor([1.0, 2.0, 5.0, 7.0])})
+    alg._note(torch.tensor([True, False, False, False]), {"reward": torch.tensor([3.0, 0.0, 0.0, 6.0])})
+    figures = alg.after_update()
+    assert figures["teacher_reward"] == pytest.approx(2.0)  # (1 + 2 + 3) / 3
+    assert figures["student_reward"] == pytest.approx(18.0 / 5)
+    assert figures["teacher_share"] == pytest.approx(3 / 8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "samples"), [("per_step", "acted"), ("per_episode", "acted"), ("per_step", "mixture")]
+)
+def test_a_restart_continues_exactly(mode, samples):
+    cfg = ult_cfg(policy_samples=samples, mix_mode=mode, mix_schedule="linear", mix_iterations=5, mix_ratio_end=1.0)
+
+    def run(restart: bool) -> tuple:
+        env = ToyEnv()
+        alg = build(cfg, env)
+        obs = collect(alg, env, env.get_observations(), 6)
+        torch.manual_seed(5)
+        alg.update()
+        if restart:
+            saved, state = alg.save(), alg.rollout_state()
+            alg = build(cfg, ToyEnv(seed=9), seed=77)
+            assert alg.load(saved) is True
+            alg.load_rollout_state(state)
+        torch.manual_seed(6)
+        collect(alg, env, obs, 6)
+        return alg.update(), alg.network.state_dict()
+
+    (figures, weights), (figures_restarted, weights_restarted) = run(False), run(True)
+    assert {name: figures[name] for name in figures if "cosine" not in name} == {
+        name: value for name, value in figures_restarted.items() if "cosine" not in name
+    }
+    for name, value in weights.items():
+        assert torch.equal(value, weights_restarted[name]), name
+
+
+def test_the_policy_to_deploy_is_the_student():
+    alg = build(ult_cfg(), ToyEnv())
+    assert alg.get_policy() is alg.inference_policies()["student"]
+    assert list(alg.inference_policies()) == ["teacher", "student"]
+    with pytest.raises(ValueError, match="export the student"):
+        alg.inference_policies()["teacher"].as_onnx()
+    with pytest.raises(TypeError, match="acts on a history"):
+        alg.network.policy_mean({})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mix_ratio": 1.5}, r"mix_ratio=1\.5: a probability that the teacher acts, expected in \[0, 1\]"),
+        ({"mix_ratio": float("nan")}, "mix_ratio=nan"),
+        ({"mix_ratio_end": -0.1}, r"mix_ratio_end=-0\.1"),
+        ({"mix_mode": "per_frame"}, "mix_mode 'per_frame': expected one of per_step, per_episode, per_env"),
+        ({"mix_schedule": "exponential"}, "mix_schedule 'exponential'"),
+        ({"mix_schedule": "linear"}, "mix_schedule 'linear' never ends with mix_iterations=None"),
+        ({"mix_schedule": "cosine", "mix_iterations": 0}, "never ends with mix_iterations=0"),
+        ({"prediction_coef": -1.0}, r"prediction_coef=-1\.0: expected a number of at least 0"),
+        ({"imitation_coef": float("inf")}, "imitation_coef=inf"),
+        ({"imitation_loss": "l1"}, "imitation_loss 'l1': expected mse or kl"),
+        ({"policy_samples": "some"}, "policy_samples 'some': expected acted or student_from_teacher or mixture"),
+        (
+            {"policy_samples": "mixture", "mix_mode": "per_env"},
+            "policy_samples=mixture needs mix_mode=per_step, found per_env",
+        ),
+        ({"attention_lr_scale": 0.0}, r"attention_lr_scale=0\.0"),
+        ({"max_learning_rate": 0.1}, r"max_learning_rate=0\.1: expected a positive number of at most 0\.01"),
+        ({"mix_rato": 0.5}, r"no option 'mix_rato' for PPO_ULT .did you mean 'mix_ratio'"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(ult_cfg(**options), ToyEnv())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 10, "num_heads": 4}, "width=10"),
+        ({"history_length": 0}, "history_length=0"),
+        ({"critic_input": "privileged"}, "critic_input 'privileged': expected one of critic, privilege_token"),
+        ({"head_gain": 0.0}, r"head_gain=0\.0"),
+        ({"attention_kernel": "flash"}, "attention_kernel 'flash'"),
+        ({"num_layer": 2}, r"actor has no option 'num_layer' for ActorCriticULT .did you mean 'num_layers'"),
+    ],
+)
+def test_networks_that_make_no_sense_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(ult_cfg(options), ToyEnv())
+
+
+def test_fewer_environments_than_minibatches_cannot_train_but_act():
+    env = ToyEnv(3)
+    alg = build(ult_cfg(num_mini_batches=4), env)
+    collect(alg, env, env.get_observations(), 6)
+    message = "num_mini_batches=4: minibatches hold whole environments, expected at most their number, 3"
+    with pytest.raises(ValueError, match=message):
+        alg.train_mode()  # which every runner calls before it trains
+
+
+def test_a_policy_may_be_used_inside_and_outside_of_inference_mode():
+    env = ToyEnv(3)
+    alg = build(ult_cfg(), env)
+    for policy in alg.inference_policies().values():
+        with torch.inference_mode():
+            policy(env.get_observations())
+        policy.reset(torch.tensor([True, False, False]))
+        assert not policy(env.get_observations()).requires_grad
+
+
+def test_a_reset_forgets_an_action_that_is_not_a_number():
+    env = ToyEnv(2)
+    alg = build(ult_cfg(), env)
+    obs = env.get_observations()
+    alg.act(obs)
+    alg._transition["actions"][0] = float("nan")
+    alg.process_env_step(obs, torch.zeros(2), torch.tensor([1, 0]), {})
+    assert alg._last_actions[0].tolist() == [0.0] * ACTIONS
+
+
+def test_a_schedule_longer_than_the_training_never_ends():
+    cfg = {**ult_cfg(mix_schedule="linear", mix_iterations=50), "max_iterations": 20}
+    with pytest.raises(ValueError, match="mix_iterations=50: the schedule never ends, the training has 20 iterations"):
+        build(cfg, ToyEnv())
+    assert build({**cfg, "resume": True}, ToyEnv()).mixing.iterations == 50
+    whole = {**ult_cfg(mix_schedule="cosine"), "max_iterations": 20}
+    assert build(whole, ToyEnv()).mixing.iterations == 20
+
+
+def test_more_context_than_the_storage_keeps_is_an_error():
+    storage = RolloutStorage(4, 2, context={"policy": 3})
+    storage.add(dones=torch.zeros(2), policy=torch.zeros(2, 5))
+    with pytest.raises(ValueError, match="5 frames of context of 'policy' are wanted, the storage keeps 3"):
+        storage.segments("policy", 5, 4)
