@@ -115,7 +115,8 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     (name, figures), *others = json.loads(target.read_text(encoding="utf-8"))["policies"].items()
     assert name == "policy" and not others
     assert set(figures) == {
-        "return", "linear_tracking", "yaw_tracking", "linear_rmse", "yaw_rmse", "progress", "fall_rate", "episode_length", "energy",
+        "return", "linear_tracking", "yaw_tracking", "linear_rmse", "yaw_rmse", "progress", "fall_rate",
+        "episode_length", "energy",
     }  # fmt: skip
     assert all(math.isfinite(value) for value in figures.values())
     assert 0.0 <= figures["linear_tracking"] <= 1.0 and 0.0 <= figures["yaw_tracking"] <= 1.0
