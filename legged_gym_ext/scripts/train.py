@@ -153,12 +153,7 @@ def _make_runner(
     if distributed.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
         train_cfg.runner.device = f"cuda:{distributed.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
-    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=log_root, given=given)
-    if getattr(train_cfg.runner, "video", False):
-        from legged_gym_ext.viewer.training_video import TrainingVideo
-
-        runner.logger.record_video = TrainingVideo(runner)
-    return runner
+    return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
 
 
 def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Callable[[str], None]) -> None:

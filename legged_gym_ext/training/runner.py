@@ -14,6 +14,7 @@ from rsl_rl.runners import OnPolicyRunner
 
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
+from legged_gym_ext.task_registry import resolve
 from legged_gym_ext.training.comparison import Comparison
 from legged_gym_ext.training.logger import CompactLogger
 from legged_gym_ext.training.policies import Policy
@@ -25,6 +26,9 @@ from legged_gym_ext.utils.errors import UserError, user_errors
 if TYPE_CHECKING:
     from legged_gym_ext.training.stopping import GracefulStop
     from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+
+TRAINING_VIDEO = "legged_gym_ext.viewer.training_video:TrainingVideo"
+"""Records videos; by name, because viewers import training."""
 
 
 class TrainRunner(OnPolicyRunner):
@@ -89,6 +93,8 @@ class TrainRunner(OnPolicyRunner):
         self._comparison: Comparison | None = None
         if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
             self.logger.compare = self.compare
+        if self.cfg.get("video"):
+            self.logger.record_video = resolve(TRAINING_VIDEO)(self)
 
     def _configure_multi_gpu(self) -> None:
         """Upstream connects GPUs over NCCL; processes that learn on CPUs are connected over gloo here."""

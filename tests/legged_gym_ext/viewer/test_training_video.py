@@ -108,7 +108,7 @@ def test_on_rough_ground_the_robot_is_put_on_the_mean_level_of_the_robots_that_l
     levels = runner.env.env.terrain.levels
     levels.copy_(torch.tensor([0, 0, 1, 1, 4, 4, 3, 4]))  # 17 / 8 = 2.1
     runner.logger.log_dir = str(tmp_path)
-    runner.logger.film(0, 1)
+    runner.logger.record_video(0, 1)
     (player,) = camera.players
     assert player.start_tile() == (player.kinds[0], 2)
 
