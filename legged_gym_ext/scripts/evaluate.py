@@ -56,7 +56,7 @@ def _add_ladder_flags(parser: argparse.ArgumentParser) -> None:
         "--ladder",
         action="store_true",
         help="instead: on every level of every kind of tile of the task's map, the share of robots that get half a "
-        "tile (4 m) away within 20 s without a fall; added to the metrics in --json if those are of the same checkpoint",
+        "tile (4 m) away in 20 s without a fall; added to the metrics in --json if these are of the same checkpoint",
     )
     add("--robots_per_level", type=int, metavar="N", help="with --ladder: robots on each level of each kind (64)")
     add(

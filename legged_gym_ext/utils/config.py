@@ -22,7 +22,6 @@ from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 NONE = ("none", "null")
-
 SAMPLES = {"bool": False, "int": 0, "float": 0.0, "str": "", "list": [], "dict": {}}
 """Type in an optional annotation -> a value of that type; other types accept anything."""
 

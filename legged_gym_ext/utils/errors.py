@@ -29,10 +29,9 @@ class UserError(Exception):
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal other than Ctrl-C's ends the program."""
+    """A signal other than Ctrl-C's, with this number, ends the program."""
 
     def __init__(self, number: int) -> None:
-        """`number` is that of the signal."""
         super().__init__()
         self.exit_code = 128 + number
 

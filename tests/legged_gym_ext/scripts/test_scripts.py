@@ -193,3 +193,11 @@ def test_help_does_not_wait_for_torch(script):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stderr.strip() == "False" and "--task" in result.stdout
+
+
+def test_the_former_name_of_sweep_still_runs_it_and_names_the_new_one(tmp_path):
+    result = run("benchmark", "--tasks", "go2_flat", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "note: benchmark.py is called sweep.py now\nerror: give the folder of the table as --log_root=DIR\n"
+    )
