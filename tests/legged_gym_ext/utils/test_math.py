@@ -33,7 +33,7 @@ def random_quaternions(count: int) -> torch.Tensor:
 
 
 # The world's (1, 2, 3) in a frame that is turned by 90 degrees. About z, the frame's x axis is the world's y, its y
-# axis the world's -x: components (2, -1, 3). About x: y is world z, z is world -y. About y: x is world -z, z is world x.
+# axis the world's -x: components (2, -1, 3). About x: y is world z, z is world -y. About y: x is world -z, z world x.
 @pytest.mark.parametrize(
     ("quat", "expected"),
     [(UPRIGHT, (1.0, 2.0, 3.0)), (X90, (1.0, 3.0, -2.0)), (Y90, (-3.0, 2.0, 1.0)), (Z90, (2.0, -1.0, 3.0))],
