@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, f
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
-from legged_gym_ext.utils.cpus import wait_passively
+from legged_gym_ext.utils.cpus import limit_spinning
 from legged_gym_ext.utils.errors import UserError, run_main
 
 POLICY = "policy.onnx"
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", metavar="FOLDER", help="where to write; default: exported/ in the run's folder")
     args = parse(parser, argv)
-    wait_passively()
+    limit_spinning()
     if args.out is not None and (not args.out or Path(args.out).is_file()):
         raise UserError(f"--out={args.out}: expected the name of a folder")
 
@@ -96,7 +96,7 @@ def _show(report: Any, out: Path) -> None:
     from legged_gym_ext.deploy.export.files import describe_file
     from legged_gym_ext.simulators import has_display
     from legged_gym_ext.training.next_step import script_command
-    from legged_gym_ext.utils.errors import here
+    from legged_gym_ext.utils.errors import display_path
 
     width = max(len(str(path.relative_to(out))) for path in report.files)
     for path in report.files:
@@ -104,7 +104,7 @@ def _show(report: Any, out: Path) -> None:
     for line in (*report.statements, *report.remarks):
         print(line)
     look = [] if has_display() else ["--headless"]
-    print(f"next: {script_command('sim2sim', [f'--policy={here(out / POLICY)}', *look])}")
+    print(f"next: {script_command('sim2sim', [f'--policy={display_path(out / POLICY)}', *look])}")
 
 
 if __name__ == "__main__":

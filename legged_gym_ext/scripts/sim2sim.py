@@ -162,10 +162,10 @@ def _introduce(controller: Any, robot: Any, notes: list[str], told: str) -> None
 
 def _run_episodes(trial: Trial, args: argparse.Namespace) -> None:
     from legged_gym_ext.deploy.sim2sim.loop import EPISODE, run_episodes
-    from legged_gym_ext.utils.errors import count
+    from legged_gym_ext.utils.errors import pluralize
 
     duration = args.duration or EPISODE
-    print(f"{count(args.episodes, 'episode')} of {duration:g} s")
+    print(f"{pluralize(args.episodes, 'episode')} of {duration:g} s")
     for _ in run_episodes(trial, args.episodes, args.seed, duration):
         pass
 

@@ -18,7 +18,7 @@ from legged_gym_ext.simulators.base import PARAMETERS, RobotState, Simulator, ch
 from legged_gym_ext.simulators.mujoco.faults import FAULTS, keep_quiet
 from legged_gym_ext.simulators.mujoco.model import ModelInfo, build_model
 from legged_gym_ext.utils.cpus import usable_cpus
-from legged_gym_ext.utils.errors import UserError, count
+from legged_gym_ext.utils.errors import UserError, pluralize
 
 
 class MujocoSimulator(Simulator):
@@ -37,7 +37,7 @@ class MujocoSimulator(Simulator):
         self.model = self.info.model
         threads = cfg.sim.num_threads or usable_cpus()
         self.batch = Batch(self.model, num_envs, num_threads=min(threads, num_envs))
-        self.description = f"MuJoCo {mujoco.__version__}, {count(self.batch.num_threads, 'CPU thread')}"
+        self.description = f"MuJoCo {mujoco.__version__}, {pluralize(self.batch.num_threads, 'CPU thread')}"
         self._set_names()
         self._bind()
         self._targets = self.batch.bind("ctrl")  # (N, J) float64, a view of the states

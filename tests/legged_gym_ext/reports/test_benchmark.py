@@ -330,7 +330,7 @@ def test_a_table_that_was_ended_in_the_middle_goes_on_where_it_stopped(tmp_path,
 
 
 def test_two_processes_do_not_fill_one_table(tmp_path, scripts):
-    with sweep._alone(tmp_path), pytest.raises(UserError, match="filled by another process"):
+    with sweep._locked(tmp_path), pytest.raises(UserError, match="filled by another process"):
         fill(tmp_path)
 
 
