@@ -1,6 +1,6 @@
 """Count what the structure of the code is judged by; README and docs/architecture.md quote it.
 
-    python benchmarks/structure.py [TREE ...]      # default: this one; several trees give several columns
+python benchmarks/structure.py [TREE ...]      # default: this one; several trees give several columns
 """
 
 from __future__ import annotations
