@@ -86,11 +86,13 @@ class TaskRegistry:
         with user_errors(f"task '{name}': the environment cannot be built"):
             return env_class(env_cfg), env_cfg
 
-    def make_alg_runner(self, env: Any, name: str, train_cfg: Any = None, **options: Any) -> tuple[Any, Any]:
+    def make_alg_runner(
+        self, env: Any, name: str, train_cfg: Any = None, *arguments: Any, **options: Any
+    ) -> tuple[Any, Any]:
         """A runner on `env` that trains as `train_cfg` says, and its configuration; see `training.make_runner`."""
         task = self._get(name)
         make_runner = resolve(MAKE_RUNNER)
-        return make_runner(env, name, task.train_cfg() if train_cfg is None else train_cfg, **options)
+        return make_runner(env, name, task.train_cfg() if train_cfg is None else train_cfg, *arguments, **options)
 
 
 def resolve(name: type | str) -> Any:

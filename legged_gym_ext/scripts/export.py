@@ -36,8 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     asked = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
-    from legged_gym_ext.deploy.export.files import check_folder, check_packages, export_policies
-    from legged_gym_ext.deploy.export.from_run import check_groups
+    from legged_gym_ext.deploy.export.run_contract import check_groups
+    from legged_gym_ext.deploy.export.writer import check_folder, check_packages, export_policies
     from legged_gym_ext.training.policies import run_cfgs
 
     check_packages()
@@ -61,8 +61,8 @@ def level_ground(env_cfg: Any) -> None:
 
 def make_sources(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path) -> tuple[list, Path]:
     """The policies of a run with their contracts, the one to deploy first, and the checkpoint they are from."""
-    from legged_gym_ext.deploy.export.files import Source
-    from legged_gym_ext.deploy.export.from_run import make_contract, provenance, trained_commands
+    from legged_gym_ext.deploy.export.run_contract import make_contract, provenance, trained_commands
+    from legged_gym_ext.deploy.export.writer import Source
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.training.policies import load_policies
 
@@ -93,7 +93,7 @@ def as_step(task: str, network: Any, env: Any) -> Any:
 
 def _show(report: Any, out: Path) -> None:
     """Print files, comparisons, remarks and what to do next."""
-    from legged_gym_ext.deploy.export.files import describe_file
+    from legged_gym_ext.deploy.export.writer import describe_file
     from legged_gym_ext.simulators import has_display
     from legged_gym_ext.training.next_step import script_command
     from legged_gym_ext.utils.errors import here

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from legged_gym_ext.deploy.contract import Contract, Term
-from legged_gym_ext.deploy.export.from_run import INPUTS
+from legged_gym_ext.deploy.export.run_contract import INPUTS
 from legged_gym_ext.deploy.policy_file import ExportedPolicy, open_session
 from legged_gym_ext.utils.errors import UserError
 
@@ -74,7 +74,7 @@ class Form(Protocol):
         ...
 
 
-class ScriptForm:
+class TorchScriptFile:
     """A TorchScript file."""
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class ScriptForm:
             return actions[0].numpy(), self._policy.targets(actions)[0].numpy()
 
 
-class UnitreeForm:
+class UnitreeFile:
     """The file for Unitree's controllers, with a window kept as they keep it."""
 
     def __init__(self, path: Path, contract: Contract) -> None:
@@ -122,7 +122,7 @@ def open_onnx(path: Path) -> Form:
     return ExportedPolicy(path)
 
 
-class LivePolicy:
+class TrainedPolicy:
     """The policy of the training as a `Form`."""
 
     def __init__(self, policy: Any, contract: Contract, template: Any) -> None:

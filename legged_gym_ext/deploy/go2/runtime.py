@@ -122,7 +122,7 @@ class Runtime:
         self._asked: float | None = None  # when the open question was put
         self._next_step: float | None = None
         self._last_tick: float | None = None
-        self._told = False
+        self._fault_logged = False
 
     def request_start(self) -> None:
         """The operator lets the policy begin; ignored before the robot stands."""
@@ -138,7 +138,7 @@ class Runtime:
         command: LowCommand | None = None
         try:
             if self.phase == DAMP:
-                self._keep_company(now)
+                self._send_poll_answertbeat(now)
             else:
                 command = self._step(now)
         except Exception as error:
@@ -151,19 +151,19 @@ class Runtime:
             command = damping_command(len(self._default), self.options.damping_kd)
         if not self.options.dry_run:
             self._send(command)
-        if fault is not None and not self._told:
-            self._told = True
-            self._say(f"DAMPING ({fault.name}): {fault.reason}")
+        if fault is not None and not self._fault_logged:
+            self._fault_logged = True
+            self._log(f"DAMPING ({fault.name}): {fault.reason}")
 
-    def _say(self, line: str) -> None:
-        """Tell people; a terminal that went away is no reason to stop sending."""
+    def _log(self, line: str) -> None:
+        """Print a line; a closed terminal is no reason to stop sending."""
         try:
             self.log(line)
         except Exception:
             pass
 
-    def _keep_company(self, now: float) -> None:
-        """While damping, show the policy's process that this one is alive, or it would send damping too."""
+    def _send_poll_answertbeat(self, now: float) -> None:
+        """While damping, show the policy's process that this one is alive: otherwise it would send damping too."""
         if self.link.answer() is not None:
             self._asked = None
         if self._asked is None and self._next_step is not None and now >= self._next_step:
@@ -192,7 +192,7 @@ class Runtime:
             self.remote = decode(state.remote)
         self.supervisor.check_age(self.state.received, now)
         self.supervisor.check_remote(self.remote, now, self.options.remote and not self.options.dry_run)
-        self._hear(now)
+        self._poll_answer(now)
         self.supervisor.check_policy(self._asked, now)
         if self._since is None:
             self._since = now
@@ -209,7 +209,7 @@ class Runtime:
     def _enter(self, phase: str, now: float | None = None) -> None:
         self.phase, self._since = phase, now
         if phase in (WAIT, RUN):
-            self._say("standing; press START to let the policy begin" if phase == WAIT else "the policy runs")
+            self._log("standing; press START to let the policy begin" if phase == WAIT else "the policy runs")
         if phase == RUN:
             self.targets = self._default.copy()
 
@@ -235,7 +235,7 @@ class Runtime:
         if run:
             self.timing.asked(due + dt * passed, now)
 
-    def _hear(self, now: float) -> None:
+    def _poll_answer(self, now: float) -> None:
         """Take the policy's answer if there is one."""
         answer = self.link.answer()
         if answer is None:

@@ -15,8 +15,8 @@ import torch
 
 from legged_gym_ext.deploy.contract import KEY, Contract
 from legged_gym_ext.deploy.controller import Controller
-from legged_gym_ext.deploy.export.files import export_policies
-from legged_gym_ext.deploy.export.parity import ObservationWalk, UnitreeForm, reset_steps
+from legged_gym_ext.deploy.export.parity import ObservationWalk, UnitreeFile, reset_steps
+from legged_gym_ext.deploy.export.writer import export_policies
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
@@ -233,7 +233,7 @@ def test_actions_are_clipped_and_so_are_the_observations_of_unitrees_window(tmp_
     source = sources(run, "go2_ts_flat")[0]
     export_policies([source], tmp_path / "out", 30)
     policy, script = ExportedPolicy(tmp_path / "out/policy.onnx"), torch.jit.load(str(tmp_path / "out/policy.pt"))
-    unitree = UnitreeForm(tmp_path / "out/unitree/exported/policy.onnx", source.contract)
+    unitree = UnitreeFile(tmp_path / "out/unitree/exported/policy.onnx", source.contract)
     rng, clipped = np.random.default_rng(0), 0
     source.live.reset(torch.ones(1))
     for _ in range(30):

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from legged_gym_ext import ROOT_DIR
-from legged_gym_ext.deploy.export import files as writing
 from legged_gym_ext.deploy.export import parity
+from legged_gym_ext.deploy.export import writer as writing
 from legged_gym_ext.scripts import export
 from legged_gym_ext.utils.errors import UserError, install_command
 from tests.exported import make_run, sources

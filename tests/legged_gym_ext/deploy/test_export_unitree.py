@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from legged_gym_ext.deploy.controller import Controller, Reading, projected_gravity
-from legged_gym_ext.deploy.export.files import export_policies
-from legged_gym_ext.deploy.export.unitree import UnitreePolicy, deploy_yaml, obstacle
+from legged_gym_ext.deploy.export.unitree import UnitreeGraph, deploy_yaml, unsupported_reason
+from legged_gym_ext.deploy.export.writer import export_policies
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from tests.exported import make_run, sources
 
@@ -36,13 +36,14 @@ commands:
 actions:
   JointPositionAction:
     clip: null
-    joint_names: ['.*']
+    joint_names: [".*"]
     scale: [0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25]
     offset: [0.1, 0.8, -1.5, -0.1, 0.8, -1.5, 0.1, 1.0, -1.5, -0.1, 1.0, -1.5]
     joint_ids: null
 observations:
   velocity_commands:
-    params: {command_name: base_velocity}
+    params:
+      command_name: "base_velocity"
     clip: null
     scale: [2.0, 2.0, 0.25]
     history_length: 1
@@ -111,7 +112,7 @@ def read_yaml(path: Path) -> dict:
 
 
 class CppController:
-    """What Unitree's C++ code does with the two files, from its sources (see deploy_yaml.py); sensors and motors in the order of the SDK."""
+    """What Unitree's C++ code does with the two files, from its sources (see unitree.py); sensors and motors in the order of the SDK."""
 
     def __init__(self, folder: Path) -> None:
         self.cfg = read_yaml(folder / "params/deploy.yaml")
@@ -283,7 +284,7 @@ def test_standing_still_in_the_middle_of_an_episode_is_not_taken_for_its_start()
         def forward(self, window: torch.Tensor) -> torch.Tensor:
             return window[..., 0]
 
-    policy = UnitreePolicy(Sum(), contract)  # pyright: ignore
+    policy = UnitreeGraph(Sum(), contract)  # pyright: ignore
     act = lambda *values: policy(torch.tensor([[v, 1.0] for v in values]).reshape(1, -1)).tolist()[0]  # noqa: E731
     assert act(1.0, 2.0, 2.0, 2.0) == [1.0, 2.0, 2.0, 2.0]
     assert act(2.0, 2.0, 2.0, 3.0) == [0.0, 0.0, 2.0, 3.0]
@@ -294,10 +295,10 @@ def test_standing_still_in_the_middle_of_an_episode_is_not_taken_for_its_start()
 def test_what_unitrees_controllers_do_not_know_is_named(exported):
     _, source = exported["go2_flat"]
     contract = source.contract
-    assert obstacle(contract) is None
+    assert unsupported_reason(contract) is None
     terms = contract.observations["obs"]
     foreign = dataclasses.replace(
         contract, observations={"obs": (dataclasses.replace(terms[0], name="friction"), *terms[1:])}
     )
-    assert obstacle(foreign) == "Unitree's controllers have no observation friction"
-    assert "asset.sdk_joint_order" in str(obstacle(dataclasses.replace(contract, sdk_joint_order=())))
+    assert unsupported_reason(foreign) == "Unitree's controllers have no observation friction"
+    assert "asset.sdk_joint_order" in str(unsupported_reason(dataclasses.replace(contract, sdk_joint_order=())))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from legged_gym_ext.deploy.contract import Contract
-from legged_gym_ext.deploy.export.from_run import trained_model
+from legged_gym_ext.deploy.export.run_contract import trained_model
 from legged_gym_ext.deploy.sim2sim.loop import model_notes
 from legged_gym_ext.envs.base.robot_checks import trained_physics
 from legged_gym_ext.scripts import play, sim2sim

@@ -18,17 +18,17 @@ import torch
 from torch import nn
 
 from legged_gym_ext.deploy.contract import Contract
-from legged_gym_ext.deploy.export.from_run import metadata, plain_metadata
 from legged_gym_ext.deploy.export.parity import (
     STEPS,
-    LivePolicy,
-    ScriptForm,
-    UnitreeForm,
+    TorchScriptFile,
+    TrainedPolicy,
+    UnitreeFile,
     check,
     largest_differences,
     open_onnx,
 )
-from legged_gym_ext.deploy.export.unitree import UnitreePolicy, deploy_yaml, obstacle
+from legged_gym_ext.deploy.export.run_contract import metadata, plain_metadata
+from legged_gym_ext.deploy.export.unitree import UnitreeGraph, deploy_yaml, unsupported_reason
 from legged_gym_ext.utils.errors import UserError, install_command
 
 OPSET = 18
@@ -42,7 +42,7 @@ def check_packages() -> None:
         raise UserError(f"exporting needs the package '{missing[0]}': {install_command('export')}")
 
 
-class DeployedPolicy(nn.Module):
+class PolicyGraph(nn.Module):
     """A step with what surrounds it on a robot: obs [, privileged] [, state] -> clipped actions, joint targets [, next state]."""
 
     def __init__(self, step: Any, contract: Contract) -> None:
@@ -192,21 +192,21 @@ def _write(source: Source, folder: Path, report: Report, steps: int) -> list[str
     """Write the files of one policy to `folder` and return what the comparison says."""
     contract, step, name = source.contract, source.step, source.name
     graph, script = folder / f"{name}.onnx", folder / f"{name}.pt"
-    module = DeployedPolicy(step, contract)
+    module = PolicyGraph(step, contract)
     write_onnx(module, module.example(), (module.input_names, module.output_names), metadata(contract), graph)
     with _quiet():
         remembering = step.remembering(contract.default_joint_pos, contract.action_scale, contract.clip_actions)
         torch.jit.save(torch.jit.script(remembering), str(script), _extra_files={"contract.json": contract.to_json()})
     report.files += [graph, script]
-    forms: dict[str, Any] = {graph.name: open_onnx(graph), script.name: ScriptForm(script)}
+    forms: dict[str, Any] = {graph.name: open_onnx(graph), script.name: TorchScriptFile(script)}
     if contract.role != "teacher":
-        reason = obstacle(contract)
+        reason = unsupported_reason(contract)
         if reason is None:
             report.files += write_unitree(step, contract, folder)
-            forms[UNITREE_MODEL] = UnitreeForm(folder / UNITREE_MODEL, contract)
+            forms[UNITREE_MODEL] = UnitreeFile(folder / UNITREE_MODEL, contract)
         else:
             report.remarks.append(f"no folder unitree/: {reason}")
-    live = LivePolicy(source.live, contract, source.template)
+    live = TrainedPolicy(source.live, contract, source.template)
     return check(largest_differences(live, forms, contract, steps), contract, steps)
 
 
@@ -216,7 +216,7 @@ def write_unitree(step: Any, contract: Contract, folder: Path) -> list[Path]:
     for path in (model, text):
         path.parent.mkdir(parents=True)
     (columns,) = (slice(t.start, t.stop) for t in contract.observations["obs"] if t.name == "last_action")
-    module = UnitreePolicy(step.as_window(columns), contract)
+    module = UnitreeGraph(step.as_window(columns), contract)
     example = (torch.zeros(1, contract.history_length * contract.dim("obs")),)
     origin = {name: str(value) for name, value in contract.provenance.items()}
     write_onnx(module, example, (["obs"], ["actions"]), {**plain_metadata(contract), **origin}, model)
