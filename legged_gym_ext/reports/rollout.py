@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +18,12 @@ from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import make_parser
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
 
 SECONDS, SETTLED = 5.0, 1.5  # length of a roll-out, and from when on it counts
 GRID = (7, 5)  # forward speeds, and yaw rates or sideways speeds
@@ -64,7 +72,7 @@ class Rollout:
     network: Any = None
 
 
-def command_grid(cfg: Any) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
+def command_grid(cfg: type[LeggedRobotCfg.commands]) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
     """Commands (N, 3) over the training range, which rows make up the two grids (5, 7), and the row of a brisk walk forward.
 
     Args:
@@ -84,7 +92,7 @@ def command_grid(cfg: Any) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
     return np.concatenate(commands), rows, int(rows["yaw"][GRID[1] // 2, GRID[0] - 2])
 
 
-def measure(run: Run, nominal: Any, seconds: float = SECONDS) -> Rollout:
+def measure(run: Run, nominal: Callable[[LeggedRobotCfg], None], seconds: float = SECONDS) -> Rollout:
     """Let the run's deployed policy walk; `nominal(env_cfg)` removes noise, pushes and randomisation.
 
     Raises:
@@ -94,7 +102,7 @@ def measure(run: Run, nominal: Any, seconds: float = SECONDS) -> Rollout:
         raise UserError(f"{run.path} has no checkpoint")
     flags = [f"--task={run.task}", f"--load_run={run.checkpoint.parent}", f"--checkpoint={run.checkpoint.stem}"]
 
-    def change(env_cfg: Any) -> None:
+    def change(env_cfg: LeggedRobotCfg) -> None:
         nominal(env_cfg)
         env_cfg.terrain.mesh_type = "plane"
         env_cfg.commands.resampling_time = env_cfg.env.episode_length_s
@@ -104,7 +112,9 @@ def measure(run: Run, nominal: Any, seconds: float = SECONDS) -> Rollout:
     return _walk(run.task, env_cfg, train_cfg, run_dir, seconds)
 
 
-def _walk(task: str, env_cfg: Any, train_cfg: Any, run_dir: Any, seconds: float) -> Rollout:
+def _walk(
+    task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, run_dir: Path | None, seconds: float
+) -> Rollout:
     from legged_gym_ext.envs import task_registry
 
     set_seed(train_cfg.seed)
@@ -132,14 +142,14 @@ def _walk(task: str, env_cfg: Any, train_cfg: Any, run_dir: Any, seconds: float)
 class _Recorder:
     """Keeps what is drawn later."""
 
-    def __init__(self, env: Any, watched: Any) -> None:
+    def __init__(self, env: LeggedRobot, watched: Any) -> None:
         """`watched` is the policy of a transformer, None without."""
         self.env, self.watched = env, watched
         self.fell = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
         self.linear, self.yaw, self.torques, self.speeds, self.contacts = [], [], [], [], []
         self.frames, self.privileged, self.actions = [], [], []
 
-    def before(self, observations: Any, actions: torch.Tensor) -> None:
+    def before(self, observations: TensorDict, actions: torch.Tensor) -> None:
         """Keep what a transformer saw and did."""
         if self.watched is None:
             return
@@ -215,7 +225,7 @@ class _Recorder:
             found.attention = of_frames.cpu().numpy(), of_readers.cpu().numpy()
 
 
-def _limits(env: Any) -> dict[str, tuple[list[int], float, float]]:
+def _limits(env: LeggedRobot) -> dict[str, tuple[list[int], float, float]]:
     """Joints that share their limits: kind -> columns, torque [N m], speed [rad/s]; kinds are the keys of the configuration."""
     asset, names = env.cfg.asset, env.sim.joint_names
     found: dict[str, tuple[list[int], float, float]] = {}

@@ -7,10 +7,13 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.training.runs import atomic_write, checkpoints, load_checkpoint, load_run_configs
 from legged_gym_ext.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
 
 FILE = "benchmark.json"
 ENDLESS = 10**6
@@ -61,7 +64,7 @@ class Method:
     scheduled: bool
 
     @staticmethod
-    def of(env_cfg: Any, train_cfg: Any) -> Method:
+    def of(env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> Method:
         """Read it from configurations."""
         runner, algorithm = train_cfg.runner, train_cfg.algorithm
         constant = getattr(algorithm, "mix_schedule", "constant") == "constant"

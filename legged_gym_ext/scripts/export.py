@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
@@ -12,6 +12,12 @@ from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import wait_passively
 from legged_gym_ext.utils.errors import UserError, run_main
+
+if TYPE_CHECKING:
+    from legged_gym_ext.deploy.export.writer import Report, Source
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+    from rsl_rl_ult.policies.export import Step
 
 POLICY = "policy.onnx"
 NUM_ENVS = 8
@@ -53,13 +59,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def level_ground(env_cfg: Any) -> None:
+def level_ground(env_cfg: LeggedRobotCfg) -> None:
     """The ground is no part of a policy, and a plane is built at once."""
     env_cfg.terrain.mesh_type = "plane"
     env_cfg.sim.num_threads = 1
 
 
-def make_sources(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path) -> tuple[list, Path]:
+def make_sources(
+    task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, run_dir: Path
+) -> tuple[list[Source], Path]:
     """The policies of a run with their contracts, the one to deploy first, and the checkpoint they are from."""
     from legged_gym_ext.deploy.export.run_contract import make_contract, provenance, trained_commands
     from legged_gym_ext.deploy.export.writer import Source
@@ -77,7 +85,7 @@ def make_sources(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path) -> tupl
     return sources, checkpoint
 
 
-def as_step(task: str, network: Any, env: Any) -> Any:
+def as_step(task: str, network: Any, env: LeggedRobot) -> Step:
     """One control step of a policy as a pure function; policies of other packages must be functions of the observation alone."""
     from rsl_rl_ult.policies.export import FrameStep
 
@@ -91,7 +99,7 @@ def as_step(task: str, network: Any, env: Any) -> Any:
     return FrameStep(network.as_jit(), env.group_dims["policy"], env.num_actions)
 
 
-def _show(report: Any, out: Path) -> None:
+def _show(report: Report, out: Path) -> None:
     """Print files, comparisons, remarks and what to do next."""
     from legged_gym_ext.deploy.export.writer import describe_file
     from legged_gym_ext.simulators import has_display

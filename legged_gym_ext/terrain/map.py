@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from legged_gym_ext.terrain.boxes import rectangles
 from legged_gym_ext.terrain.tiles import TILE_TYPES, Grid
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 DEPTH = 0.5  # m that solid ground reaches below the lowest point around it, so that nothing can be wedged under it
 COARSEST_CELL = 0.25  # m, bumps stand 0.2 m apart and treads are 0.3 m deep: coarser cells have none of them
@@ -88,7 +91,7 @@ class TerrainMap:
         corners: (X, Y, 4) heights [m] of each cell at its corners (0, 0), (1, 0), (0, 1), (1, 1); a flat-topped cell has four equal ones.
     """
 
-    def __init__(self, cfg: Any) -> None:
+    def __init__(self, cfg: type[LeggedRobotCfg.terrain] | SimpleNamespace) -> None:
         """Draw the map of `cfg`, the section `terrain` of a `LeggedRobotCfg`; values without sense are a `UserError`."""
         self.cell, self.unit = float(cfg.horizontal_scale), float(cfg.vertical_scale)
         self.rows, self.columns, self.border = int(cfg.num_rows), int(cfg.num_cols), float(cfg.border_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,6 +11,9 @@ from legged_gym_ext.terrain.map import TerrainMap
 from legged_gym_ext.terrain.terrain import Terrain
 from legged_gym_ext.terrain.tiles import TILE_TYPES
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 
 class RoughTerrain(Terrain):
@@ -20,7 +23,7 @@ class RoughTerrain(Terrain):
     it they are spread evenly over all levels and stay there.
     """
 
-    def __init__(self, cfg: Any, num_envs: int, rng: torch.Generator) -> None:
+    def __init__(self, cfg: type[LeggedRobotCfg.terrain], num_envs: int, rng: torch.Generator) -> None:
         """Draw the map of `cfg` (section `terrain`) and place the robots; `rng` draws levels, and its device is the terrain's."""
         device = rng.device
         self.map = TerrainMap(cfg)

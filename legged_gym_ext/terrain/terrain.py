@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
+from legged_gym_ext.terrain.map import TerrainMap
+
 
 class Terrain(ABC):
     """Ground shared by all environments, in world axes, z up, in metres."""
@@ -26,6 +28,9 @@ class Terrain(ABC):
 
     is_flat: bool = False
     """Whether the ground is the plane z = 0."""
+
+    map: TerrainMap
+    """The tiles; not defined where the ground is flat."""
 
     @abstractmethod
     def heights(self, points: torch.Tensor) -> torch.Tensor:

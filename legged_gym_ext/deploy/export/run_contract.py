@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import nn
 
 from legged_gym_ext import ROOT_DIR, __version__
 from legged_gym_ext.deploy.contract import KEY, Contract, Term
@@ -17,6 +19,11 @@ from legged_gym_ext.training.runs import load_checkpoint
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+    from legged_gym_ext.simulators.base import Simulator
+
 INPUTS = {"obs": "policy", "privileged": "privileged"}
 """Input of an exported graph -> observation group of the environment."""
 
@@ -24,7 +31,41 @@ READABLE = {"actor": ["policy"], "privileged": ["privileged"], "history": ["hist
 """Observation set -> the groups that an exported policy can be given for it."""
 
 
-def check_groups(task: str, train_cfg: Any) -> None:
+class PolicyStep(Protocol):
+    """One control step of a policy as a pure function: what it remembers is passed in and returned.
+
+    Attributes:
+        num_privileged: columns of the privileged observations; 0 without.
+        state_kind: see `Contract.state`.
+        state_size: numbers that are remembered; 0 without memory.
+        history_length: frames that can matter for an action.
+    """
+
+    num_privileged: int
+    state_kind: str
+    state_size: int
+    history_length: int
+
+    def __call__(
+        self, obs: torch.Tensor, privileged: torch.Tensor, state: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Observations (1, D), (1, P) and state (1, M) -> actions (1, A) and the next state (1, M)."""
+        ...
+
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """Inputs of the right shapes."""
+        ...
+
+    def as_window(self, last_action: slice) -> nn.Module:
+        """The policy on windows (1, T, D) of frames, of which columns `last_action` are the action before."""
+        ...
+
+    def remembering(self, offset: Sequence[float], scale: float, clip: float) -> nn.Module:
+        """The policy with its memory inside, which returns joint targets too; for TorchScript."""
+        ...
+
+
+def check_groups(task: str, train_cfg: LeggedRobotCfgPPO) -> None:
     """Refuse policies that read other observation groups than an exported one is given."""
     for name, groups in READABLE.items():
         found = getattr(train_cfg.obs_groups, name, groups)
@@ -35,7 +76,13 @@ def check_groups(task: str, train_cfg: Any) -> None:
 
 
 def make_contract(
-    env: Any, task: str, train_cfg: Any, role: str, step: Any, commands: dict, provenance: dict
+    env: LeggedRobot,
+    task: str,
+    train_cfg: LeggedRobotCfgPPO,
+    role: str,
+    step: PolicyStep,
+    commands: dict,
+    provenance: dict,
 ) -> Contract:
     """The contract of one policy.
 
@@ -59,7 +106,7 @@ def make_contract(
         physics_dt=_short(sim.dt),
         joint_names=tuple(sim.joint_names),
         default_joint_pos=_shorts(sim.default_dof_pos),
-        joint_pos_limits=tuple(_shorts(limits) for limits in sim.dof_pos_limits),  # pyright: ignore
+        joint_pos_limits=tuple((_short(low), _short(high)) for low, high in sim.dof_pos_limits.tolist()),
         stiffness=_shorts(env.p_gains),
         damping=_shorts(env.d_gains),
         torque_limits=_shorts(sim.torque_limits),
@@ -80,14 +127,14 @@ def make_contract(
     )
 
 
-def trained_model(cfg: Any, sim: Any) -> dict[str, Any]:
+def trained_model(cfg: LeggedRobotCfg, sim: Simulator) -> dict[str, Any]:
     """The robot of a training, see `Contract.model`."""
     physics = {name: bounds for name, bounds in trained_physics(cfg, sim).items() if name != "friction"}
     joints = {name: (_short(low), _short(high)) for name, (low, high) in physics.items()}
     return {"file": Path(cfg.asset.file).name, "mass": _short(sim.mass), "joints": joints}
 
 
-def _terms(env: Any, group: str) -> tuple[Term, ...]:
+def _terms(env: LeggedRobot, group: str) -> tuple[Term, ...]:
     """The terms of an observation group with a factor for each column."""
     found = []
     for name, columns in env.observations.slices(group).items():
@@ -106,7 +153,7 @@ def _shorts(values: torch.Tensor) -> tuple[float, ...]:
     return tuple(_short(value) for value in values.tolist())
 
 
-def trained_commands(cfg: Any, checkpoint: Path) -> dict[str, tuple[float, float]]:
+def trained_commands(cfg: LeggedRobotCfg, checkpoint: Path) -> dict[str, tuple[float, float]]:
     """Ranges of the commands [m/s, rad/s] when the checkpoint was written: a curriculum may have widened those of the configuration `cfg`."""
     infos = load_checkpoint(checkpoint, "cpu").get("infos")
     saved = infos.get("env", {}).get("command_ranges") if isinstance(infos, dict) else None

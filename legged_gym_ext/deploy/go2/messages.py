@@ -7,7 +7,6 @@ written in place. The encoding is CDR little endian, version 1: every number is 
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +34,9 @@ def _fields(text: str, **structures: Any) -> tuple[tuple[str, Any, int], ...]:
     found = []
     for field in text.split(","):
         name, kind = field.split()
-        count, letter = re.fullmatch(r"(\d*)(\w+)", kind).groups()  # pyright: ignore
-        found.append((name, structures.get(letter, letter), int(count or 1)))
+        letter = kind.lstrip("0123456789")
+        count = int(kind[: -len(letter)] or 1)
+        found.append((name, structures.get(letter, letter), count))
     return tuple(found)
 
 

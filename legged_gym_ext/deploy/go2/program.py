@@ -26,7 +26,7 @@ from legged_gym_ext.deploy.controller import Controller, projected_gravity
 from legged_gym_ext.deploy.go2.messages import GO2_MOTORS, LowState
 from legged_gym_ext.deploy.go2.policy_process import Guard, PolicyProcess
 from legged_gym_ext.deploy.go2.remote import decode
-from legged_gym_ext.deploy.go2.runtime import DAMP, RUN, WAIT, Options, Runtime, loop
+from legged_gym_ext.deploy.go2.runtime import DAMP, RUN, WAIT, Options, Robot, Runtime, loop
 from legged_gym_ext.deploy.go2.safety import Limits, Supervisor
 from legged_gym_ext.deploy.go2.sdk2 import Go2, Publisher, check_interface, check_sdk
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
@@ -145,7 +145,7 @@ def parse_command(text: str | None, contract: Contract) -> tuple[float, float, f
     return values[0], values[1], values[2]
 
 
-def make_settings(args: Any, contract: Contract) -> tuple[Options, Limits]:
+def make_settings(args: argparse.Namespace, contract: Contract) -> tuple[Options, Limits]:
     """Flags as options and limits; UserError for values that make no sense."""
     for flag, low, high in (
         ("max_tilt", 5.0, 90.0),
@@ -169,7 +169,7 @@ def make_settings(args: Any, contract: Contract) -> tuple[Options, Limits]:
     return options, limits
 
 
-def first_state(robot: Any, wait: float, interface: str, domain: int, seconds: float = 0.5) -> tuple[LowState, float]:
+def first_state(robot: Robot, wait: float, interface: str, domain: int, seconds: float = 0.5) -> tuple[LowState, float]:
     """The newest state and the states per second, measured over `seconds` after the first.
 
     Raises:
@@ -229,7 +229,7 @@ def check_list(contract: Contract, state: LowState, rate: float, options: Option
     return lines
 
 
-def confirm(args: Any) -> None:
+def confirm(args: argparse.Namespace) -> None:
     """Ask whether the operator has checked what the program cannot see."""
     print("Before anything is sent:")
     for item in OPERATOR_CHECKS:
@@ -255,7 +255,7 @@ class Operator:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
 
-    def _stop(self, number: int, _: Any) -> None:
+    def _stop(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number).name
 
     def __call__(self, now: float) -> None:
@@ -279,7 +279,7 @@ class Operator:
 
 
 def drive(
-    args: Any, contract: Contract, robot: Go2, policy: PolicyProcess, options: Options, limits: Limits
+    args: argparse.Namespace, contract: Contract, robot: Go2, policy: PolicyProcess, options: Options, limits: Limits
 ) -> dict[str, Any]:
     """From the check list to the end of damping; returns what happened."""
     state, rate = first_state(robot, args.wait, args.interface, args.domain)

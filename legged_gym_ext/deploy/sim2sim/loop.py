@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from legged_gym_ext.deploy.policy_file import PolicyError
 from legged_gym_ext.deploy.sim2sim.simulated import SimulatedRobot, Start
 from legged_gym_ext.training.metrics import Fall, Metrics
 from legged_gym_ext.viewer.commands import Command, Random
+
+if TYPE_CHECKING:
+    from legged_gym_ext.deploy.sim2sim.robot import PlainRobot
 
 MAX_TILT, CONTACT_FORCE = 1.0, 1.0  # rad, N on the base; `termination` of the tasks
 EPISODE = 20.0  # s, as in the tasks, like all that follows
@@ -61,7 +64,7 @@ class Moment:
     fall: Fall | None
 
 
-def model_notes(trained: Mapping[str, Any], robot: Any, added_mass: float, *, chosen: bool) -> list[str]:
+def model_notes(trained: Mapping[str, Any], robot: PlainRobot, added_mass: float, *, chosen: bool) -> list[str]:
     """Lines about what differs between the robot that a policy was trained on and the one it is tried on.
 
     Args:

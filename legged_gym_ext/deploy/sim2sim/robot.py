@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -92,7 +91,7 @@ class PlainRobot:
         ground: TerrainMap | str | None = None,
         origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
         joint_map: Mapping[str, str] | None = None,
-        dress: Callable[[mujoco.MjSpec, str], None] | None = None,
+        add_visuals: Callable[[mujoco.MjSpec, str], None] | None = None,
     ) -> None:
         """Build the model.
 
@@ -103,7 +102,7 @@ class PlainRobot:
             ground: None: a plane at height zero; a map of tiles; or "model": whatever the file's world has.
             origin: where the robot starts [m].
             joint_map: joint of the policy -> joint of the model, for those that differ.
-            dress: called with the specification and the base's name before it is compiled, to add what only pictures need.
+            add_visuals: called with the specification and the base's name before it is compiled, to add what only pictures need.
 
         Raises:
             UserError: the file is missing, unreadable, has other joints or no free base, or a value has no sense.
@@ -124,8 +123,8 @@ class PlainRobot:
             _set_friction(spec, physics.friction)
         self._add_motors(spec, joints, physics)
         contact_sensor(spec, 0, mujoco.mjtObj.mjOBJ_BODY, base.name)
-        if dress is not None:
-            dress(spec, base.name)
+        if add_visuals is not None:
+            add_visuals(spec, base.name)
         try:
             self.model = spec.compile()
         except ValueError as error:
@@ -138,7 +137,7 @@ class PlainRobot:
         self._saturated = 0.0
         self.reset()
 
-    def _add_motors(self, spec: mujoco.MjSpec, joints: list[Any], physics: Physics) -> None:
+    def _add_motors(self, spec: mujoco.MjSpec, joints: list[mujoco.MjsJoint], physics: Physics) -> None:
         contract = self.contract
         columns = zip(joints, contract.stiffness, contract.damping, contract.torque_limits, contract.velocity_limits)
         for joint, kp, kd, torque, speed in columns:
@@ -193,7 +192,7 @@ class PlainRobot:
                 return
             self.data.qpos[self._root_qpos + 2] += 1e-5 - deepest
 
-    def _with_ground(self, contact: Any) -> bool:
+    def _with_ground(self, contact: mujoco.MjContact) -> bool:
         fixed = self.model.body_weldid[self.model.geom_bodyid[contact.geom]] == 0
         return bool(fixed.any())
 
@@ -293,7 +292,7 @@ def _joint_names(spec: mujoco.MjSpec, contract: Contract, joint_map: Mapping[str
     return names
 
 
-def _floating_base(joints: list[Any], file: Path) -> Any:
+def _floating_base(joints: list[mujoco.MjsJoint], file: Path) -> mujoco.MjsBody:
     """The body that carries all `joints` and floats."""
     roots = []
     for joint in joints:
@@ -311,7 +310,7 @@ def _floating_base(joints: list[Any], file: Path) -> Any:
     return base
 
 
-def _others(spec: mujoco.MjSpec, base: Any, names: list[str]) -> list[str]:
+def _others(spec: mujoco.MjSpec, base: mujoco.MjsBody, names: list[str]) -> list[str]:
     own = {joint.name for body in [base, *base.find_all("body")] for joint in body.joints}
     return [j.name for j in spec.joints if j.name in own - set(names) and j.type != mujoco.mjtJoint.mjJNT_FREE]
 

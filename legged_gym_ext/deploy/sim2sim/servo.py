@@ -6,13 +6,16 @@ For rehearsing deployment: no environment, no batch, the robot file's own fricti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 
 from legged_gym_ext.simulators.mujoco.ground import COLLISION
 from legged_gym_ext.simulators.mujoco.model import load_robot
+
+if TYPE_CHECKING:
+    from legged_gym_ext.deploy.go2.messages import LowCommand
 
 DT = 0.001
 """Physics step [s]."""
@@ -43,7 +46,7 @@ class ServoRobot:
         self.data.qpos[self._qpos] = joint_pos
         mujoco.mj_forward(self.model, self.data)
 
-    def step(self, command: Any, seconds: float) -> None:
+    def step(self, command: LowCommand, seconds: float) -> None:
         """Let time pass with the motors following `command` (q, dq, tau, kp, kd)."""
         for _ in range(round(seconds / DT)):
             dq = self.dq

@@ -8,9 +8,10 @@ the feet of a robot are that was just put somewhere: Isaac Gym moves its bodies 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import quat_mul
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 HINGES = ("revolute", "continuous")
 
@@ -53,7 +57,7 @@ class Robot:
     kinematics: FootKinematics
 
 
-def read_robot(cfg: Any) -> Robot:
+def read_robot(cfg: LeggedRobotCfg) -> Robot:
     """The robot of `cfg` (a `LeggedRobotCfg`).
 
     Raises:
@@ -83,7 +87,7 @@ def read_robot(cfg: Any) -> Robot:
     )
 
 
-def _parse(path: Path, why: str) -> Any:
+def _parse(path: Path, why: str) -> ElementTree.Element:
     if not path.is_file():
         raise UserError(f"robot model not found: {path}; {why}")
     try:
@@ -92,18 +96,18 @@ def _parse(path: Path, why: str) -> Any:
         raise UserError(f"robot model {path} cannot be read: {error}") from error
 
 
-def _required(element: Any, tag: str, attribute: str) -> str:
+def _required(element: ElementTree.Element, tag: str, attribute: str) -> str:
     """An attribute of a child element; missing ones read as empty text, which no link is called."""
     child = element.find(tag)
     return "" if child is None else child.get(attribute, "")
 
 
-def _numbers(element: Any, attribute: str, default: str) -> tuple[float, ...]:
+def _numbers(element: ElementTree.Element | None, attribute: str, default: str) -> tuple[float, ...]:
     text = default if element is None else element.get(attribute, default)
     return tuple(float(word) for word in text.split())
 
 
-def _read_joint(element: Any, path: Path) -> Joint:
+def _read_joint(element: ElementTree.Element, path: Path) -> Joint:
     kind, origin, dynamics = element.get("type", ""), element.find("origin"), element.find("dynamics")
     if kind not in (*HINGES, "fixed"):
         raise UserError(f"robot model {path}: expected hinges and fixed joints, found {element.get('name')} ({kind})")
@@ -119,7 +123,7 @@ def _read_joint(element: Any, path: Path) -> Joint:
     )
 
 
-def _check_joints(cfg: Any, hinges: dict[str, Joint], path: Path) -> list[str]:
+def _check_joints(cfg: LeggedRobotCfg, hinges: dict[str, Joint], path: Path) -> list[str]:
     """Joints in the order of the configuration; they must be exactly the robot's hinges."""
     wanted = list(cfg.init_state.default_joint_angles)
     missing, extra = [n for n in wanted if n not in hinges], [n for n in hinges if n not in wanted]
@@ -148,7 +152,7 @@ def _place(link: str, joints: dict[str, Joint], order: list[str]) -> int:
 
 
 def _find_feet(
-    root: Any, foot_name: Any, path: Path, joints: dict[str, Joint], order: list[str]
+    root: ElementTree.Element, foot_name: str | Sequence[str], path: Path, joints: dict[str, Joint], order: list[str]
 ) -> dict[str, tuple[float, tuple[float, ...]]]:
     """Link -> radius and centre [m] of the collision sphere that `foot_name` means, one at the end of each limb."""
     chain = lambda link: tuple(joint.name for joint in _chain(link, joints) if joint.name in order)  # noqa: E731
@@ -159,7 +163,7 @@ def _find_feet(
             sphere = collision.find("geometry/sphere")
             if sphere is not None:
                 centre = _numbers(collision.find("origin"), "xyz", "0 0 0")
-                spheres.append((name, (float(sphere.get("radius")), centre)))
+                spheres.append((name, (float(sphere.attrib["radius"]), centre)))
                 shapes.append(Shape(collision.get("name", name), name, chain(name)))
     chains = [chain(link) for link, joint in joints.items() if joint.name in order]
     return dict(spheres[index] for index in choose_feet(foot_name, shapes, chains, str(path)))
@@ -188,16 +192,16 @@ def _read_armature(path: Path, names: list[str]) -> list[float]:
     classes: dict[str | None, str] = {None: "0"}
     found: dict[str, float] = {}
 
-    def read_class(element: Any, inherited: str, name: str | None) -> None:
+    def read_class(element: ElementTree.Element, inherited: str, name: str | None) -> None:
         joint = element.find("joint")
         classes[name] = inherited if joint is None else joint.get("armature", inherited)
         for child in element.findall("default"):
             read_class(child, classes[name], child.get("class"))
 
-    def read_body(element: Any, name: str | None) -> None:
+    def read_body(element: ElementTree.Element, name: str | None) -> None:
         name = element.get("childclass", name)
         for joint in element.findall("joint"):
-            found[joint.get("name")] = float(joint.get("armature") or classes[joint.get("class", name)])
+            found[joint.get("name", "")] = float(joint.get("armature") or classes[joint.get("class", name)])
         for child in element.findall("body"):
             read_body(child, name)
 

@@ -8,7 +8,7 @@ friction is a share of the load and not a torque.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +16,9 @@ from legged_gym_ext.simulators.base import delay_steps
 from legged_gym_ext.simulators.isaac_gym.assets import Robot
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 STICK_SPEED = 0.25
 """rad/s below which Coulomb friction falls linearly to 0. A jump would be overshot within a step: 0.5 N m for 5 ms take 0.15 rad/s from a rotor of 0.0165 kg m^2."""
@@ -33,7 +36,7 @@ class Motors:
         waiting: (1 + longest delay in steps, N, J) rad, targets of this and earlier physics steps.
     """
 
-    def __init__(self, cfg: Any, robot: Robot, num_envs: int, device: torch.device) -> None:
+    def __init__(self, cfg: LeggedRobotCfg, robot: Robot, num_envs: int, device: torch.device) -> None:
         """Motors of `cfg` (a `LeggedRobotCfg`) for the joints of `robot`, holding the default pose."""
         control, asset, names = cfg.control, cfg.asset, robot.joint_names
         if control.control_type != "P":

@@ -7,7 +7,8 @@ the time.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
@@ -20,11 +21,15 @@ from legged_gym_ext.simulators.mujoco.model import ModelInfo, build_model
 from legged_gym_ext.utils.cpus import usable_cpus
 from legged_gym_ext.utils.errors import UserError, count
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+    from legged_gym_ext.terrain import Terrain
+
 
 class MujocoSimulator(Simulator):
     """See the module; the protocol is `Simulator`."""
 
-    def __init__(self, cfg: Any, terrain: Any, num_envs: int) -> None:
+    def __init__(self, cfg: LeggedRobotCfg, terrain: Terrain, num_envs: int) -> None:
         """Build the model of `cfg` on `terrain` and `num_envs` states of it."""
         if torch.device(cfg.sim.device).type != "cpu":
             raise UserError(
@@ -246,7 +251,7 @@ class MujocoSimulator(Simulator):
         self.batch.bind("state")[:] = saved
 
 
-def _columns(tensor: torch.Tensor, index: np.ndarray) -> Any:
+def _columns(tensor: torch.Tensor, index: np.ndarray) -> Callable[[], torch.Tensor]:
     """Reader of `tensor[:, index]`: a view where the columns are adjacent, a copy otherwise."""
     start = int(index[0])
     if np.array_equal(index, np.arange(start, start + len(index))):

@@ -8,12 +8,15 @@ map (`add_map`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
 
 from legged_gym_ext.terrain.map import Field, TerrainMap
+
+if TYPE_CHECKING:
+    from mjbatch import Batch
 
 GROUND = "ground"
 BUCKET = 0.5  # m, side of the squares of ground for which the boxes nearby are listed
@@ -112,7 +115,7 @@ class NearGround:
             count[area] += 1
         return table
 
-    def attach(self, model: mujoco.MjModel, batch: Any) -> None:
+    def attach(self, model: mujoco.MjModel, batch: Batch) -> None:
         """Take the slots of a `mjbatch.Batch` of `model` over; every environment's are empty."""
         ids = lambda kind, count: np.array([model.geom(f"{GROUND}_{kind}_{i}").id for i in range(count)], dtype=int)  # noqa: E731
         self._box_ids, self._field_ids = ids("box", self.box_slots), ids("slope", self.field_slots)

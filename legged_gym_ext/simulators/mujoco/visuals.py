@@ -16,7 +16,7 @@ NAMED_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter", 3
 """GLFW key codes -> names; other keys are reported as their character."""
 
 
-def dress(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
+def add_visuals(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
     """Add what only pictures need: sky, a pattern on the ground, a light that travels with the robot.
 
     Args:
