@@ -115,7 +115,7 @@ class Simulator(ABC):
 
     @abstractmethod
     def reset(self, env_ids: torch.Tensor, state: RobotState) -> None:
-        """Put environments `env_ids` (M,) into `state` at time zero, motors holding the default pose."""
+        """Put environments `env_ids` (M,), ascending, into `state` at time zero, motors holding the default pose."""
 
     @abstractmethod
     def set_root_lin_vel(self, velocity: torch.Tensor) -> None:

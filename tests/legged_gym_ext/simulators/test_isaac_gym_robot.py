@@ -12,20 +12,8 @@ import torch
 from legged_gym_ext.simulators.base import PARAMETERS
 from legged_gym_ext.simulators.isaac_gym.assets import read_robot
 from legged_gym_ext.utils.errors import UserError
-from tests.isaac import (
-    BASE_COM,
-    BASE_MASS,
-    HALF,
-    JOINTS,
-    LEGS,
-    config,
-    copy_of_urdf,
-    engine,
-    hold,
-    place,
-    random_state,
-    state_of,
-)
+from tests.engines import JOINTS, hold, place, random_state, state_of
+from tests.isaac import BASE_COM, BASE_MASS, HALF, LEGS, config, copy_of_urdf, engine
 from tests.isaac_double import Gym, install
 
 # -- robot -----------------------------------------------------------------------------------------------------------
@@ -268,8 +256,3 @@ def test_everything_may_change_until_the_first_step_and_centres_of_mass_on_a_gpu
     sim.set_parameter("com_shift", torch.tensor([[0.02, 0.0, 0.0]]))
     with pytest.raises(UserError, match="cannot move centres of mass on a GPU after the first step"):
         sim.commit()
-
-
-def test_unknown_parameters_are_errors(plain):
-    with pytest.raises(ValueError, match="unknown physics parameter 'mass'"):
-        engine(1).set_parameter("mass", torch.ones(1))

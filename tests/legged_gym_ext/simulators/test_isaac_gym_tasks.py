@@ -12,11 +12,9 @@ import torch
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.simulators.isaac_gym.ground import ground_mesh
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
+from tests.engines import hold
 from tests.ground import all_kinds, rough, terrain_cfg
-from tests.isaac import (
-    engine,
-    hold,
-)
+from tests.isaac import engine
 
 # -- ground ----------------------------------------------------------------------------------------------------------
 
