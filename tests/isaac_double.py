@@ -1,11 +1,13 @@
 """A stand-in for Isaac Gym (Preview 4) that records every call, moves robots by the simplest kinematics and refuses misuse.
 
-What it insists on is what the real engine needs and mostly does not check: everything is created before `prepare_sim`; tensors exist after it; a
-state tensor is NaN from `simulate` until it is refreshed (after `fetch_results` on a CPU); states are set once between two steps, with int32 numbers of
-robots in a contiguous tensor that is still alive when the step is made; a tensor that is handed over outlives the call; no parameter, option or
-constant has a name that Isaac Gym does not know (tests compare them with the isaacgym-stubs package). Dofs and bodies come in an order of its own.
+What it insists on is what the real engine needs and mostly does not check: everything is created before `prepare_sim`;
+tensors exist after it; a state tensor is NaN from `simulate` until it is refreshed (after `fetch_results` on a CPU);
+states are set once between two steps, with int32 numbers of robots in a contiguous tensor that is still alive when the
+step is made; a tensor that is handed over outlives the call; no parameter, option or constant has a name that Isaac Gym
+does not know (tests compare them with the isaacgym-stubs package). Dofs and bodies come in an order of its own.
 
-Robots have no weight: joints accelerate by force / INERTIA, bases move on with their velocities and keep their orientations.
+Robots have no weight: joints accelerate by force / INERTIA, bases move on with their velocities and keep their
+orientations.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ The contract is stored as one JSON text in the ONNX file's metadata under `KEY`.
 
     obs (1, D) [, privileged (1, P)] [, state (1, M)]  ->  actions (1, A), targets (1, J) [, next_state (1, M)]
 
-`obs` are the terms of `observations["obs"]`, each times its scale, clipped. `state` is absent where a policy remembers nothing; zeros start an episode and each step
-gets the `next_state` of the step before. `actions` are clipped and are the `last_action` of the next frame; `targets` are the joint angles
-[rad] to hold. Normalisation, history and action scaling are inside. Joints are in the order of `joint_names`; quaternions are w x y z.
+`obs` are the terms of `observations["obs"]`, each times its scale, clipped. `state` is absent where a policy remembers
+nothing; zeros start an episode and each step gets the `next_state` of the step before. `actions` are clipped and are
+the `last_action` of the next frame; `targets` are the joint angles [rad] to hold. Normalisation, history and action
+scaling are inside. Joints are in the order of `joint_names`; quaternions are w x y z.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ class Contract:
         state_size: M.
         history_length: frames that can matter for an action.
         model: the robot that it was trained on: "file" (name of the model file), "mass" [kg] and "joints": lower and
-            upper bound of "joint_damping" [N m s/rad], "joint_friction" [N m], "joint_stiffness" [N m/rad] and "armature"
-            [kg m^2] over robots and joints; empty in files of older versions.
+            upper bound of "joint_damping" [N m s/rad], "joint_friction" [N m], "joint_stiffness" [N m/rad] and
+            "armature" [kg m^2] over robots and joints; empty in files of older versions.
         provenance: run, checkpoint, iteration, git commit, versions, date; for people.
     """
 
@@ -170,7 +171,8 @@ def _check_terms(group: str, terms: tuple[Term, ...]) -> None:
     for term in terms:
         if term.start != start or term.stop <= start or len(term.scale) != term.stop - term.start:
             raise UserError(
-                f"policy contract: term '{term.name}' of '{group}' has columns {term.start} to {term.stop} and {len(term.scale)} scales, "
+                f"policy contract: term '{term.name}' of '{group}' has columns {term.start} to {term.stop} and "
+                f"{len(term.scale)} scales, "
                 f"expected to start at {start}"
             )
         start = term.stop

@@ -87,10 +87,12 @@ class Controller:
 def _check(term: Term, dims: dict[str, int], contract: Contract) -> None:
     if term.name not in dims:
         raise UserError(
-            f"observation term '{term.name}' of task '{contract.task}' is nothing that a robot's sensors fill{did_you_mean(term.name, dims)}; "
+            f"observation term '{term.name}' of task '{contract.task}' is nothing that a robot's sensors "
+            f"fill{did_you_mean(term.name, dims)}; "
             f"known: {', '.join(dims)}"
         )
     if term.stop - term.start != dims[term.name]:
         raise UserError(
-            f"observation term '{term.name}' has {term.stop - term.start} columns, a robot with {len(contract.joint_names)} joints fills {dims[term.name]}"
+            f"observation term '{term.name}' has {term.stop - term.start} columns, a robot with "
+            f"{len(contract.joint_names)} joints fills {dims[term.name]}"
         )

@@ -61,7 +61,8 @@ class ExportedPolicy:
             shapes = {node.name: node.shape[-1] for node in found}
             if shapes != expected:
                 raise UserError(
-                    f"{self.path}: the graph's {what} are {shapes}, its contract says {expected}; export the policy again"
+                    f"{self.path}: the graph's {what} are {shapes}, its contract says {expected}; export the policy "
+                    "again"
                 )
 
     def reset(self) -> None:
@@ -84,7 +85,8 @@ class ExportedPolicy:
         for name, values in feed.items():
             if not np.isfinite(values).all():
                 raise PolicyError(
-                    f"observation '{name}' is not finite at columns {np.flatnonzero(~np.isfinite(values[0]))[:5].tolist()}"
+                    f"observation '{name}' is not finite at columns "
+                    f"{np.flatnonzero(~np.isfinite(values[0]))[:5].tolist()}"
                 )
         names = ["actions", "targets"]
         if self.contract.state_size:

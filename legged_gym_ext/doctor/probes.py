@@ -35,7 +35,8 @@ IMPORT = (
     "import importlib\nm = importlib.import_module(sys.argv[2])\nprint(json.dumps(str(getattr(m, '__version__', ''))))"
 )
 
-# MuJoCo draws on the first device that initialises; a library without any (no driver, as in many containers) loads all the same.
+# MuJoCo draws on the first device that initialises; a library without any (no driver, as in many containers) loads all
+# the same.
 EGL = """
 import ctypes
 lib = ctypes.CDLL("libEGL.so.1")

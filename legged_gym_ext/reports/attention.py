@@ -68,8 +68,8 @@ def prediction_errors(
         terms: name -> columns of a frame.
 
     Returns:
-        Name of each term, and "whole frame" -> two (B, F - 1) root mean square errors over the columns, in standard deviations of the observations
-        in training.
+        Name of each term, and "whole frame" -> two (B, F - 1) root mean square errors over the columns, in standard
+        deviations of the observations in training.
     """
     pairs = network.pairs(frames, last_actions)
     age = torch.arange(1, frames.shape[1] + 1, device=frames.device).expand(len(frames), -1)

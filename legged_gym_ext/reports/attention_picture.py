@@ -12,8 +12,8 @@ CELL = 5  # width of a column
 def draw_mask(seen: Sequence[Sequence[bool]], steps: int, starts: Collection[int] = ()) -> list[str]:
     """The attention mask of a segment: one row per query, one column per key.
 
-    Frames are called H_k, where H_0 is the first step of the rollout and what comes before is context. Every step of the rollout also has a
-    reader E_k, which attends to what H_k attends to, and to itself.
+    Frames are called H_k, where H_0 is the first step of the rollout and what comes before is context. Every step of
+    the rollout also has a reader E_k, which attends to what H_k attends to, and to itself.
 
     Args:
         seen: F x F, whether frame i (rows) attends to frame j (columns), oldest first.
@@ -49,8 +49,9 @@ def token_lines(numbers: dict[str, Any]) -> list[str]:
     """What the tokens are made of, what is read from them, and what the past costs.
 
     Args:
-        numbers: `window` (T), `layers` (L), `heads`, `width` (D), `context_frames`, `reach_s`, `cache_floats`, the columns `frame_dim`,
-            `action_dim` and `privileged_dim`, and whether `shared_action_head` and `head_reads_frame`.
+        numbers: `window` (T), `layers` (L), `heads`, `width` (D), `context_frames`, `reach_s`, `cache_floats`, the
+            columns `frame_dim`, `action_dim` and `privileged_dim`, and whether `shared_action_head` and
+            `head_reads_frame`.
     """
     window, layers, width = numbers["window"], numbers["layers"], numbers["width"]
     frame, action, past = numbers["frame_dim"], numbers["action_dim"], numbers["window"] - 1

@@ -86,7 +86,8 @@ def make_page(groups: dict[str, list[Run]], pictures: list[Shown], notes: list[s
 
 
 METHODS_WORDS = (
-    "Of what would be deployed (the student, where there is one): interquartile mean over seeds and, with two seeds or more, its 95 % "
+    "Of what would be deployed (the student, where there is one): interquartile mean over seeds and, with two seeds "
+    "or more, its 95 % "
     "bootstrap interval."
 )
 

@@ -115,7 +115,8 @@ def find_run_dirs(names: list[str], log_root: Path) -> list[Path]:
                 path = find_run(log_root, experiment, run or None)
         elif not (path / "params").is_dir() and not checkpoints(path) and not list(path.glob("events.*")):
             raise UserError(
-                f"{path} is no run folder: expected params/, checkpoints or event files in it; give logs/<experiment>/<date>_<run>"
+                f"{path} is no run folder: expected params/, checkpoints or event files in it; give "
+                "logs/<experiment>/<date>_<run>"
             )
         found.append(path.resolve())
     return list(dict.fromkeys(found))

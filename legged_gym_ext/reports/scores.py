@@ -25,8 +25,8 @@ METRICS = (
 def score(runs: list[Run], metric: str, policy: str | None = None) -> tuple[float, tuple[float, float] | None] | None:
     """Interquartile mean and bootstrap interval over seeds of a metric.
 
-    A run counts with its figure over all robots. Kinds of ground are not pooled as strata: cutting a quarter at either end would then leave out the
-    hardest kinds, and with them most falls.
+    A run counts with its figure over all robots. Kinds of ground are not pooled as strata: cutting a quarter at either
+    end would then leave out the hardest kinds, and with them most falls.
 
     Args:
         runs: of one method.
@@ -82,9 +82,10 @@ def interquartile_means(groups: dict[str, list[Run]]) -> Picture | None:
         "scores",
         "Evaluation",
         f"Interquartile means with intervals of {', '.join(title for _, title, _ in rows)} for {', '.join(labels)}.",
-        "Points are interquartile means of what evaluate.py measured, bars 95 % bootstrap intervals over seeds (Agarwal et al. 2021). With fewer than four "
-        "values the interquartile mean is their mean, and with three seeds an interval is hardly more than their spread."
-        + (f" One seed only, so no interval: {', '.join(single)}." if single else ""),
+        "Points are interquartile means of what evaluate.py measured, bars 95 % bootstrap intervals over seeds "
+        "(Agarwal et al. 2021). With fewer than four "
+        "values the interquartile mean is their mean, and with three seeds an interval is hardly more than their "
+        "spread." + (f" One seed only, so no interval: {', '.join(single)}." if single else ""),
         figure,
     )
 
@@ -102,8 +103,8 @@ def _draw_score(axes: Any, found: tuple[float, Any], height: float, colour: str,
 def ground(groups: dict[str, list[Run]]) -> Picture | None:
     """Progress and falls by kind and level of the ground; None on flat ground.
 
-    Each method has a row of two heat maps, kind by level. Evaluations that were written without the figures of single tiles show kinds and levels
-    as two blocks.
+    Each method has a row of two heat maps, kind by level. Evaluations that were written without the figures of single
+    tiles show kinds and levels as two blocks.
     """
     tables = {label: table for label, runs in groups.items() if (table := ground_table(runs)) is not None}
     if not tables:
@@ -125,8 +126,10 @@ def ground(groups: dict[str, list[Run]]) -> Picture | None:
         "ground",
         "Progress and falls by kind and level",
         f"Heat maps of progress and falls on each kind of ground at each level for {', '.join(tables)}.",
-        "Of what evaluate.py measured with robots spread evenly over all tiles, mean over seeds: progress is the way along the commanded direction as a share "
-        'of the commanded way, falls are the share of 20 s episodes that end in one. The row and column "all" pool robots. Few robots share one cell '
+        "Of what evaluate.py measured with robots spread evenly over all tiles, mean over seeds: progress is the way "
+        "along the commanded direction as a share "
+        'of the commanded way, falls are the share of 20 s episodes that end in one. The row and column "all" pool '
+        "robots. Few robots share one cell "
         "(about nine of 512), so single cells are coarse.",
         figure,
     )

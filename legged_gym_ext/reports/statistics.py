@@ -14,7 +14,8 @@ CONFIDENCE = 0.95
 def interquartile_mean(values: Any, axis: int | None = None) -> Any:
     """Mean of the middle half of `values` along `axis` (None: of all).
 
-    A quarter of the values, rounded down, is left out at either end: of fewer than four none is, so that it is their mean.
+    A quarter of the values, rounded down, is left out at either end: of fewer than four none is, so that it is their
+    mean.
     """
     ordered = np.sort(np.asarray(values, dtype=float), axis=axis)
     axis = 0 if axis is None else axis
@@ -29,7 +30,8 @@ def stratified_interval(
     """Percentile bootstrap interval of the interquartile mean of all values of all strata.
 
     Args:
-        strata: one (R_k,) array of scores per stratum, a score per run; runs are drawn with replacement in each stratum by itself.
+        strata: one (R_k,) array of scores per stratum, a score per run; runs are drawn with replacement in each stratum
+            by itself.
         repetitions: of the bootstrap.
         confidence: share of the resampled means within the interval.
         seed: of the draws.

@@ -40,7 +40,8 @@ def parse_budget(text: str) -> Budget:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]+)", text.strip())
     if match is None or match[2] not in UNITS or float(match[1]) <= 0.0:
         raise UserError(
-            f"--budget={text}: expected a positive number and one of {', '.join(UNITS)}, such as 300it, 60min or 5Msteps"
+            f"--budget={text}: expected a positive number and one of {', '.join(UNITS)}, such as 300it, 60min or "
+            "5Msteps"
         )
     if match[2] == "it" and not float(match[1]).is_integer():
         raise UserError(f"--budget={text}: expected whole iterations")
@@ -118,12 +119,14 @@ def check_budget(task: str, budget: Budget, method: Method) -> None:
     if budget.kind == "seconds":
         if method.scheduled:
             raise UserError(
-                f"task '{task}' follows a schedule over the whole training, whose length a budget of time does not tell: give iterations or steps, or "
+                f"task '{task}' follows a schedule over the whole training, whose length a budget of time does not "
+                "tell: give iterations or steps, or "
                 "--train.algorithm.mix_iterations"
             )
     elif method.stage2 and total_iterations(budget, method) <= method.stage2:
         raise UserError(
-            f"task '{task}' has a second stage of {method.stage2} iterations, the budget allows {total_iterations(budget, method)} in all: give a larger "
+            f"task '{task}' has a second stage of {method.stage2} iterations, the budget allows "
+            f"{total_iterations(budget, method)} in all: give a larger "
             "--budget or a smaller --train.runner.stage2_iterations"
         )
 
@@ -201,11 +204,13 @@ class Table:
                 missing = [item for item in before or [] if item not in value]
                 if missing:
                     raise UserError(
-                        f"the table in {self.root} also has {name} {', '.join(map(str, missing))}: name them too, or use another --log_root"
+                        f"the table in {self.root} also has {name} {', '.join(map(str, missing))}: name them too, or "
+                        "use another --log_root"
                     )
             elif before != value:
                 raise UserError(
-                    f"the table in {self.root} was started with {name} {before!r}, now it is {value!r}: give the same, or use another --log_root"
+                    f"the table in {self.root} was started with {name} {before!r}, now it is {value!r}: give the "
+                    "same, or use another --log_root"
                 )
         self.settings = settings
 

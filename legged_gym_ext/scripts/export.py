@@ -27,7 +27,8 @@ NUM_ENVS = 8
 def main(argv: list[str] | None = None) -> int:
     """Export, print what was written and return the exit code."""
     parser = make_parser(
-        "Write the policy of a trained run as policy.onnx, policy.pt and a folder for Unitree's controllers (and its teacher, where it "
+        "Write the policy of a trained run as policy.onnx, policy.pt and a folder for Unitree's controllers (and its "
+        "teacher, where it "
         "has one, as teacher.onnx and teacher.pt), and compare each file with the policy over 1000 steps."
     )
     parser.add_argument("--out", metavar="FOLDER", help="where to write; default: exported/ in the run's folder")
@@ -93,7 +94,8 @@ def as_step(task: str, network: Any, env: LeggedRobot) -> Step:
         return network.as_step()
     if getattr(network, "is_recurrent", False) or not hasattr(network, "as_jit"):
         raise UserError(
-            f"task '{task}' cannot be exported: its policy {type(network).__name__} keeps a memory in a form that is not known here; "
+            f"task '{task}' cannot be exported: its policy {type(network).__name__} keeps a memory in a form that is "
+            "not known here; "
             "rsl-rl-lib's own runner can export it (export_policy_to_onnx)"
         )
     return FrameStep(network.as_jit(), env.group_dims["policy"], env.num_actions)

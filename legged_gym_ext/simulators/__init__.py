@@ -86,7 +86,8 @@ def prepare_engine(name: str) -> None:
         raise UserError(f"simulator '{name}' needs the package 'isaacgym': {ISAAC_GYM}")
     if "torch" in sys.modules:
         raise UserError(
-            f"simulator '{name}' needs isaacgym to be imported before torch: put 'import isaacgym' on the first line of your program"
+            f"simulator '{name}' needs isaacgym to be imported before torch: put 'import isaacgym' on the first line "
+            "of your program"
         )
     try:
         importlib.import_module("isaacgym.gymapi")

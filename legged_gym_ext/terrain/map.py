@@ -1,7 +1,8 @@
 """A map of tiles, one description for everybody: heights to look up, samples for Isaac Gym, boxes and height fields for MuJoCo.
 
-World axes: tiles of row 0 start at x = 0, those of column 0 at y = 0; rows (levels) follow along x, columns (kinds) along y. All around is flat
-ground at z = 0. Rows get more difficult, columns share the kinds by their proportions, as in legged_gym.
+World axes: tiles of row 0 start at x = 0, those of column 0 at y = 0; rows (levels) follow along x, columns (kinds)
+along y. All around is flat ground at z = 0. Rows get more difficult, columns share the kinds by their proportions, as
+in legged_gym.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Tile:
         cells, vertices = (grid.nx, grid.ny), (grid.nx + 1, grid.ny + 1)
         if heights.shape not in (cells, vertices) or not np.isfinite(heights).all():
             raise ValueError(
-                f"tile type '{self.kind}' returned heights of shape {heights.shape}, expected finite cells {cells} or vertices {vertices}"
+                f"tile type '{self.kind}' returned heights of shape {heights.shape}, expected finite cells {cells} or "
+                f"vertices {vertices}"
             )
         return heights
 
@@ -67,7 +69,8 @@ def column_kinds(proportions: dict[str, float], columns: int) -> list[str]:
     for kind, share in proportions.items():
         if kind not in TILE_TYPES:
             raise UserError(
-                f"terrain.proportions.{kind}: no such tile type{did_you_mean(kind, TILE_TYPES)}; known: {', '.join(TILE_TYPES)}"
+                f"terrain.proportions.{kind}: no such tile type{did_you_mean(kind, TILE_TYPES)}; known: "
+                f"{', '.join(TILE_TYPES)}"
             )
         if share < 0.0:
             raise UserError(f"terrain.proportions.{kind}={share}: expected a share of at least 0")
@@ -88,7 +91,8 @@ class TerrainMap:
         kinds: of each column.
         size: (x, y) extent of all tiles [m].
         origins: (rows, columns, 3) where robots start, in the middle of each tile [m].
-        corners: (X, Y, 4) heights [m] of each cell at its corners (0, 0), (1, 0), (0, 1), (1, 1); a flat-topped cell has four equal ones.
+        corners: (X, Y, 4) heights [m] of each cell at its corners (0, 0), (1, 0), (0, 1), (1, 1); a flat-topped cell
+            has four equal ones.
     """
 
     def __init__(self, cfg: type[LeggedRobotCfg.terrain] | SimpleNamespace) -> None:
@@ -98,11 +102,13 @@ class TerrainMap:
         self.tile_size = float(cfg.terrain_length), float(cfg.terrain_width)
         if min(self.cell, self.unit) <= 0.0 or min(self.rows, self.columns) < 1 or self.border < 0.0:
             raise UserError(
-                "terrain: horizontal_scale and vertical_scale must be positive, num_rows and num_cols at least 1, border_size at least 0"
+                "terrain: horizontal_scale and vertical_scale must be positive, num_rows and num_cols at least 1, "
+                "border_size at least 0"
             )
         if self.cell > COARSEST_CELL:
             raise UserError(
-                f"terrain.horizontal_scale={self.cell}: expected at most {COARSEST_CELL} m, bumps and treads are not much larger"
+                f"terrain.horizontal_scale={self.cell}: expected at most {COARSEST_CELL} m, bumps and treads are not "
+                "much larger"
             )
         counts = [round(length / self.cell) for length in self.tile_size]
         if any(abs(n * self.cell - length) > 1e-6 for n, length in zip(counts, self.tile_size)):
@@ -111,7 +117,8 @@ class TerrainMap:
             )
         if min(self.tile_size) < SMALLEST_TILE:
             raise UserError(
-                f"terrain: tiles of {self.tile_size[0]} x {self.tile_size[1]} m, expected at least {SMALLEST_TILE} m: platforms and trenches take that much"
+                f"terrain: tiles of {self.tile_size[0]} x {self.tile_size[1]} m, expected at least {SMALLEST_TILE} m: "
+                "platforms and trenches take that much"
             )
         self.grid = Grid(counts[0], counts[1], self.cell, self.unit)
         self.size = self.rows * self.tile_size[0], self.columns * self.tile_size[1]

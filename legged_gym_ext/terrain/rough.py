@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class RoughTerrain(Terrain):
     """N robots on a `TerrainMap`, column by column, each on the tile of its level.
 
-    With `terrain.curriculum`, robots start on random levels up to `terrain.max_init_terrain_level` and move with how far they walk; without
-    it they are spread evenly over all levels and stay there.
+    With `terrain.curriculum`, robots start on random levels up to `terrain.max_init_terrain_level` and move with how
+    far they walk; without it they are spread evenly over all levels and stay there.
     """
 
     def __init__(self, cfg: type[LeggedRobotCfg.terrain], num_envs: int, rng: torch.Generator) -> None:
@@ -32,11 +32,13 @@ class RoughTerrain(Terrain):
         self._levels = self.map.rows
         if not 0 <= cfg.max_init_terrain_level < self._levels:
             raise UserError(
-                f"terrain.max_init_terrain_level={cfg.max_init_terrain_level}: expected a level from 0 to {self._levels - 1} (num_rows - 1)"
+                f"terrain.max_init_terrain_level={cfg.max_init_terrain_level}: expected a level from 0 to "
+                f"{self._levels - 1} (num_rows - 1)"
             )
         if cfg.spawn_radius > min(self.map.tile_size) / 2:
             raise UserError(
-                f"terrain.spawn_radius={cfg.spawn_radius}: expected at most {min(self.map.tile_size) / 2} m, half a tile; robots would start on other levels"
+                f"terrain.spawn_radius={cfg.spawn_radius}: expected at most {min(self.map.tile_size) / 2} m, half a "
+                "tile; robots would start on other levels"
             )
         robots = torch.arange(num_envs, device=device)
         self.types = torch.div(robots * self.map.columns, num_envs, rounding_mode="floor")

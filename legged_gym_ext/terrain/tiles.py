@@ -1,9 +1,9 @@
 """Kinds of tiles: one function per kind draws the ground of one tile.
 
-A function gets the tile's `Grid`, a difficulty in [0, 1) and a random generator and returns heights [m]: of cells (nx, ny), flat-topped with
-vertical faces between them, or of vertices (nx + 1, ny + 1), slopes between them and zero along the tile's edge so that tiles meet. x is the
-first axis. Shapes and difficulty formulas are those of legged_gym (`utils/terrain.py`, commit 8fa29ac); lengths are rounded to cells where
-legged_gym truncates.
+A function gets the tile's `Grid`, a difficulty in [0, 1) and a random generator and returns heights [m]: of cells (nx,
+ny), flat-topped with vertical faces between them, or of vertices (nx + 1, ny + 1), slopes between them and zero along
+the tile's edge so that tiles meet. x is the first axis. Shapes and difficulty formulas are those of legged_gym
+(`utils/terrain.py`, commit 8fa29ac); lengths are rounded to cells where legged_gym truncates.
 
 A new kind is one function with `@tile_type`; its name can then be given a share in `terrain.proportions`.
 """

@@ -183,7 +183,8 @@ def check(worst: Mapping[str, float], contract: Contract, steps: int = STEPS) ->
     for name, difference in worst.items():
         if not difference <= TOLERANCE:
             raise UserError(
-                f"{name} does not act like the policy it was made from: largest difference {difference:.1e} in {steps} steps, allowed is "
+                f"{name} does not act like the policy it was made from: largest difference {difference:.1e} in "
+                f"{steps} steps, allowed is "
                 f"{TOLERANCE:.0e}; nothing was written"
             )
     return [

@@ -71,7 +71,8 @@ def check_groups(task: str, train_cfg: LeggedRobotCfgPPO) -> None:
         found = getattr(train_cfg.obs_groups, name, groups)
         if list(found) != groups:
             raise UserError(
-                f"task '{task}' cannot be exported: its observation set '{name}' is {list(found)}, an exported policy is given {groups}"
+                f"task '{task}' cannot be exported: its observation set '{name}' is {list(found)}, an exported policy "
+                f"is given {groups}"
             )
 
 
@@ -190,8 +191,8 @@ def _git_commit() -> str | None:
 def plain_metadata(contract: Contract) -> dict[str, str]:
     """Comma-separated texts under the names that mjlab gives its exported policies.
 
-    Keys as in mjlab, src/mjlab/rl/exporter_utils.py, which writes them for tools that run its policies. Observations have our names and factors;
-    where the columns of a term have different ones, its factor is a list in brackets.
+    Keys as in mjlab, src/mjlab/rl/exporter_utils.py, which writes them for tools that run its policies. Observations
+    have our names and factors; where the columns of a term have different ones, its factor is a list in brackets.
     """
     terms = contract.observations["obs"]
     factors = [set(term.scale) for term in terms]

@@ -1,8 +1,9 @@
 """The two messages of the Go2's low level, `LowState_` and `LowCmd_`, as bytes.
 
-The SDK's Python classes take milliseconds to turn into bytes and back (figures: docs/robot.md), too long for 500 messages a second each way. Here
-the layout is computed once from the fields of the SDK's IDL files (package unitree_go, as in unitree_sdk2_python) and messages are read and
-written in place. The encoding is CDR little endian, version 1: every number is aligned to its own size, counted after the header of 4 bytes.
+The SDK's Python classes take milliseconds to turn into bytes and back (figures: docs/robot.md), too long for 500
+messages a second each way. Here the layout is computed once from the fields of the SDK's IDL files (package unitree_go,
+as in unitree_sdk2_python) and messages are read and written in place. The encoding is CDR little endian, version 1:
+every number is aligned to its own size, counted after the header of 4 bytes.
 """
 
 from __future__ import annotations

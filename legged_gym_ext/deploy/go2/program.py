@@ -117,7 +117,8 @@ def check_policy(policy: ExportedPolicy) -> Contract:
     Controller(policy)
     if tuple(contract.sdk_joint_order) != GO2_MOTORS:
         raise UserError(
-            f"{policy.path}: its sdk_joint_order starts with {', '.join(contract.sdk_joint_order[:3]) or 'nothing'}, a Go2's motors are "
+            f"{policy.path}: its sdk_joint_order starts with {', '.join(contract.sdk_joint_order[:3]) or 'nothing'}, "
+            "a Go2's motors are "
             f"{', '.join(GO2_MOTORS[:3])}, ...; export the policy again"
         )
     low, high = np.asarray(contract.joint_pos_limits).T
@@ -185,7 +186,8 @@ def first_state(robot: Robot, wait: float, interface: str, domain: int, seconds:
         time.sleep(0.001)
     if state is None:
         raise UserError(
-            f"no robot answers on interface '{interface}' (domain {domain}) within {wait:g} s: is it on, is the cable in, is this computer's "
+            f"no robot answers on interface '{interface}' (domain {domain}) within {wait:g} s: is it on, is the cable "
+            "in, is this computer's "
             "address 192.168.123.x?"
         )
     return state, count / seconds
@@ -203,27 +205,34 @@ def check_list(contract: Contract, state: LowState, rate: float, options: Option
         raise UserError(f"the robot cannot be driven: {supervisor.fault.reason}")
     if rate * contract.control_dt < 1.0:
         raise UserError(
-            f"the robot's states come at {rate:.0f} Hz, a policy at {1.0 / contract.control_dt:.0f} Hz needs one for each step: is the network "
+            f"the robot's states come at {rate:.0f} Hz, a policy at {1.0 / contract.control_dt:.0f} Hz needs one for "
+            "each step: is the network "
             "busy or wireless, or this computer?"
         )
     if options.remote and not options.dry_run and not remote.connected:
         raise UserError(
-            "no wireless remote: switch it on, or use --no_remote with --command (then only this computer can stop the robot)"
+            "no wireless remote: switch it on, or use --no_remote with --command (then only this computer can stop "
+            "the robot)"
         )
     tilt = math.degrees(math.acos(min(1.0, max(-1.0, -projected_gravity(state.quat)[2]))))
     order = [contract.joint_names.index(name) for name in contract.sdk_joint_order]
     ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in contract.commands.items())
     lines = [
-        f"policy: task {contract.task}, {contract.method} {contract.role}, {1.0 / contract.control_dt:.0f} Hz; trained commands: {ranges}",
+        f"policy: task {contract.task}, {contract.method} {contract.role}, {1.0 / contract.control_dt:.0f} Hz; "
+        f"trained commands: {ranges}",
         f"provenance: {', '.join(f'{key} {value}' for key, value in contract.provenance.items()) or 'unknown'}",
-        f"robot: {rate:.0f} states per second{'' if rate > 0.8 * STATE_RATE else f' (SLOW: expected {STATE_RATE:.0f})'}, battery {state.battery} % at {state.voltage:.1f} V, tilt {tilt:.0f} degrees, motors up to "
-        f"{state.temperature.max():.0f} degrees, {int(state.lost.sum())} messages to them lost, remote {'on' if remote.connected else 'NOT FOUND'}",
+        f"robot: {rate:.0f} states per "
+        f"second{'' if rate > 0.8 * STATE_RATE else f' (SLOW: expected {STATE_RATE:.0f})'}, battery {state.battery} % "
+        f"at {state.voltage:.1f} V, tilt {tilt:.0f} degrees, motors up to "
+        f"{state.temperature.max():.0f} degrees, {int(state.lost.sum())} messages to them lost, remote "
+        f"{'on' if remote.connected else 'NOT FOUND'}",
         "motor  joint            now     stand up to  kp    kd    limits [rad]",
     ]
     for motor, (name, index) in enumerate(zip(contract.sdk_joint_order, order)):
         low, high = contract.joint_pos_limits[index]
         lines.append(
-            f"{motor:5d}  {name:15s} {state.q[motor]:7.3f}  {contract.default_joint_pos[index]:7.3f}      {contract.stiffness[index]:<5g} "
+            f"{motor:5d}  {name:15s} {state.q[motor]:7.3f}  {contract.default_joint_pos[index]:7.3f}      "
+            f"{contract.stiffness[index]:<5g} "
             f"{contract.damping[index]:<5g} {low:.2f} to {high:.2f}"
         )
     return lines

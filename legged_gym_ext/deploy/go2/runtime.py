@@ -1,7 +1,7 @@
 """The loop between a robot and a policy: stand up, wait, walk, and damping on every fault.
 
-`Runtime.tick(now)` is one pass of the command loop; it reads no clock, sleeps nowhere and starts nothing, so that tests drive it through any sequence
-of times, states and answers. `loop` calls it at a fixed rate on the monotonic clock.
+`Runtime.tick(now)` is one pass of the command loop; it reads no clock, sleeps nowhere and starts nothing, so that tests
+drive it through any sequence of times, states and answers. `loop` calls it at a fixed rate on the monotonic clock.
 """
 
 from __future__ import annotations
@@ -269,7 +269,8 @@ def loop(
 ) -> None:
     """Call `runtime.tick` every `period` seconds until damping has been sent long enough.
 
-    `every(now)` is called after each tick, until it raises: that is a fault like any other. Late ticks are not made up for.
+    `every(now)` is called after each tick, until it raises: that is a fault like any other. Late ticks are not made up
+    for.
     """
     due = clock()
     while True:

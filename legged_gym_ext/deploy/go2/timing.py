@@ -34,8 +34,9 @@ class Timing:
     def summary(self) -> dict[str, float]:
         """Milliseconds and counts.
 
-        A deadline is missed when a step is not taken, or its targets come later than one control step after it was due (from two control steps on
-        the step after it is not taken, and that one is counted). Jitter is the difference between two steps' distance in time and the control step.
+        A deadline is missed when a step is not taken, or its targets come later than one control step after it was due
+        (from two control steps on the step after it is not taken, and that one is counted). Jitter is the difference
+        between two steps' distance in time and the control step.
         """
         late = [start + took for start, took in zip(self._late, self._latency)]
         return {

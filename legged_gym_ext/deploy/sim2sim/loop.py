@@ -1,7 +1,7 @@
 """Runs an exported policy on a simulated robot: the loop, its disturbances, and when a robot has fallen.
 
-The order within a control step is the environment's: the policy reads sensors and command, the physics runs, errors are taken against the command
-that the policy saw, then the robot is pushed and the next command counts.
+The order within a control step is the environment's: the policy reads sensors and command, the physics runs, errors are
+taken against the command that the policy saw, then the robot is pushed and the next command counts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One robot in plain MuJoCo, built from what an exported policy says about itself; no torch, no batches.
 
-Motors, rates and reading instants are those of the training's engine (mujoco_cpu.py): same motor model in every physics step, same state read after
-a control step. Masses, friction, contacts and solver are the model file's own.
+Motors, rates and reading instants are those of the training's engine (mujoco_cpu.py): same motor model in every physics
+step, same state read after a control step. Masses, friction, contacts and solver are the model file's own.
 
     robot = PlainRobot(policy.contract)
     robot.reset()
@@ -72,7 +72,8 @@ class PlainRobot:
         contract: of the policy that will move it; all joint quantities are in its joint order.
         dt: physics step [s].
         control_steps: physics steps per control step.
-        model, data: MuJoCo's, for views; what follows from a state (contacts, torques) is one physics step older than the state.
+        model, data: MuJoCo's, for views; what follows from a state (contacts, torques) is one physics step older than
+            the state.
         file: that it was read from.
         mass: of the robot [kg].
         joint_values: smallest and largest of the file's joint damping, friction, stiffness and armature, see
@@ -102,7 +103,8 @@ class PlainRobot:
             ground: None: a plane at height zero; a map of tiles; or "model": whatever the file's world has.
             origin: where the robot starts [m].
             joint_map: joint of the policy -> joint of the model, for those that differ.
-            add_visuals: called with the specification and the base's name before it is compiled, to add what only pictures need.
+            add_visuals: called with the specification and the base's name before it is compiled, to add what only
+                pictures need.
 
         Raises:
             UserError: the file is missing, unreadable, has other joints or no free base, or a value has no sense.
@@ -284,7 +286,8 @@ def _joint_names(spec: mujoco.MjSpec, contract: Contract, joint_map: Mapping[str
     if missing:
         others = [name for name in hinges if name not in names]
         raise UserError(
-            f"{file} is another robot than the policy's, or names its joints differently: it lacks {', '.join(missing)}; "
+            f"{file} is another robot than the policy's, or names its joints differently: it lacks "
+            f"{', '.join(missing)}; "
             f"its other hinges are {', '.join(others) or 'none'}; map names with --joint_map POLICY=MODEL"
         )
     if len(set(names)) < len(names):
@@ -304,7 +307,8 @@ def _floating_base(joints: list[mujoco.MjsJoint], file: Path) -> mujoco.MjsBody:
     first = base.joints[0] if base.joints else None
     if first is None or first.type != mujoco.mjtJoint.mjJNT_FREE or any(root != base for root in roots):
         raise UserError(
-            f"{file}: the policy's joints must belong to one body with a free joint, but '{base.name}' has none; add <freejoint/> to it"
+            f"{file}: the policy's joints must belong to one body with a free joint, but '{base.name}' has none; add "
+            "<freejoint/> to it"
         )
     base.name = base.name or "base"
     return base
@@ -350,8 +354,8 @@ def _add_ground(spec: mujoco.MjSpec, ground: TerrainMap | str | None, file: Path
     else:
         spec.worldbody.add_geom(name=GROUND, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], condim=3)
     for geom in spec.worldbody.geoms:
-        # Below every other priority, so that friction and softness of a contact are the robot's, as in the tasks. What defaults
-        # of the file say was not meant for this ground.
+        # Below every other priority, so that friction and softness of a contact are the robot's, as in the tasks. What
+        # defaults of the file say was not meant for this ground.
         geom.contype, geom.conaffinity, geom.priority = EVERYTHING, EVERYTHING, -1
         geom.group, geom.margin, geom.gap = 0, 0.0, 0.0
 

@@ -2,10 +2,10 @@
 
     python -m legged_gym_ext.deploy.simulated_go2
 
-It publishes low states at 500 Hz, obeys low commands whose checksum is right, and, like the robot, ignores them until the motion service has been
-released. Lines on standard input are the operator: start, stop, release (of those keys), sticks LX LY
-RX, fault NAME, reset, status, quit. Lines of JSON on standard output say what
-happened, with times of this computer's monotonic clock.
+It publishes low states at 500 Hz, obeys low commands whose checksum is right, and, like the robot, ignores them until
+the motion service has been released. Lines on standard input are the operator: start, stop, release (of those keys),
+sticks LX LY RX, fault NAME, reset, status, quit. Lines of JSON on standard output say what happened, with times of this
+computer's monotonic clock.
 """
 
 from __future__ import annotations

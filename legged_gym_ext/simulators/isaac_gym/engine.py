@@ -3,9 +3,10 @@
 
 Written against the Preview 4 API and a recording double (tests/isaac_double.py), never run on the real one.
 
-Isaac Gym's world differs from ours in these ways, and all of them end in this file: quaternions are x y z w; joints come in an order of its own;
-angular velocity is in world axes; linear velocity is that of the base's centre of mass and not of its origin; state is read from tensors that are current
-only after a refresh, and written once per simulated step, so that writes are collected until the next one.
+Isaac Gym's world differs from ours in these ways, and all of them end in this file: quaternions are x y z w; joints
+come in an order of its own; angular velocity is in world axes; linear velocity is that of the base's centre of mass and
+not of its origin; state is read from tensors that are current only after a refresh, and written once per simulated
+step, so that writes are collected until the next one.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ class IsaacGymSimulator(Simulator):
     def _prepare(self) -> None:
         """Start Isaac Gym's tensors, with the states that were written so far.
 
-        Not before the first step: until then everything about the robots may still be changed, also centres of mass on a GPU.
+        Not before the first step: until then everything about the robots may still be changed, also centres of mass on
+            a GPU.
         """
         # These tensors live longer than a rollout's inference mode and are written in place also outside of it.
         with torch.inference_mode(False):

@@ -14,10 +14,11 @@ def ground_mesh(ground: TerrainMap) -> tuple[np.ndarray, np.ndarray]:
     """Triangles of all of a map and of the level border around it, in world axes.
 
     Returns:
-        Vertices (V, 3) float32 [m], and triangles (T, 3) uint32 of vertex indices, counter-clockwise seen from the open side: from above, and from the lower
-        side of a riser.
+        Vertices (V, 3) float32 [m], and triangles (T, 3) uint32 of vertex indices, counter-clockwise seen from the open
+        side: from above, and from the lower side of a riser.
     """
-    # One ring of level cells, so that the tiles' outer edges have risers too; heights in whole units, so that equal ones are equal.
+    # One ring of level cells, so that the tiles' outer edges have risers too; heights in whole units, so that equal
+    # ones are equal.
     corners = np.pad(ground.corners, ((1, 1), (1, 1), (0, 0)))
     heights = np.round(corners / ground.unit).astype(np.int64)
     nodes = _Nodes(heights)

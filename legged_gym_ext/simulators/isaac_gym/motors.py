@@ -1,8 +1,8 @@
 """Position motors and joint forces in torch, for engines that want a torque in every physics step.
 
-The same laws as in the MuJoCo model: PD torque within a torque-speed line, targets that arrive late by whole physics steps, and, besides the motor,
-viscous and Coulomb friction and a spring. Isaac Gym has no place for the last three: its joint drives belong to its own motors, and its joint
-friction is a share of the load and not a torque.
+The same laws as in the MuJoCo model: PD torque within a torque-speed line, targets that arrive late by whole physics
+steps, and, besides the motor, viscous and Coulomb friction and a spring. Isaac Gym has no place for the last three: its
+joint drives belong to its own motors, and its joint friction is a share of the load and not a torque.
 """
 
 from __future__ import annotations

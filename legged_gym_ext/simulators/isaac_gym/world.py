@@ -127,7 +127,8 @@ class World:
         lost = [foot for foot in robot.feet if foot not in self.body_names]
         if lost:
             raise UserError(
-                f'robot model {path}: Isaac Gym merged {lost} into other links; add dont_collapse="true" to their joints'
+                f'robot model {path}: Isaac Gym merged {lost} into other links; add dont_collapse="true" to their '
+                "joints"
             )
         if cfg.asset.base_name not in self.body_names:
             raise UserError(
@@ -173,7 +174,8 @@ class World:
     def set_base(self, ids: np.ndarray, mass: np.ndarray, com: np.ndarray) -> None:
         """Set masses (M,) [kg] and centres of mass (M, 3) [m] of the bases of robots `ids` (M,).
 
-        The inertia about the centre of mass stays that of the URDF, as in MuJoCo; Isaac Gym would recompute all bodies' from their shapes.
+        The inertia about the centre of mass stays that of the URDF, as in MuJoCo; Isaac Gym would recompute all bodies'
+        from their shapes.
         """
         for index, kg, place in zip(ids.tolist(), mass.tolist(), com.tolist()):
             env, actor = self._envs[index], self._actors[index]

@@ -1,8 +1,8 @@
 """MuJoCo on CPU cores through `mjbatch`: one model, N states, a C++ thread pool.
 
-One call of `Batch.step` runs all physics steps of a control step for all environments. What follows from a state (contact
-forces, foot positions) is one physics step older than the state, because another forward pass would cost a fifth of
-the time.
+One call of `Batch.step` runs all physics steps of a control step for all environments. What follows from a state
+(contact forces, foot positions) is one physics step older than the state, because another forward pass would cost a
+fifth of the time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class MujocoSimulator(Simulator):
         """Build the model of `cfg` on `terrain` and `num_envs` states of it."""
         if torch.device(cfg.sim.device).type != "cpu":
             raise UserError(
-                f"the mujoco engine steps on the CPU, not on '{cfg.sim.device}'; use --sim_device=cpu (--rl_device may be a GPU)"
+                f"the mujoco engine steps on the CPU, not on '{cfg.sim.device}'; use --sim_device=cpu (--rl_device "
+                "may be a GPU)"
             )
         self.device = torch.device("cpu")
         self.num_envs, self.dt = num_envs, float(cfg.sim.dt)

@@ -1,9 +1,10 @@
 """The ground of a terrain map as MuJoCo geoms.
 
-A map has thousands of boxes, and MuJoCo pays for every geom of a model in every physics step. So a model that is stepped gets a few slots
-instead, boxes and height fields that are alone on a fixed body each, and every environment has what is near its own robot in them: `NearGround`
-moves them along when the robot comes into another bucket of ground. What that saves: benchmarks/ground.py. Pictures and rays use all of the
-map (`add_map`).
+A map has thousands of boxes, and MuJoCo pays for every geom of a model in every physics step. So a model that is
+stepped gets a few slots
+instead, boxes and height fields that are alone on a fixed body each, and every environment has what is near its own
+robot in them: `NearGround` moves them along when the robot comes into another bucket of ground. What that saves:
+benchmarks/ground.py. Pictures and rays use all of the map (`add_map`).
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def add_slots(spec: mujoco.MjSpec, ground: TerrainMap, reach: float) -> NearGrou
         reach: m from the middle of the base to the farthest point of the robot in any pose, seen from above.
     """
     near = NearGround(ground, reach + TRAVEL)
-    # Its trees of bounding volumes are built once, with the model; the slots' geoms move. The broad phase keeps up with them.
+    # Its trees of bounding volumes are built once, with the model; the slots' geoms move. The broad phase keeps up with
+    # them.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
     places = [_add_field(spec, index, field) for index, field in enumerate(ground.fields)]
     near.field_places = np.array(places).reshape(-1, 3)

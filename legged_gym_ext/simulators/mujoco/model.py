@@ -238,8 +238,8 @@ def add_motor(
     """A position motor on `joint`, named after it; limits and torque-speed line are evaluated in every physics step.
 
     MuJoCo's `dcmotor` with a position controller clips the PD torque to the line
-    `tau_max (+-1 - v / v_max)`: with K = 1 and R = v_max / tau_max, the voltage limit v_max gives exactly that. The joint's
-    own force range then cuts what the line allows above tau_max while braking.
+    `tau_max (+-1 - v / v_max)`: with K = 1 and R = v_max / tau_max, the voltage limit v_max gives exactly that. The
+    joint's own force range then cuts what the line allows above tau_max while braking.
 
     Args:
         spec: of the robot.

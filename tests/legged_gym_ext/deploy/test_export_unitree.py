@@ -190,8 +190,8 @@ def test_a_controller_like_unitrees_commands_the_motors_as_ours_does(task, same_
         cpp.reset(sensors)
         own.reset()
         if not same_first_reading:
-            # Controllers fill the window with a reading before the first step. To the policy it is the first frame of the episode, in which
-            # nothing was done.
+            # Controllers fill the window with a reading before the first step. To the policy it is the first frame of
+            # the episode, in which nothing was done.
             own.policy(obs=own.observe(reading, command))
             if source.contract.state == "cache":
                 own.policy._state[:, 15 : 15 + 12] = 0.0  # the last action, after 15 flags

@@ -1,7 +1,8 @@
 """Every package that a page calls optional: where it is missing, one line says which and how to get it, and nothing is written.
 
-That each of them does its work where it is installed is tested with what uses it: wandb in test_wandb.py, tensorboard and matplotlib in
-test_report.py, imageio, ffmpeg and Pillow in test_play.py, onnx and onnxruntime in test_export.py, the SDK in test_robot_go2.py.
+That each of them does its work where it is installed is tested with what uses it: wandb in test_wandb.py, tensorboard
+and matplotlib in test_report.py, imageio, ffmpeg and Pillow in test_play.py, onnx and onnxruntime in test_export.py,
+the SDK in test_robot_go2.py.
 """
 
 from __future__ import annotations

@@ -251,7 +251,8 @@ def test_joint_stiffness_pulls_towards_the_default_pose(make):
     place(sim, dof_pos=sim.default_dof_pos.repeat(2, 1) + 0.2)
     hold(sim, 8)
     away = (sim.dof_pos - sim.default_dof_pos).abs().mean(-1)
-    # At least 20 N m / rad * 0.2 rad on 0.5 kg m^2, the double's joints, for 40 ms: 0.5 * 8 rad/s^2 * (40 ms)^2 = 6 mm rad.
+    # At least 20 N m / rad * 0.2 rad on 0.5 kg m^2, the double's joints, for 40 ms: 0.5 * 8 rad/s^2 * (40 ms)^2 = 6 mm
+    # rad.
     assert away[1] < away[0] - 0.005
 
 

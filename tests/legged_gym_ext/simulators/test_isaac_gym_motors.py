@@ -59,7 +59,8 @@ def test_joints_have_viscous_and_coulomb_friction_and_a_spring_besides_their_mot
     hold(sim)
     names = gym.sim.actors[0].asset.dof_names
     force = gym.log[-1]["force"][:, [names.index(name) for name in JOINTS]]
-    # Hip 0.2 N m and 2 rad/s; thigh 0.2 N m and -2 rad/s; calf 0.5 N m and 0.05 rad/s, a fifth of the speed below which friction is linear.
+    # Hip 0.2 N m and 2 rad/s; thigh 0.2 N m and -2 rad/s; calf 0.5 N m and 0.05 rad/s, a fifth of the speed below which
+    # friction is linear.
     expected = torch.tensor(
         [
             [-0.15 * 2.0 - 0.2, 0.15 * 2.0 + 0.2, -0.15 * 0.05 - 0.1],
@@ -72,7 +73,8 @@ def test_joints_have_viscous_and_coulomb_friction_and_a_spring_besides_their_mot
 
 
 def test_friction_never_turns_a_joint_round(plain):
-    # The lightest that Isaac Gym can make a joint: its rotor alone, with the least armature and the most friction of domain randomisation.
+    # The lightest that Isaac Gym can make a joint: its rotor alone, with the least armature and the most friction of
+    # domain randomisation.
     robot = read_robot(config())
     from legged_gym_ext.simulators.isaac_gym.motors import STICK_SPEED
 

@@ -95,7 +95,8 @@ def test_dofs_of_isaac_gym_do_nothing_by_themselves(gym):
     props = gym.sim.actors[0].dof_props
     for field in ("stiffness", "damping", "friction"):
         assert not props[field].any(), field
-    # Limits are the motors'; the engine's must not cut first: 45.43 N m and 0.5 + 0.3 * 15.7 N m of friction, 30.1 rad/s.
+    # Limits are the motors'; the engine's must not cut first: 45.43 N m and 0.5 + 0.3 * 15.7 N m of friction, 30.1
+    # rad/s.
     assert (props["effort"] > 60.0).all() and (props["velocity"] > 31.0).all()
     assert (props["driveMode"] == 3).all() and props["hasLimits"].all()
 

@@ -31,8 +31,8 @@ def test_reset_writes_exactly_the_given_state_to_exactly_the_given_robots(gym):
     # Four robots stand on a grid of 2 x 2 with 3 m between them: robot 3 at (3, 3), robot 1 at (0, 3).
     third = torch.tensor([1.0 + 3.0, 2.0 + 3.0, 3.0, 0.0, 0.0, HALF, HALF, 0.1, 0.2, 0.3, 0.0, 0.0, 0.0])
     assert torch.allclose(root[3], third, atol=1e-6)
-    # 2 rad/s about the base's y, which points up: world (0, 0, 2). The centre of mass, in the base at (cx, 0, cz), is in the world at
-    # (cx, -cz, 0) from the origin and moves at (0, 0, 2) x (cx, -cz, 0) = (2 cz, 2 cx, 0).
+    # 2 rad/s about the base's y, which points up: world (0, 0, 2). The centre of mass, in the base at (cx, 0, cz), is
+    # in the world at (cx, -cz, 0) from the origin and moves at (0, 0, 2) x (cx, -cz, 0) = (2 cz, 2 cx, 0).
     cx, _, cz = BASE_COM
     first = torch.tensor([-1.0, 3.5, 0.4, HALF, 0.0, 0.0, HALF, 2 * cz, 2 * cx, 0.0, 0.0, 0.0, 2.0])
     assert torch.allclose(root[1], first, atol=1e-6)
@@ -57,7 +57,8 @@ def test_isaac_gyms_state_is_read_in_our_frames_and_orders(gym):
     assert torch.allclose(sim.root_pos[1], torch.tensor([0.5, 0.25, 0.3]))
     assert torch.allclose(sim.root_quat[1], torch.tensor([0.0, 0.0, 0.0, 1.0]))
     assert torch.allclose(sim.root_ang_vel[1], torch.tensor([0.0, -4.0, 5.0]), atol=1e-6)  # y is turned round
-    # Centre of mass at (-cx, 0, cz) in the world; (0, 4, 5) x (-cx, 0, cz) = (4 cz, -5 cx, 4 cx) is its motion about the origin.
+    # Centre of mass at (-cx, 0, cz) in the world; (0, 4, 5) x (-cx, 0, cz) = (4 cz, -5 cx, 4 cx) is its motion about
+    # the origin.
     cx, _, cz = BASE_COM
     assert torch.allclose(sim.root_lin_vel[1], torch.tensor([1.0 - 4 * cz, 2.0 + 5 * cx, 3.0 - 4 * cx]), atol=1e-6)
     names = native.actors[0].asset.dof_names

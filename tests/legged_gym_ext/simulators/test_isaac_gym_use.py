@@ -79,7 +79,8 @@ def fake_package(folder: Path) -> None:
     (folder / "isaacgym").mkdir()
     (folder / "isaacgym/__init__.py").write_text("", encoding="utf-8")
     (folder / "isaacgym/gymapi.py").write_text(
-        "import sys\nassert 'torch' not in sys.modules, 'PyTorch was imported before isaacgym modules'\nsys.exit('in time')\n",
+        "import sys\nassert 'torch' not in sys.modules, 'PyTorch was imported before isaacgym modules'\nsys.exit('in "
+        "time')\n",
         encoding="utf-8",
     )
 
