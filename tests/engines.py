@@ -1,4 +1,4 @@
-"""The engines behind `Simulator` as tests make them, and ways to put robots somewhere. A new engine is one line in `ENGINES`."""
+"""Engines as tests make them, and ways to put robots somewhere. A new engine is one line in `ENGINES`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the Isaac Gym engine share: configurations, engines over the double, states; fixtures are in conftest.py."""
+"""Configurations and engines over the double of Isaac Gym; fixtures are in conftest.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for Isaac Gym (Preview 4) that records every call, moves robots by the simplest kinematics and refuses misuse.
+"""A double of Isaac Gym (Preview 4): records every call, moves robots by simple kinematics, refuses misuse.
 
 What it insists on is what the real engine needs and mostly does not check: everything is created before `prepare_sim`;
 tensors exist after it; a state tensor is NaN from `simulate` until it is refreshed (after `fetch_results` on a CPU);
@@ -128,7 +128,7 @@ class Env:
 
 
 class Sim:
-    """What Isaac Gym hides behind its handle: `root` (N, 13), `dof` (N, J, 2) and `net` (N, B, 3) are the true state."""
+    """What Isaac Gym's handle stands for: `root` (N, 13), `dof` (N, J, 2) and `net` (N, B, 3) are the state."""
 
     def __init__(self, params: SimParams, device: int, graphics: int) -> None:
         self.params, self.compute_device, self.graphics_device = params, device, graphics

@@ -152,7 +152,10 @@ def motors(label: str, rollout: Rollout) -> Picture | None:
 
 
 def motor_line(speed: np.ndarray, torque_limit: float, speed_limit: float, motor: str) -> np.ndarray:
-    """Largest torque [N m] at joint speeds [rad/s]: of a DC motor tau_max (1 - v / v_max), at most tau_max while braking; of an ideal one tau_max."""
+    """Largest torque [N m] of a motor at joint speeds [rad/s].
+
+    DC: tau_max (1 - v / v_max), at most tau_max while braking; ideal: tau_max.
+    """
     if motor != "dc":
         return np.full_like(speed, torque_limit, dtype=float)
     return torque_limit * np.minimum(1.0, 1.0 - speed / speed_limit)
@@ -201,7 +204,7 @@ def prediction(rollouts: Rollouts) -> Picture | None:
 
 
 def attention(label: str, rollout: Rollout, lines: list[str]) -> Picture | None:
-    """How much each head looks at which frame; None without a transformer. `lines` say what the tokens are."""
+    """How much each head looks at which frame; None without a transformer. `lines` explain the tokens."""
     if rollout.attention is None:
         return None
     figure, axes = style.panels(2, 2, 1.2 + 0.3 * rollout.attention[0].shape[0] * rollout.attention[0].shape[1])

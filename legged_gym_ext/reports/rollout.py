@@ -1,4 +1,4 @@
-"""A short roll-out of a run's newest checkpoint on flat ground: how a grid of commands is followed, and what legs and motors do meanwhile."""
+"""A short roll-out of a run's newest checkpoint on flat ground: tracking of a grid of commands, legs, motors."""
 
 from __future__ import annotations
 
@@ -73,10 +73,13 @@ class Rollout:
 
 
 def command_grid(cfg: type[LeggedRobotCfg.commands]) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
-    """Commands (N, 3) over the training range, which rows make up the two grids (5, 7), and the row of a brisk walk forward.
+    """A grid of commands over the training range.
 
     Args:
         cfg: section `commands` of an environment's configuration.
+
+    Returns:
+        Commands (N, 3); name of each grid -> rows (5, 7) of the commands; the row of a brisk walk forward.
     """
     ranges = cfg.ranges
     low, high = ranges.lin_vel_x
@@ -126,16 +129,16 @@ def _walk(
     recorder = _Recorder(env, policies[name].network if is_transformer(network) else None)
     hold_command(env, (0.0, 0.0, 0.0))
     env.reset()
-    told = torch.tensor(commands, dtype=torch.float32, device=env.device)
+    commanded = torch.tensor(commands, dtype=torch.float32, device=env.device)
     with torch.inference_mode():
         for _ in range(round(seconds / env.dt)):
-            env.commands[:, :3] = told
+            env.commands[:, :3] = commanded
             observations = vec_env.get_observations()
             actions = policy(observations)
             recorder.before(observations, actions)
             vec_env.step(actions)
             policy.reset(env.reset_buf)
-            recorder.after(told)
+            recorder.after(commanded)
     return recorder.result(name, commands, rows, gait_robot, seconds)
 
 
@@ -158,12 +161,12 @@ class _Recorder:
             kept.append(torch.cat([observations[group][rows] for group in groups], dim=-1).clone())
         self.actions.append(actions[rows].clone())
 
-    def after(self, told: torch.Tensor) -> None:
+    def after(self, commanded: torch.Tensor) -> None:
         """Keep what the robots did in this step."""
         env = self.env
         self.fell |= env.reset_buf
-        self.linear.append((told[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1))
-        self.yaw.append((told[:, 2] - env.base_ang_vel[:, 2]).square())
+        self.linear.append((commanded[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1))
+        self.yaw.append((commanded[:, 2] - env.base_ang_vel[:, 2]).square())
         for kept, value in ((self.torques, env.torques), (self.speeds, env.dof_vel), (self.contacts, env.foot_contact)):
             kept.append(value.clone())
 
@@ -220,13 +223,13 @@ class _Recorder:
         if frames.shape[1] >= network.transformer.window:
             with torch.no_grad():
                 tokens = network.frame_tokenizer(network.pairs(frames, last))
-                readers = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
-            of_frames, of_readers = attention_by_distance(network.transformer, tokens, readers)
-            found.attention = of_frames.cpu().numpy(), of_readers.cpu().numpy()
+                privileged_tokens = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
+            of_frames, of_privileged = attention_by_distance(network.transformer, tokens, privileged_tokens)
+            found.attention = of_frames.cpu().numpy(), of_privileged.cpu().numpy()
 
 
 def _limits(env: LeggedRobot) -> dict[str, tuple[list[int], float, float]]:
-    """Joints that share their limits: kind -> columns, torque [N m], speed [rad/s]; kinds are the keys of the configuration."""
+    """Joints that share limits: kind (key of the configuration) -> columns, torque [N m], speed [rad/s]."""
     asset, names = env.cfg.asset, env.sim.joint_names
     found: dict[str, tuple[list[int], float, float]] = {}
     for kind in asset.torque_limits:

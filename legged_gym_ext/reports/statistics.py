@@ -1,4 +1,7 @@
-"""Interquartile means and stratified bootstrap intervals over seeds (Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice")."""
+"""Interquartile means and stratified bootstrap intervals over seeds.
+
+Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
+"""
 
 from __future__ import annotations
 
@@ -50,9 +53,12 @@ def stratified_interval(
 def curve_band(
     curves: Any, repetitions: int = REPETITIONS, confidence: float = CONFIDENCE, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pointwise bootstrap interval (P,), (P,) of the interquartile mean of curves (R, P), a row per run; None with fewer than two runs.
+    """Pointwise bootstrap interval of the interquartile mean of curves (R, P), one per run.
 
     Whole runs are drawn, the same ones for all points.
+
+    Returns:
+        Lower and upper end, (P,) each; None with fewer than two runs.
     """
     curves = np.asarray(curves, dtype=float)
     if len(curves) < 2:

@@ -1,4 +1,4 @@
-"""A table of methods times seeds: what it was asked to be, which run folders belong to which cell, and what each cell has to do next."""
+"""A table of methods times seeds: its settings, the run folders of each cell, and what each cell has to do next."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def parse_budget(text: str) -> Budget:
 
 @dataclass(frozen=True)
 class Method:
-    """What a task's configuration says about its training.
+    """The training of a task, from its configuration.
 
     Attributes:
         iterations: of stage 1 by default.
@@ -101,7 +101,12 @@ class State:
 
 @dataclass(frozen=True)
 class Training:
-    """The next training of a cell: flags of train.py, and at which second of training to interrupt it (None: it ends by itself)."""
+    """The next training of a cell.
+
+    Attributes:
+        flags: of train.py.
+        seconds: of training after which to interrupt it; None: it ends by itself.
+    """
 
     flags: list[str]
     seconds: float | None = None
@@ -256,7 +261,7 @@ def is_evaluated(checkpoint: Path) -> bool:
         return (
             same
             and bool(policies)
-            and all("return" in figures for figures in policies)
+            and all("return" in metrics for metrics in policies)
             and path.stat().st_mtime >= checkpoint.stat().st_mtime
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

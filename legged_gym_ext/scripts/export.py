@@ -87,7 +87,10 @@ def make_sources(
 
 
 def as_step(task: str, network: Any, env: LeggedRobot) -> Step:
-    """One control step of a policy as a pure function; policies of other packages must be functions of the observation alone."""
+    """One control step of a policy as a pure function.
+
+    Policies of other packages must be functions of the observation alone.
+    """
     from rsl_rl_ult.policies.export import FrameStep
 
     if hasattr(network, "as_step"):

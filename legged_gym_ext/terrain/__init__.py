@@ -29,7 +29,11 @@ def __getattr__(name: str) -> Any:
 
 
 def make_terrain(cfg: type[LeggedRobotCfg.terrain], num_envs: int, rng: torch.Generator) -> Terrain:
-    """The terrain named in `cfg.mesh_type` (section `terrain`) on the device of `rng`; an unknown name is a `UserError`."""
+    """The terrain named in `cfg.mesh_type` (section `terrain`), on the device of `rng`.
+
+    Raises:
+        UserError: an unknown name.
+    """
     from legged_gym_ext.terrain.rough import RoughTerrain
     from legged_gym_ext.terrain.terrain import PlaneTerrain
 

@@ -1,4 +1,4 @@
-"""A map of tiles, one description for everybody: heights to look up, samples for Isaac Gym, boxes and height fields for MuJoCo.
+"""A map of tiles: heights to look up, samples for Isaac Gym, boxes and height fields for MuJoCo.
 
 World axes: tiles of row 0 start at x = 0, those of column 0 at y = 0; rows (levels) follow along x, columns (kinds)
 along y. All around is flat ground at z = 0. Rows get more difficult, columns share the kinds by their proportions, as
@@ -96,7 +96,14 @@ class TerrainMap:
     """
 
     def __init__(self, cfg: type[LeggedRobotCfg.terrain] | SimpleNamespace) -> None:
-        """Draw the map of `cfg`, the section `terrain` of a `LeggedRobotCfg`; values without sense are a `UserError`."""
+        """Draw the map.
+
+        Args:
+            cfg: section `terrain` of a `LeggedRobotCfg`, or fields of the same names.
+
+        Raises:
+            UserError: invalid values.
+        """
         self.cell, self.unit = float(cfg.horizontal_scale), float(cfg.vertical_scale)
         self.rows, self.columns, self.border = int(cfg.num_rows), int(cfg.num_cols), float(cfg.border_size)
         self.tile_size = float(cfg.terrain_length), float(cfg.terrain_width)
@@ -153,7 +160,10 @@ class TerrainMap:
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """(X, Y) int16 heights in units of `vertical_scale` at the corner (0, 0) of each cell, border included: Isaac Gym's raster."""
+        """Isaac Gym's raster, border included.
+
+        (X, Y) int16 heights in units of `vertical_scale` at the corner (0, 0) of each cell.
+        """
         border = round(self.border / self.cell)
         heights = np.round(self.corners[..., 0] / self.unit)
         if np.abs(heights).max() > np.iinfo(np.int16).max:
@@ -196,7 +206,7 @@ class TerrainMap:
         return np.array(boxes)
 
     def _floors(self) -> np.ndarray:
-        """(rows, columns) how far down the boxes of each tile reach: below its own and its neighbours' lowest ground."""
+        """(rows, columns) m, bottom of each tile's boxes: below its own and its neighbours' lowest ground."""
         lowest = np.array([heights.min() for heights in self.heights]).reshape(self.rows, self.columns)
         padded = np.pad(np.minimum(lowest, 0.0), 1)
         around = [padded[i : i + self.rows, j : j + self.columns] for i in range(3) for j in range(3)]
@@ -204,7 +214,9 @@ class TerrainMap:
 
 
 def map_of_one_kind(kind: str, columns: int = 3) -> TerrainMap:
-    """Ten levels of one kind of tile, as large as the tasks' tiles; the robot on the middle column stays on its level sideways.
+    """Ten levels of one kind of tile, as large as the tasks' tiles.
+
+    With three columns a robot in the middle one stays on its level sideways.
 
     Raises:
         UserError: no such kind.

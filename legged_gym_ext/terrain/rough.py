@@ -24,7 +24,7 @@ class RoughTerrain(Terrain):
     """
 
     def __init__(self, cfg: type[LeggedRobotCfg.terrain], num_envs: int, rng: torch.Generator) -> None:
-        """Draw the map of `cfg` (section `terrain`) and place the robots; `rng` draws levels, and its device is the terrain's."""
+        """Draw the map of `cfg` (section `terrain`) and place the robots; `rng` draws levels and sets the device."""
         device = rng.device
         self.map = TerrainMap(cfg)
         self.kinds = self.map.kinds
@@ -58,7 +58,7 @@ class RoughTerrain(Terrain):
         self._flat_corners = self._corners.view(-1, 4)
 
     def _cell(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Heights (..., 4) at the corners of the cell under each point (..., 2), and where in the cell it is (..., 2), from 0 to 1."""
+        """Heights (..., 4) at the corners of the cell under each point (..., 2), and its place in the cell, 0 to 1."""
         place = points / self.map.cell + 1.0
         index = torch.minimum(place.floor().clamp_(min=0.0), self._last)
         inside = (place - index).clamp_(0.0, 1.0)

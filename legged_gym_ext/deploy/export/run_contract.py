@@ -1,4 +1,4 @@
-"""What an exported policy says about itself, read from the environment it was trained in: the contract, and plain metadata beside it."""
+"""The contract of an exported policy, and plain metadata beside it, from the environment it was trained in."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ READABLE = {"actor": ["policy"], "privileged": ["privileged"], "history": ["hist
 
 
 class PolicyStep(Protocol):
-    """One control step of a policy as a pure function: what it remembers is passed in and returned.
+    """One control step of a policy as a pure function: its memory is an argument and a result.
 
     Attributes:
         num_privileged: columns of the privileged observations; 0 without.
         state_kind: see `Contract.state`.
-        state_size: numbers that are remembered; 0 without memory.
+        state_size: numbers of the memory; 0 without.
         history_length: frames that can matter for an action.
     """
 
@@ -66,7 +66,11 @@ class PolicyStep(Protocol):
 
 
 def check_groups(task: str, train_cfg: LeggedRobotCfgPPO) -> None:
-    """Refuse policies that read other observation groups than an exported one is given."""
+    """Check that the policy reads only observation groups that an exported one can be given.
+
+    Raises:
+        UserError: it reads others.
+    """
     for name, groups in READABLE.items():
         found = getattr(train_cfg.obs_groups, name, groups)
         if list(found) != groups:
@@ -92,7 +96,7 @@ def make_contract(
         task: registered name.
         train_cfg: training configuration of the run.
         role: "policy", "student" or "teacher".
-        step: what acts: `num_privileged`, `state_kind`, `state_size`, `history_length`.
+        step: of the policy.
         commands: trained ranges, see `trained_commands`.
         provenance: see `provenance`.
     """
@@ -155,7 +159,10 @@ def _shorts(values: torch.Tensor) -> tuple[float, ...]:
 
 
 def trained_commands(cfg: LeggedRobotCfg, checkpoint: Path) -> dict[str, tuple[float, float]]:
-    """Ranges of the commands [m/s, rad/s] when the checkpoint was written: a curriculum may have widened those of the configuration `cfg`."""
+    """Ranges of the commands [m/s, rad/s] when the checkpoint was written.
+
+    A curriculum may have widened those of the configuration `cfg`.
+    """
     infos = load_checkpoint(checkpoint, "cpu").get("infos")
     saved = infos.get("env", {}).get("command_ranges") if isinstance(infos, dict) else None
     ranges = [getattr(cfg.commands.ranges, name) for name in RANGES] if saved is None else saved.tolist()
@@ -163,7 +170,7 @@ def trained_commands(cfg: LeggedRobotCfg, checkpoint: Path) -> dict[str, tuple[f
 
 
 def provenance(run_dir: Path, checkpoint: Path) -> dict[str, Any]:
-    """Where a policy comes from, for people."""
+    """Run, checkpoint, versions and date of a policy; informative."""
     return {
         "run": str(run_dir.resolve()),
         "checkpoint": checkpoint.name,

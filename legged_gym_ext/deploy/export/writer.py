@@ -125,8 +125,8 @@ class Source:
 
     Attributes:
         name: of its files, "policy" or "teacher".
-        contract: what it says about itself.
-        step: what acts, on the CPU.
+        contract: of the policy.
+        step: one control step of it, on the CPU.
         live: the policy that the files are compared with, as `load_policies` returns it.
         template: observation groups (1, ...) of its environment.
     """

@@ -35,8 +35,11 @@ from legged_gym_ext.utils.cli import Parser, parse
 from legged_gym_ext.utils.errors import UserError
 
 COMMAND_PERIOD = 0.002
-"""s between two commands. The robot sends states at 500 Hz and Unitree's own examples answer each: a lost message is then made up for, and a fault
-acted on, within 2 ms, while the policy's targets change every control step only."""
+"""s between two commands.
+
+The robot sends states at 500 Hz and Unitree's own examples answer each. A lost message is then replaced, and a fault
+acted on, within 2 ms, although the policy's targets change only every control step.
+"""
 
 STATE_RATE = 500.0
 """States per second that a Go2 sends."""
@@ -147,7 +150,11 @@ def parse_command(text: str | None, contract: Contract) -> tuple[float, float, f
 
 
 def make_settings(args: argparse.Namespace, contract: Contract) -> tuple[Options, Limits]:
-    """Flags as options and limits; UserError for values that make no sense."""
+    """Options and limits of the command line.
+
+    Raises:
+        UserError: invalid values.
+    """
     for flag, low, high in (
         ("max_tilt", 5.0, 90.0),
         ("max_temperature", 30.0, 100.0),
@@ -194,7 +201,7 @@ def first_state(robot: Robot, wait: float, interface: str, domain: int, seconds:
 
 
 def check_list(contract: Contract, state: LowState, rate: float, options: Options, limits: Limits) -> list[str]:
-    """Lines about policy and robot; what must not be is a `UserError`.
+    """Lines about policy and robot, after checking that the robot can be driven.
 
     Raises:
         UserError: states too seldom, a state that would be a fault, or no remote where one is needed.
@@ -217,15 +224,14 @@ def check_list(contract: Contract, state: LowState, rate: float, options: Option
     tilt = math.degrees(math.acos(min(1.0, max(-1.0, -projected_gravity(state.quat)[2]))))
     order = [contract.joint_names.index(name) for name in contract.sdk_joint_order]
     ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in contract.commands.items())
+    slow = "" if rate > 0.8 * STATE_RATE else f" (SLOW: expected {STATE_RATE:.0f})"
     lines = [
         f"policy: task {contract.task}, {contract.method} {contract.role}, {1.0 / contract.control_dt:.0f} Hz; "
         f"trained commands: {ranges}",
         f"provenance: {', '.join(f'{key} {value}' for key, value in contract.provenance.items()) or 'unknown'}",
-        f"robot: {rate:.0f} states per "
-        f"second{'' if rate > 0.8 * STATE_RATE else f' (SLOW: expected {STATE_RATE:.0f})'}, battery {state.battery} % "
-        f"at {state.voltage:.1f} V, tilt {tilt:.0f} degrees, motors up to "
-        f"{state.temperature.max():.0f} degrees, {int(state.lost.sum())} messages to them lost, remote "
-        f"{'on' if remote.connected else 'NOT FOUND'}",
+        f"robot: {rate:.0f} states per second{slow}, battery {state.battery} % at {state.voltage:.1f} V, "
+        f"tilt {tilt:.0f} degrees, motors up to {state.temperature.max():.0f} degrees, "
+        f"{int(state.lost.sum())} messages to them lost, remote {'on' if remote.connected else 'NOT FOUND'}",
         "motor  joint            now     stand up to  kp    kd    limits [rad]",
     ]
     for motor, (name, index) in enumerate(zip(contract.sdk_joint_order, order)):
@@ -248,13 +254,13 @@ def confirm(args: argparse.Namespace) -> None:
     try:
         answer = input("All true? Type yes to let the robot lie down and stand up: ")
     except EOFError as error:
-        raise UserError("nobody confirms on standard input; give --yes if that is meant") from error
+        raise UserError("no confirmation on standard input; give --yes to go on without") from error
     if answer.strip().lower() != "yes":
         raise UserError("not confirmed; nothing was sent")
 
 
 class Operator:
-    """What is done beside the loop: signals, the Enter key, the clock of `--duration`, and lines of a dry run."""
+    """Called after each tick: signals, the Enter key, the end of `--duration`, and the output of a dry run."""
 
     def __init__(self, runtime: Runtime, duration: float | None) -> None:
         self._runtime, self._duration, self._walking = runtime, duration, None
@@ -290,7 +296,7 @@ class Operator:
 def drive(
     args: argparse.Namespace, contract: Contract, robot: Go2, policy: PolicyProcess, options: Options, limits: Limits
 ) -> dict[str, Any]:
-    """From the check list to the end of damping; returns what happened."""
+    """Run from the check list to the end of damping; returns the contents of `--report`."""
     state, rate = first_state(robot, args.wait, args.interface, args.domain)
     print("\n".join(check_list(contract, state, rate, options, limits)))
     print(f"policy process {policy.pid}")
@@ -313,7 +319,7 @@ def drive(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run; 0 when the operator ended it, 1 after a fault."""
+    """Run; returns 0 when the operator ended it, 1 after a fault."""
     args = parse(make_parser(), argv)
     if args.policy is None or args.interface is None:
         raise UserError("give --policy=FILE and --interface=NAME; see --help")

@@ -22,7 +22,7 @@ START_KEYS = frozenset({"start"})
 
 @dataclass(frozen=True)
 class Remote:
-    """Sticks (-1 to 1) and held buttons; `connected` is False where the bytes cannot come from a remote that is switched on."""
+    """Sticks (-1 to 1) and pressed buttons; `connected` is False without a remote that is switched on."""
 
     lx: float = 0.0
     ly: float = 0.0
@@ -46,7 +46,7 @@ def decode(data: bytes) -> Remote:
     """Read the 40 bytes `wireless_remote`.
 
     Nothing but zeros, and sticks that are not numbers within 1.1, count as no remote. A robot that repeats the last
-    bytes of a remote which went out of range cannot be told from a hand that holds still.
+    bytes of a remote that went out of range looks like one that is held still.
     """
     if len(data) != 40 or not any(data):
         return Remote()

@@ -88,7 +88,7 @@ class JointMap:
 
 
 class Runtime:
-    """What to send, tick by tick. Arrays are in the motors' order unless a name says otherwise."""
+    """Decides what to send at each tick. Arrays are in the motors' order unless a name says otherwise."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Runtime:
         self._fault_logged = False
 
     def request_start(self) -> None:
-        """The operator lets the policy begin; ignored before the robot stands."""
+        """Let the policy begin; ignored before the robot stands."""
         if self.phase == WAIT and self.supervisor.fault is None:
             self._enter(RUN)
 
@@ -134,7 +134,7 @@ class Runtime:
         self.supervisor.raise_fault(name, reason)
 
     def tick(self, now: float) -> None:
-        """Read, check, ask the policy when it is time, send one command. Never raises: whatever goes wrong in here is a fault."""
+        """Read, check, ask the policy when it is time, send one command. Never raises: every exception is a fault."""
         command: LowCommand | None = None
         try:
             if self.phase == DAMP:
@@ -283,7 +283,7 @@ def loop(
             due = max(due + period, clock() - period)
             if (pause := due - clock()) > 0:
                 time.sleep(pause)
-        except BaseException as error:  # KeyboardInterrupt too, where nobody handles the signal
+        except BaseException as error:  # KeyboardInterrupt too, where the signal is not handled
             runtime.stop("error", f"{type(error).__name__}: {' '.join(str(error).split())}")
             every = _nothing
 

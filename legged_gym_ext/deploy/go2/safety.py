@@ -1,7 +1,7 @@
-"""When a robot must stop: every limit in one place, decided from numbers alone, so that each can be tested by hand-made ones.
+"""When a robot must stop: every limit in one place.
 
-No clock, no messages and no processes in here: times come in as arguments. The first fault is latched; whoever asks
-afterwards gets the same one.
+No clock, no messages and no processes in here: times and states are arguments, so that tests can make any of them. The
+first fault is latched.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from legged_gym_ext.deploy.go2.remote import Remote
 
 @dataclass(frozen=True)
 class Limits:
-    """What is still allowed.
+    """Limits of safe operation.
 
     Attributes:
         state_age: s since the newest state arrived. Two control steps: one late message in twenty is no fault, a policy
@@ -32,7 +32,7 @@ class Limits:
         joint_tolerance: rad that a measured angle may be beyond its limit: links rest on their stops, and stops give.
         speed_factor: times a motor's no-load speed.
         speed_states: states in a row above that speed; a single one is a spike of an impact.
-        temperature: degrees Celsius of a motor; our choice, no figure of the maker's is known to us.
+        temperature: degrees Celsius of a motor; our choice, Unitree publishes none.
         target_margin: rad that commanded angles keep from the joint limits.
         target_steps: control steps in a row in which the policy may ask one joint for more than its limits; targets are
             clipped all the while.
@@ -55,14 +55,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why the robot was stopped: a short name for programs, and a line for people."""
+    """Why the robot was stopped: a short name for programs, and a line of text."""
 
     name: str
     reason: str
 
 
 class Supervisor:
-    """Watches states, targets, remote and policy; `fault` is None as long as all is well, then stays what it is."""
+    """Checks states, targets, remote and policy; `fault` is None until the first fault, then never changes."""
 
     def __init__(self, contract: Contract, limits: Limits) -> None:
         """`contract.sdk_joint_order` is the order in which states and targets come."""

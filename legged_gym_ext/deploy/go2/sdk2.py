@@ -16,7 +16,10 @@ from legged_gym_ext.deploy.go2.messages import CommandCodec, LowCommand, LowStat
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 COMMANDS, STATES = "rt/lowcmd", "rt/lowstate"
-INSTALL = "install Unitree's SDK: git clone https://github.com/unitreerobotics/unitree_sdk2_python && pip install -e unitree_sdk2_python"
+INSTALL = (
+    "install Unitree's SDK: git clone https://github.com/unitreerobotics/unitree_sdk2_python "
+    "&& pip install -e unitree_sdk2_python"
+)
 
 
 class CommunicationError(Exception):
@@ -36,7 +39,7 @@ class RawBytes:
 
     @classmethod
     def deserialize_key(cls, data: bytes, **_: Any) -> RawBytes:
-        """What it calls when there is no message but news, such as that a sender is gone; the reader wraps it in another type."""
+        """What CycloneDDS calls for a notice without a message, e.g. that a sender is gone."""
         return cls(data)
 
 

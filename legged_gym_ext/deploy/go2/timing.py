@@ -1,4 +1,4 @@
-"""How punctual a control loop was: jitter of its steps, latency of the policy, deadlines missed."""
+"""Timing of a control loop: jitter of its steps, latency of the policy, deadlines missed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Timing:
-    """Collects times [s] of the control steps; `summary` has the figures."""
+    """Collects times [s] of the control steps for `summary`."""
 
     def __init__(self, control_dt: float) -> None:
         self._dt = control_dt
@@ -28,7 +28,7 @@ class Timing:
         self._latency.append(latency)
 
     def skipped(self, steps: int) -> None:
-        """So many steps were due and not taken: the loop was late, or the answer to the step before was not there yet."""
+        """Count steps that were due and not taken: the loop was late, or the previous answer was not there yet."""
         self._skipped += steps
 
     def summary(self) -> dict[str, float]:

@@ -39,7 +39,10 @@ JOINT_VALUES = {
 """What is compared of the joints -> in words, and its unit."""
 
 NOISE = {"gravity": 0.05, "ang_vel": 0.2, "dof_pos": 0.01, "dof_vel": 1.5}
-"""Half widths of the tasks' uniform sensor noise [rad, rad/s, rad, rad/s]; a tilt of 0.05 rad moves projected gravity by 0.05."""
+"""Half widths of the tasks' uniform sensor noise [rad, rad/s, rad, rad/s].
+
+A tilt of 0.05 rad moves projected gravity by 0.05.
+"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def random_start(contract: Contract, rng: np.random.Generator) -> Start:
 
 
 def run_episodes(trial: Trial, episodes: int, seed: int, duration: float = EPISODE) -> Iterator[int]:
-    """Episodes as an evaluation has them: random starts and commands, an episode ends with a fall; yields the number done."""
+    """Episodes as in an evaluation: random starts and commands, a fall ends one; yields the number done."""
     rng, contract = np.random.default_rng(seed), trial.controller.contract
     for episode in range(episodes):
         start, command = random_start(contract, rng), Random(contract.commands, rng)
@@ -154,15 +157,15 @@ class Trial:
             seconds = step * self.control_dt
             if seconds >= duration - 1e-9:
                 return
-            told = command(seconds)
-            fall = self._step(told, seconds)
+            velocity = command(seconds)
+            fall = self._step(velocity, seconds)
             if fall is not None:
                 self.metrics.falls.append(fall)
                 self._begin(start)
             elif self._disturbances.push > 0.0 and (step + 1) % self._push_every == 0:
                 vx, vy = self._rng.uniform(-1.0, 1.0, 2) * self._disturbances.push
                 self.robot.push((vx, vy))
-            yield Moment(seconds + self.control_dt, told, fall)
+            yield Moment(seconds + self.control_dt, velocity, fall)
             if fall is not None and not restart:
                 return
 

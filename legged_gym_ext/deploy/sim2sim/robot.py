@@ -1,6 +1,6 @@
-"""One robot in plain MuJoCo, built from what an exported policy says about itself; no torch, no batches.
+"""One robot in plain MuJoCo, built from the contract of an exported policy; no torch, no batches.
 
-Motors, rates and reading instants are those of the training's engine (mujoco_cpu.py): same motor model in every physics
+Motors, rates and reading instants are those of the training's engine (simulators/mujoco/cpu.py): same motor model in every physics
 step, same state read after a control step. Masses, friction, contacts and solver are the model file's own.
 
     robot = PlainRobot(policy.contract)
@@ -107,7 +107,7 @@ class PlainRobot:
                 pictures need.
 
         Raises:
-            UserError: the file is missing, unreadable, has other joints or no free base, or a value has no sense.
+            UserError: the file is missing, unreadable, has other joints or no free base, or a value is invalid.
         """
         keep_quiet()
         self.contract, self.origin = contract, np.array(origin, dtype=float)
@@ -199,7 +199,7 @@ class PlainRobot:
         return bool(fixed.any())
 
     def read(self) -> Reading:
-        """What the robot's sensors say now."""
+        """The sensors' present readings."""
         qpos, qvel, root, dof = self.data.qpos, self.data.qvel, self._root_qpos, self._root_dof
         return Reading(
             quat=qpos[root + 3 : root + 7].copy(),
@@ -344,7 +344,7 @@ def _set_options(spec: mujoco.MjSpec, physics: Physics, dt: float) -> None:
 
 
 def _add_ground(spec: mujoco.MjSpec, ground: TerrainMap | str | None, file: Path) -> None:
-    """A plane or a map that every colliding geom touches, with the robot's friction; or check that the file brings some."""
+    """Add a plane or a map that every colliding geom touches, or check that the file has ground of its own."""
     if ground == "model":
         if not any(geom.contype or geom.conaffinity for geom in spec.worldbody.geoms):
             raise UserError(f"{file} has no ground of its own; leave out --terrain model")

@@ -1,4 +1,4 @@
-"""One Go2 in plain MuJoCo whose motors obey position, velocity, stiffness, damping and torque, like those of the robot's low level.
+"""One Go2 in plain MuJoCo whose motors obey q, dq, tau, kp and kd, like those of the robot's low level.
 
 For rehearsing deployment: no environment, no batch, the robot file's own friction and armature.
 """
@@ -27,7 +27,14 @@ class ServoRobot:
     def __init__(
         self, file: str, joint_names: Sequence[str], torque_limits: Sequence[float], max_speeds: Sequence[float]
     ) -> None:
-        """`torque_limits` [N m] fall in a line to zero at `max_speeds` [rad/s] when a motor drives, as those of a DC motor."""
+        """Build the model.
+
+        Args:
+            file: MJCF of the robot.
+            joint_names: in the order of commands and states.
+            torque_limits: N m; a driving motor's falls linearly to zero at `max_speeds`, as that of a DC motor.
+            max_speeds: rad/s.
+        """
         spec = load_robot(file)
         spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], **COLLISION)
         spec.option.timestep = DT

@@ -1,4 +1,7 @@
-"""Pictures of a `PlainRobot`: off-screen frames for videos, and an interactive window. The model that is stepped is the one that is drawn."""
+"""Pictures of a `PlainRobot`: off-screen frames for videos, and an interactive window.
+
+The model that is drawn is the one that is stepped.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def add_plain_visuals(spec: mujoco.MjSpec, base_name: str) -> None:
 
 
 def allow_large_frames(spec: mujoco.MjSpec, base_name: str) -> None:
-    """`PlainRobot(add_visuals=...)` for a file with a ground, which then has its looks too: only room for large frames."""
+    """`PlainRobot(add_visuals=...)` for a file with its own ground and looks: only room for large frames."""
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 3840, 2160
 
 

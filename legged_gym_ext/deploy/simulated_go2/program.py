@@ -1,4 +1,4 @@
-"""A simulated Go2 that speaks the real one's messages over DDS, for rehearsing a deployment.
+"""A simulated Go2 that exchanges the real one's messages over DDS, for rehearsing a deployment.
 
     python -m legged_gym_ext.deploy.simulated_go2
 
@@ -163,7 +163,7 @@ class SimulatedGo2:
         self.counts["states"] += 1
 
     def _operate(self) -> bool:
-        """Do what standard input says; False to end."""
+        """Carry out the operator's commands; False to end."""
         while not self._lines.empty():
             line = self._lines.get()
             if not line or line.strip() == "quit":

@@ -44,7 +44,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Robot:
-    """A robot as its files describe it; J joints in the order of the configuration, F feet in the order of their legs."""
+    """A robot as its files describe it; J joints in the configuration's order, F feet in the order of their legs."""
 
     path: Path  # the URDF
     joint_names: list[str]
@@ -188,7 +188,7 @@ def _leg(chain: list[Joint], order: list[str]) -> Leg:
 
 
 def _read_armature(path: Path, names: list[str]) -> list[float]:
-    """Inertia [kg m^2] that the rotors add to joints `names`, as the MJCF says it: at the joint, or in its class of defaults."""
+    """Rotor inertia [kg m^2] of joints `names`, from the MJCF: at the joint, or in its class of defaults."""
     root = _parse(path, "set --env.asset.file to an MJCF or URDF file")
     classes: dict[str | None, str] = {None: "0"}
     found: dict[str, float] = {}
@@ -227,7 +227,13 @@ class FootKinematics:
     """Where the feet are, from the pose of the base and the joint angles."""
 
     def __init__(self, chains: list[list[Joint]], centres: list[tuple[float, ...]], order: list[str]) -> None:
-        """Take the joints from the base to each of F feet, the centres (x, y, z) [m] in the last links, and the order of the J joints."""
+        """Prepare the chains.
+
+        Args:
+            chains: joints from the base to each of F feet.
+            centres: (x, y, z) m of each foot in the last link of its chain.
+            order: names of the J joints in the order of joint angles.
+        """
         depth = max(len(chain) for chain in chains)
         shape = (len(chains), depth)
         self._joints = torch.full(shape, len(order), dtype=torch.long)  # J: no angle
@@ -249,7 +255,13 @@ class FootKinematics:
         return self
 
     def positions(self, root_pos: torch.Tensor, root_quat: torch.Tensor, dof_pos: torch.Tensor) -> torch.Tensor:
-        """Centres (M, F, 3) [m] of the feet of bases at (M, 3), turned by (M, 4) w x y z, with joint angles (M, J) [rad]."""
+        """Centres (M, F, 3) [m] of the feet.
+
+        Args:
+            root_pos: (M, 3) m of the bases.
+            root_quat: (M, 4) w x y z.
+            dof_pos: (M, J) rad.
+        """
         count, feet = len(dof_pos), len(self._centres)
         angles = torch.cat((dof_pos, dof_pos.new_zeros(count, 1)), dim=-1)[:, self._joints]  # (M, F, depth)
         half = 0.5 * angles[..., None]

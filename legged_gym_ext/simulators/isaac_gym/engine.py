@@ -12,6 +12,7 @@ step, so that writes are collected until the next one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from legged_gym_ext.terrain import Terrain
 
 SPACING = 3.0
-"""m between robots on a plane. They could all stand on one spot, but PhysX would still sort out every pair of overlapping shapes in every step."""
+"""m between robots on a plane.
+
+They could all stand on one spot, but PhysX would sort out all pairs of overlapping shapes in every step.
+"""
 
 POS, QUAT, LIN_VEL, ANG_VEL = slice(0, 3), slice(3, 7), slice(7, 10), slice(10, 13)
 """Columns of Isaac Gym's root states."""
@@ -69,7 +73,10 @@ class IsaacGymSimulator(Simulator):
     def _set_names(self, cfg: LeggedRobotCfg, robot: Robot) -> None:
         """Names, limits and the maps from Isaac Gym's orders to ours."""
         world, motors = self._world, self._motors
-        index = lambda names, of: torch.tensor([of.index(n) for n in names], dtype=torch.long, device=self.device)  # noqa: E731
+
+        def index(names: Sequence[str], of: Sequence[str]) -> torch.Tensor:
+            return torch.tensor([of.index(n) for n in names], dtype=torch.long, device=self.device)
+
         self.joint_names = robot.joint_names
         self._dofs = index(robot.joint_names, world.dof_names)  # (J,) columns of Isaac Gym's tensors
         limits = torch.as_tensor(world.dof_limits, dtype=torch.float32, device=self.device)
@@ -149,7 +156,7 @@ class IsaacGymSimulator(Simulator):
         self._prepared = True
 
     def _hand_over(self) -> None:
-        """Tell Isaac Gym the written states, all in one call per kind: of several calls between two steps it heeds only the last."""
+        """Give Isaac Gym the written states, one call per kind: of several calls between two steps the last counts."""
         calls = (
             (self._new_roots, self._native_root, self._gym.set_actor_root_state_tensor_indexed),
             (self._new_dofs, self._native_dof, self._gym.set_dof_state_tensor_indexed),

@@ -1,4 +1,4 @@
-"""The ground of a terrain map as one triangle mesh for Isaac Gym: level or sloping cells, exactly vertical risers between them."""
+"""The ground of a map as one triangle mesh for Isaac Gym: flat or sloping cells, exactly vertical risers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,10 @@ class _Nodes:
 
 
 def _border(ground: TerrainMap) -> np.ndarray:
-    """(24, 3) corners [m] of the triangles of four level rectangles outside the ring of cells; (0, 3) where the border is no wider than the ring."""
+    """(24, 3) corners [m] of the triangles of four level rectangles outside the ring of cells.
+
+    (0, 3) where the border is no wider than the ring.
+    """
     ring, far, (size_x, size_y) = ground.cell, ground.border, ground.size
     if far <= ring:
         return np.zeros((0, 3))

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 STICK_SPEED = 0.25
-"""rad/s below which Coulomb friction falls linearly to 0. A jump would be overshot within a step: 0.5 N m for 5 ms take 0.15 rad/s from a rotor of 0.0165 kg m^2."""
+"""rad/s below which Coulomb friction falls linearly to 0.
+
+A jump would be overshot within a step: 0.5 N m for 5 ms take 0.15 rad/s from a rotor of 0.0165 kg m^2.
+"""
 
 
 class Motors:
@@ -89,7 +92,7 @@ class Motors:
         return spring - self.damping * vel - self.friction * (vel / STICK_SPEED).clamp(-1.0, 1.0)
 
     def hold(self, ids: torch.Tensor) -> None:
-        """Forget the waiting targets of robots `ids` (M,): their motors hold the default pose."""
+        """Clear the delay lines of robots `ids` (M,): their motors hold the default pose."""
         self.waiting[:, ids] = self.default_pos
 
     def scale_friction(self, ids: torch.Tensor, factors: torch.Tensor) -> None:

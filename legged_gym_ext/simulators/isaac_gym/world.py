@@ -1,5 +1,5 @@
 # pyright: reportMissingModuleSource=none
-"""Isaac Gym's simulation with ground and robots: everything that is made before the first step, and what belongs to single robots.
+"""Isaac Gym's simulation with ground and robots: what is made before the first step, and properties of robots.
 
 Written against the Preview 4 API and a recording double (tests/isaac_double.py), never run on the real one.
 """
@@ -23,13 +23,19 @@ if TYPE_CHECKING:
     from legged_gym_ext.terrain import Terrain
 
 GROUND_FRICTION = 0.0
-"""PhysX takes the mean of two bodies' coefficients; with 0 on one side, twice the wanted one on the other counts alone, as in MuJoCo."""
+"""PhysX takes the mean of two bodies' coefficients.
+
+With 0 for the ground, a shape with twice the wanted coefficient decides alone, as in MuJoCo.
+"""
 
 FRICTION = 0.8
 """Of the robot's shapes until it is set, the nominal value of domain randomisation."""
 
 FRICTION_STEP = 0.01
-"""To which coefficients are rounded: every other one is another PhysX material, of which there can be 65536, and a robot has dozens of shapes."""
+"""To which coefficients are rounded.
+
+Each other one is another PhysX material, of which there can be 65536, and a robot has dozens of shapes.
+"""
 
 UNLIMITED_EFFORT, UNLIMITED_SPEED = 1000.0, 100.0
 """N m and rad/s (PhysX's own default) for the joints, whose limits are those of our motors."""
@@ -113,7 +119,8 @@ class World:
         mesh.static_friction = mesh.dynamic_friction = GROUND_FRICTION
         mesh.restitution = 0.0
         # The stubs have numpy's types of 2021.
-        self.gym.add_triangle_mesh(self.sim, vertices.flatten(), triangles.flatten(), mesh)  # pyright: ignore[reportArgumentType]
+        flat = vertices.flatten(), triangles.flatten()
+        self.gym.add_triangle_mesh(self.sim, *flat, mesh)  # pyright: ignore[reportArgumentType]
 
     def _load(self, cfg: LeggedRobotCfg, robot: Robot) -> None:
         gym, path = self.gym, robot.path
@@ -143,7 +150,7 @@ class World:
         self.dof_limits = np.stack((self._dof_props["lower"], self._dof_props["upper"]), axis=-1)
         self._dof_props["driveMode"] = int(gymapi.DOF_MODE_EFFORT)
         self._dof_props["effort"], self._dof_props["velocity"] = UNLIMITED_EFFORT, UNLIMITED_SPEED
-        for field in ("stiffness", "damping", "friction"):  # ours: see isaac_gym_motors
+        for field in ("stiffness", "damping", "friction"):  # ours: see motors.py
             self._dof_props[field] = 0.0
         self._dof_props["armature"] = [robot.armature[robot.joint_names.index(name)] for name in self.dof_names]
         self._nominal_armature = self._dof_props["armature"].copy()

@@ -159,7 +159,7 @@ class MujocoSimulator(Simulator):
         self._fault_count[ids] = self._warning[ids][:, FAULTS, 1].sum(axis=1)
 
     def set_root_lin_vel(self, velocity: torch.Tensor) -> None:
-        """See `Simulator`; written into the states, because what waits in a float32 view is lost to resets and snapshots."""
+        """See `Simulator`; written into the states, because resets and snapshots ignore the float32 views."""
         at_qvel = mujoco.mj_stateSize(self.model, int(mujoco.mjtState.mjSTATE_TIME)) + self.model.nq
         self.batch.bind("state")[:, at_qvel : at_qvel + 3] = velocity.numpy()
         self._forward(None)

@@ -119,7 +119,10 @@ class NearGround:
 
     def attach(self, model: mujoco.MjModel, batch: Batch) -> None:
         """Take the slots of a `mjbatch.Batch` of `model` over; every environment's are empty."""
-        ids = lambda kind, count: np.array([model.geom(f"{GROUND}_{kind}_{i}").id for i in range(count)], dtype=int)  # noqa: E731
+
+        def ids(kind: str, count: int) -> np.ndarray:
+            return np.array([model.geom(f"{GROUND}_{kind}_{i}").id for i in range(count)], dtype=int)
+
         self._box_ids, self._field_ids = ids("box", self.box_slots), ids("slope", self.field_slots)
         self._pos, self._size = batch.expand("geom_pos"), batch.expand("geom_size")
         self._aabb, self._bound = batch.expand("geom_aabb"), batch.expand("geom_rbound")
@@ -133,7 +136,12 @@ class NearGround:
         self._bucket = np.full((batch.num_sims, 2), np.iinfo(np.int64).min)
 
     def follow(self, positions: np.ndarray, ids: np.ndarray | None = None) -> None:
-        """Fill the slots of environments `ids` (M,), or all, whose robots, at `positions` (M, 2 or more) [m], came into another bucket."""
+        """Fill the slots of robots that came into another bucket.
+
+        Args:
+            positions: (M, 2 or more) m.
+            ids: (M,) environments; None: all.
+        """
         ids = np.arange(len(positions)) if ids is None else ids
         bucket = np.floor(np.nan_to_num(positions[:, :2], posinf=0.0, neginf=0.0) / BUCKET).astype(np.int64)
         moved = (bucket != self._bucket[ids]).any(axis=1)

@@ -39,7 +39,7 @@ FOOT_SITE, CONTACT_SENSOR = "foot_site_", "contact_"
 
 @dataclass
 class ModelInfo:
-    """Names and indices of the parts of a compiled model that the environment speaks of."""
+    """Names and indices of the parts of a compiled model that the environment uses."""
 
     model: mujoco.MjModel
     joint_names: list[str]  # in the order of the configuration, which is the order of the actuators
@@ -61,7 +61,15 @@ class ModelInfo:
 
 
 def load_robot(file: str, *, keep_ground: bool = False) -> mujoco.MjSpec:
-    """Read the robot's MJCF ("{ROOT}" is the repository) and drop everything that is not robot, ground excepted if it is to be kept."""
+    """Read the robot's MJCF and drop everything that is not robot.
+
+    Args:
+        file: path; "{ROOT}" is the repository.
+        keep_ground: keep the geoms of the world body.
+
+    Raises:
+        UserError: the file is missing, or MuJoCo cannot read it.
+    """
     path = Path(file.replace("{ROOT}", str(ROOT_DIR))).expanduser()
     if not path.is_file():
         raise UserError(f"robot model not found: {path}; set --env.asset.file to an MJCF file")
@@ -83,7 +91,7 @@ def build_model(cfg: LeggedRobotCfg, terrain: Terrain) -> ModelInfo:
 
     Args:
         cfg: sections asset, control, init_state, domain_rand and sim are read.
-        terrain: a plane, or a map of which every environment has what is near its robot (mujoco_ground.py).
+        terrain: a plane, or a map of which every environment has what is near its robot (ground.py).
     """
     spec = load_robot(cfg.asset.file)
     _set_options(spec, cfg.sim)
@@ -112,7 +120,7 @@ def _compile(spec: mujoco.MjSpec, cfg: LeggedRobotCfg) -> mujoco.MjModel:
 
 
 def add_ground(spec: mujoco.MjSpec, terrain: Terrain) -> None:
-    """Add all of a terrain's geometry to the world body, with contype 1 and conaffinity 0; robots have it the other way round."""
+    """Add all of a terrain to the world body, with contype 1 and conaffinity 0; robots have these reversed."""
     if terrain.is_flat:
         spec.worldbody.add_geom(name=GROUND, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], **COLLISION)
     else:
@@ -381,7 +389,7 @@ def _legs(model: mujoco.MjModel, base: int, chains: list[list[str]], order: dict
 
 
 def joint_values(model: mujoco.MjModel, joints: list[int]) -> dict[str, tuple[float, float]]:
-    """Smallest and largest of what a compiled model says about joints (by id): name as in `base.NOMINAL` -> bounds."""
+    """Smallest and largest values of joints (by id) in a compiled model: name as in `base.NOMINAL` -> bounds."""
     dofs = model.jnt_dofadr[joints]
     values = {
         "armature": model.dof_armature[dofs],

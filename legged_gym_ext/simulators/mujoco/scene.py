@@ -1,7 +1,7 @@
-"""What MuJoCo draws of an environment: its robots in a model with visuals, the ground near them, arrows for velocities.
+"""What MuJoCo draws of an environment: robots, the ground near them, arrows for velocities.
 
-The scene has a model of its own, with the geoms that only look like something, and reads poses through the `Simulator`
-protocol; so it does not matter which engine steps the physics, and looking changes nothing.
+The scene has a model of its own, with the visual geoms, and reads poses through the `Simulator`
+protocol; so it works with every engine, and drawing changes no state.
 """
 
 from __future__ import annotations

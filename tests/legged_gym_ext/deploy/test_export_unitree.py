@@ -1,4 +1,4 @@
-"""The folder for Unitree's controllers: what stands in deploy.yaml, and that a controller that follows it acts like ours."""
+"""The folder for Unitree's controllers: deploy.yaml, and that a controller that follows it acts like ours."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def read_yaml(path: Path) -> dict:
 
 
 class CppController:
-    """What Unitree's C++ code does with the two files, from its sources (see unitree.py); sensors and motors in the order of the SDK."""
+    """What Unitree's C++ code does with the two files (see unitree.py); sensors and motors in the SDK's order."""
 
     def __init__(self, folder: Path) -> None:
         self.cfg = read_yaml(folder / "params/deploy.yaml")
@@ -225,9 +225,12 @@ def test_the_map_leads_from_joints_to_motors():
 
     names = ("a", "b", "c", "d")
     contract: Any = SimpleNamespace(
-        joint_names=names, sdk_joint_order=("b", "c", "d", "a"), stiffness=(1.0, 2.0, 3.0, 4.0), damping=(5.0, 6.0, 7.0, 8.0),
-        default_joint_pos=(0.1, 0.2, 0.3, 0.4), action_scale=0.5, control_dt=0.02, history_length=1, task="t", method="m",
-        provenance={}, commands=dict.fromkeys(("lin_vel_x", "lin_vel_y", "ang_vel_yaw"), (0.0, 1.0)), observations={"obs": ()},
+        joint_names=names, sdk_joint_order=("b", "c", "d", "a"), stiffness=(1.0, 2.0, 3.0, 4.0),
+        damping=(5.0, 6.0, 7.0, 8.0),
+        default_joint_pos=(0.1, 0.2, 0.3, 0.4), action_scale=0.5, control_dt=0.02, history_length=1, task="t",
+        method="m",
+        commands=dict.fromkeys(("lin_vel_x", "lin_vel_y", "ang_vel_yaw"), (0.0, 1.0)), provenance={},
+        observations={"obs": ()},
     )  # fmt: skip
     lines = deploy_yaml(contract).splitlines()
     assert "joint_ids_map: [3, 0, 1, 2]" in lines

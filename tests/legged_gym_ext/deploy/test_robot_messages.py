@@ -1,4 +1,4 @@
-"""Messages of the robot as bytes: offsets and checksums counted by hand, the SDK's own encoding where it is installed, and the remote."""
+"""The robot's messages as bytes: offsets and checksums counted by hand, the SDK's own encoding, the remote."""
 
 from __future__ import annotations
 

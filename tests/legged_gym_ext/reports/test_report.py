@@ -1,4 +1,4 @@
-"""report.py: the numbers behind its pictures, the page as a browser finds it, mistakes and roll-outs; what it reads: test_report_records.py."""
+"""report.py: the numbers behind its pictures, the page in a browser, mistakes and roll-outs."""
 
 from __future__ import annotations
 

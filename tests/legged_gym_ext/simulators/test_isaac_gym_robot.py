@@ -1,4 +1,4 @@
-"""Robots of the Isaac Gym engine: bodies, joints, feet, and what may differ between environments, over a recording double (isaac_double.py): the real one needs an NVIDIA GPU and a closed binary."""
+"""Robots of the Isaac Gym engine: bodies, joints, feet, parameters; over its double (isaac_double.py)."""
 
 from __future__ import annotations
 
@@ -71,9 +71,12 @@ def test_rotors_are_those_of_the_mjcf(gym):
     assert len(set(expected)) == 2 and np.allclose(actor.dof_props["armature"], expected)
 
 
-MJCF = """<mujoco><default><joint armature="0.1"/><default class="a"><joint armature="0.2"/><default class="b"/></default>
-<default class="c"><geom size="1"/></default></default><worldbody><body><freejoint/><body><joint name="main"/><body childclass="a"><joint name="child"/>
-<body><joint name="own" armature="0.3"/><joint name="b" class="b"/><joint name="c" class="c"/></body></body></body></body></worldbody></mujoco>"""
+MJCF = """<mujoco><default><joint armature="0.1"/>
+<default class="a"><joint armature="0.2"/><default class="b"/></default>
+<default class="c"><geom size="1"/></default></default><worldbody><body><freejoint/><body><joint name="main"/>
+<body childclass="a"><joint name="child"/>
+<body><joint name="own" armature="0.3"/><joint name="b" class="b"/><joint name="c" class="c"/></body></body></body>
+</body></worldbody></mujoco>"""
 
 
 def test_armature_is_found_where_mjcf_inherits_it_from(tmp_path):
@@ -185,8 +188,11 @@ def test_a_parameter_changes_what_it_is_about_for_the_chosen_robots_alone(plain,
 def test_friction_between_foot_and_ground_is_what_was_asked_for(plain):
     sim = engine(2)
     (ground,) = plain.sim.ground
+
     # PhysX takes the mean of the two. Until it is set, it is the nominal 0.8 of domain randomisation.
-    effective = lambda robot: {round(0.5 * (f + ground.static_friction), 6) for f in plain.sim.actors[robot].frictions}  # noqa: E731
+    def effective(robot):
+        return {round(0.5 * (f + ground.static_friction), 6) for f in plain.sim.actors[robot].frictions}
+
     assert effective(0) == effective(1) == {0.8} and ground.dynamic_friction == ground.static_friction
     sim.set_parameter("friction", torch.tensor([0.3, 1.25]))
     assert effective(0) == {0.3} and effective(1) in ({1.25}, {1.24}, {1.26})

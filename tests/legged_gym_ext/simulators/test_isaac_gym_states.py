@@ -1,4 +1,4 @@
-"""States of the Isaac Gym engine, over a recording double (isaac_double.py): the real one needs an NVIDIA GPU and a closed binary."""
+"""States of the Isaac Gym engine, over its double (isaac_double.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes of users of the Isaac Gym engine, import order, and what the double refuses, over a recording double (isaac_double.py): the real one needs an NVIDIA GPU and a closed binary."""
+"""The Isaac Gym engine: mistakes of users, import order, and what its double (isaac_double.py) refuses."""
 
 from __future__ import annotations
 

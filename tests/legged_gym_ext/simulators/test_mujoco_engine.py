@@ -1,4 +1,4 @@
-"""What is special about the MuJoCo engine: threads, exact states, faults without a trace, users' own models; see test_engine.py."""
+"""The MuJoCo engine beyond test_engine.py: threads, exact states, faults without a trace, users' own models."""
 
 from __future__ import annotations
 

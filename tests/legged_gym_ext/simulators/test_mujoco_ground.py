@@ -147,7 +147,7 @@ def test_ground_is_not_part_of_the_robot():
 
 
 def test_a_robot_slides_where_the_slope_is_steeper_than_its_friction_coefficient():
-    """Slip angle: on a ramp of 0.2 a standing robot with mu = 0.15 slides with g (sin a - mu cos a), one with 0.25 does not."""
+    """On a ramp of 0.2 a robot with mu = 0.15 slides with g (sin a - mu cos a), one with 0.25 stands."""
 
     @tile_type
     def ramp(grid, difficulty, rng):
