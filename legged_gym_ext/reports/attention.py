@@ -28,7 +28,8 @@ def attention_by_distance(
         privileged_tokens: (B, F, D) privilege tokens of the same steps.
 
     Returns:
-        (L, h, T) of the frames, newest first, and (L, h, T + 1) of the privilege tokens, whose last column is the token itself.
+        (L, h, T) of the frames, newest first, and (L, h, T + 1) of the privilege tokens, the last column for the token
+        itself.
     """
     window, count = transformer.window, frames.shape[1]
     index = torch.arange(count, device=frames.device)

@@ -13,7 +13,7 @@ from legged_gym_ext.utils.errors import UserError, install_command
 WIDTH = 10.0  # inches; the page shows them 960 px wide, so that points are points there too
 DPI = 150
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito 2008, distinguishable with every kind of colour vision; yellow is left out, it is too pale for lines."""
+"""Okabe and Ito 2008, for every kind of colour vision; without yellow, which is too pale for lines."""
 
 LINES = (
     "-",

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from legged_gym_ext import ROOT_DIR
-from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet
+from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet, joints_of
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import quat_mul
 
@@ -69,7 +69,7 @@ def read_robot(cfg: LeggedRobotCfg) -> Robot:
     root = _parse(path, "Isaac Gym reads the URDF with the name of asset.file")
     joints = {_required(joint, "child", "link"): _read_joint(joint, path) for joint in root.findall("joint")}
     hinges = {joint.name: joint for joint in joints.values() if joint.kind in HINGES}
-    names = _check_joints(cfg, hinges, path)
+    names = joints_of(cfg, hinges, str(path))
     places = {link.get("name", ""): _place(link.get("name", ""), joints, names) for link in root.findall("link")}
     spheres = _find_feet(root, cfg.asset.foot_name, path, joints, names)
     feet = sorted(spheres, key=lambda link: places[link])
@@ -122,20 +122,6 @@ def _read_joint(element: ElementTree.Element, path: Path) -> Joint:
         damping=_numbers(dynamics, "damping", "0")[0],
         friction=_numbers(dynamics, "friction", "0")[0],
     )
-
-
-def _check_joints(cfg: LeggedRobotCfg, hinges: dict[str, Joint], path: Path) -> list[str]:
-    """Joints in the order of the configuration; they must be exactly the robot's hinges."""
-    wanted = list(cfg.init_state.default_joint_angles)
-    missing, extra = [n for n in wanted if n not in hinges], [n for n in hinges if n not in wanted]
-    if missing or extra:
-        raise UserError(
-            f"robot model {path}: joints differ from init_state.default_joint_angles; "
-            f"not in the model: {missing or 'none'}; not in the configuration: {extra or 'none'}"
-        )
-    if cfg.env.num_actions != len(wanted):
-        raise UserError(f"env.num_actions is {cfg.env.num_actions}, but there are {len(wanted)} joints")
-    return wanted
 
 
 def _chain(link: str, joints: dict[str, Joint]) -> list[Joint]:

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from legged_gym_ext import ROOT_DIR
-from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet
+from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet, joints_of
 from legged_gym_ext.simulators.mujoco.ground import COLLISION, GROUND, NearGround, add_map, add_slots
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError, did_you_mean
@@ -174,16 +174,7 @@ def _find_joints(spec: mujoco.MjSpec, cfg: LeggedRobotCfg) -> list[mujoco.MjsJoi
             f"found {others or spec.joints[0].name}"
         )
     hinges = {j.name: j for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_HINGE}
-    wanted = list(cfg.init_state.default_joint_angles)
-    missing, extra = [n for n in wanted if n not in hinges], [n for n in hinges if n not in wanted]
-    if missing or extra:
-        raise UserError(
-            f"robot model {cfg.asset.file}: joints differ from init_state.default_joint_angles; "
-            f"not in the model: {missing or 'none'}; not in the configuration: {extra or 'none'}"
-        )
-    if cfg.env.num_actions != len(wanted):
-        raise UserError(f"env.num_actions is {cfg.env.num_actions}, but there are {len(wanted)} joints")
-    return [hinges[n] for n in wanted]
+    return [hinges[name] for name in joints_of(cfg, hinges, cfg.asset.file)]
 
 
 def _find_feet(spec: mujoco.MjSpec, asset: type[LeggedRobotCfg.asset], order: dict[str, int]) -> list[mujoco.MjsGeom]:
