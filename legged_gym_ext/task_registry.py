@@ -87,12 +87,19 @@ class TaskRegistry:
             return env_class(env_cfg), env_cfg
 
     def make_alg_runner(
-        self, env: Any, name: str, train_cfg: Any = None, *arguments: Any, **options: Any
+        self, env: Any, name: str, train_cfg: Any = None, *args: Any, **options: Any
     ) -> tuple[Any, Any]:
-        """A runner on `env` that trains as `train_cfg` says, and its configuration; see `training.make_runner`."""
-        task = self._get(name)
-        make_runner = resolve(MAKE_RUNNER)
-        return make_runner(env, name, task.train_cfg() if train_cfg is None else train_cfg, *arguments, **options)
+        """A runner on `env` that trains as `train_cfg` says, and its configuration.
+
+        Args:
+            env: a `LeggedRobot`.
+            name: of the task.
+            train_cfg: its own training configuration by default.
+            *args: `log_root` and `given` of `training.make_runner.make_runner`.
+            **options: the same by name.
+        """
+        train_cfg = self._get(name).train_cfg() if train_cfg is None else train_cfg
+        return resolve(MAKE_RUNNER)(env, name, train_cfg, *args, **options)
 
 
 def resolve(name: type | str) -> Any:

@@ -114,12 +114,7 @@ def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given:
     if distributed.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
         train_cfg.runner.device = f"cuda:{distributed.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
-    runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=log_root, given=given)
-    if getattr(train_cfg.runner, "video", False):
-        from legged_gym_ext.viewer.training_video import TrainingVideo
-
-        runner.logger.film = TrainingVideo(runner)
-    return runner
+    return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
 
 
 def _introduce(task: str, runner: Any, iterations: int, say: Any) -> None:

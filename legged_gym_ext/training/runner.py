@@ -19,6 +19,7 @@ from rsl_rl.utils.logger import Logger
 
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
+from legged_gym_ext.task_registry import resolve
 from legged_gym_ext.training.comparison import SHOWN, Comparison
 from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.training.progress import Progress
@@ -27,6 +28,9 @@ from legged_gym_ext.training.runs import WriteError, atomic_write, checkpoints, 
 from legged_gym_ext.training.stopping import Stop
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.errors import UserError, user_errors
+
+TRAINING_VIDEO = "legged_gym_ext.viewer.training_video:TrainingVideo"
+"""What films the policy; by name, because viewers are built on training."""
 
 KEY_FIGURES = {
     "Metrics/linear_tracking": "lin_tracking",
@@ -178,6 +182,8 @@ class TrainRunner(OnPolicyRunner):
         self._comparison: Comparison | None = None
         if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
             self.logger.compare = self.compare
+        if self.cfg.get("video"):
+            self.logger.film = resolve(TRAINING_VIDEO)(self)
 
     def _configure_multi_gpu(self) -> None:
         """Upstream's set-up joins GPUs over NCCL; processes that learn on CPUs join over gloo."""

@@ -12,7 +12,7 @@ import torch
 from legged_gym_ext.utils.distributed import process_seed
 from rsl_rl_ult.distributed import Processes
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
+SCRIPT = Path(__file__).parents[1] / "two_processes.py"
 TOLERANCE = 2e-6  # sums over halves are rounded in another order
 
 

@@ -124,10 +124,10 @@ CASES = [
         "tensorboard", "scripts.report", ("{run}", "--out={run}"),
         f"reading event files needs the package 'tensorboard' (No module named 'tensorboard'): {extra('train')}",
     ),
-    ("onnxruntime", "deploy.go2", ("--policy=policy.onnx", "--interface=lo"), RUNTIME),
-    ("unitree_sdk2py", "deploy.go2", ("--policy=policy.onnx", "--interface=lo"), SDK),
-    ("unitree_sdk2py", "deploy.simulated_go2", ("--interface=lo",), SDK),
-    ("mujoco", "deploy.simulated_go2", ("--interface=lo",), ENGINE),
+    ("onnxruntime", "deploy.go2.program", ("--policy=policy.onnx", "--interface=lo"), RUNTIME),
+    ("unitree_sdk2py", "deploy.go2.program", ("--policy=policy.onnx", "--interface=lo"), SDK),
+    ("unitree_sdk2py", "deploy.simulated_go2.program", ("--interface=lo",), SDK),
+    ("mujoco", "deploy.simulated_go2.program", ("--interface=lo",), ENGINE),
 ]  # fmt: skip
 """Package, program, flags, what is said after "error: "."""
 

@@ -14,6 +14,7 @@ import pytest
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.training import next_step
 from legged_gym_ext.user_tasks import import_tasks, parse, source_of
+from legged_gym_ext.utils import errors
 from legged_gym_ext.utils.cli import make_parser
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import SMALL
@@ -119,26 +120,26 @@ def test_a_run_is_named_where_another_one_would_be_taken(tmp_path):
         folder.mkdir(parents=True)
         (folder / "model_5.pt").touch()
     flags = next_step.task_flags("go2_flat", train_cfg.runner, tmp_path, older)
-    assert flags == ["--task=go2_flat", f"--log_root={next_step.here(tmp_path)}", f"--load_run={older.name}"]
+    assert flags == ["--task=go2_flat", f"--log_root={errors.here(tmp_path)}", f"--load_run={older.name}"]
     assert f"--load_run={newer.name}" not in next_step.task_flags("go2_flat", train_cfg.runner, tmp_path, newer)
 
 
 def test_the_interpreter_is_the_one_that_runs_and_python_where_the_shell_finds_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
-    monkeypatch.setattr(next_step.shutil, "which", lambda name: "/usr/bin/python")
-    assert next_step.python() == ".venv/bin/python"
-    monkeypatch.setattr(next_step.shutil, "which", lambda name: str(tmp_path / ".venv/bin/python"))
-    assert next_step.python() == "python"
+    monkeypatch.setattr(errors.shutil, "which", lambda name: "/usr/bin/python")
+    assert errors.python() == ".venv/bin/python"
+    monkeypatch.setattr(errors.shutil, "which", lambda name: str(tmp_path / ".venv/bin/python"))
+    assert errors.python() == "python"
 
 
 def test_installing_names_the_folder_of_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert next_step.install_command("train").endswith(f"-m pip install -e '{ROOT}[train]'")
+    assert errors.install_command("train").endswith(f"-m pip install -e '{ROOT}[train]'")
     monkeypatch.chdir(ROOT)
-    assert next_step.install_command("train").endswith("-m pip install -e '.[train]'")
-    monkeypatch.setattr(next_step, "ROOT_DIR", tmp_path)  # as from a wheel
-    assert next_step.install_command("train").endswith("-m pip install 'rsl_rl_ult[train]'")
+    assert errors.install_command("train").endswith("-m pip install -e '.[train]'")
+    monkeypatch.setattr(errors, "ROOT_DIR", tmp_path)  # as from a wheel
+    assert errors.install_command("train").endswith("-m pip install 'rsl_rl_ult[train]'")
 
 
 # -- tasks of users ----------------------------------------------------------------------------------------------------
