@@ -102,7 +102,7 @@ def deploy_yaml(contract: Contract) -> str:
     origin = contract.provenance
     comment = (
         f"# {contract.task}, {contract.method}: {origin.get('run')}/{origin.get('checkpoint')}",
-        "# Only for exported/policy.onnx beside it: with the gains or scales of another file a policy falls.",
+        "# Only for exported/policy.onnx beside it: with the gains or scales of another file the robot falls.",
     )
     return "\n".join((*comment, *_yaml_lines(deploy_cfg(contract)))) + "\n"
 

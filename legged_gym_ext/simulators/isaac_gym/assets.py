@@ -2,8 +2,8 @@
 
 Isaac Gym reads URDF, so next to the MJCF that `asset.file` names it expects a URDF of the same name. URDF has no word
 for the inertia of the rotors; that is taken from the MJCF. Reading the joints ourselves keeps damping and friction in
-the units of the files, and forward kinematics says where
-the feet of a robot are that was just put somewhere: Isaac Gym moves its bodies along only when it simulates.
+the units of the files. Forward kinematics gives the feet of a robot right after a reset, because Isaac Gym moves its
+bodies only when it simulates.
 """
 
 from __future__ import annotations

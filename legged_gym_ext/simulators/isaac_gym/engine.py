@@ -137,7 +137,7 @@ class IsaacGymSimulator(Simulator):
         """Start Isaac Gym's tensors, with the states that were written so far.
 
         Not before the first step: until then everything about the robots may still be changed, also centres of mass on
-            a GPU.
+        a GPU.
         """
         # These tensors live longer than a rollout's inference mode and are written in place also outside of it.
         with torch.inference_mode(False):

@@ -1,9 +1,8 @@
 """The ground of a terrain map as MuJoCo geoms.
 
-A map has thousands of boxes, and MuJoCo pays for every geom of a model in every physics step. So a model that is
-stepped gets a few slots
-instead, boxes and height fields that are alone on a fixed body each, and every environment has what is near its own
-robot in them: `NearGround` moves them along when the robot comes into another bucket of ground. What that saves:
+A map has thousands of boxes, and every geom of a model costs time in every physics step. A model that is stepped gets a
+few slots instead: boxes and height fields, each alone on a fixed body. In every environment they hold what is near its
+own robot; `NearGround` moves them when the robot comes into another bucket of ground. What that saves:
 benchmarks/ground.py. Pictures and rays use all of the map (`add_map`).
 """
 
