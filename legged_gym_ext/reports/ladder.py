@@ -40,7 +40,8 @@ def ladder(groups: dict[str, list[Run]]) -> Picture | None:
         f"{', '.join(label for label, _ in found)}.",
         "Robots start in the middle of a tile, are commanded to walk straight on at 0.6 m/s (0.4 m/s on obstacles), "
         "and succeed when they are 4 m away within 20 s and without a fall; mean over seeds. Frames end at the "
-        f"climbed level, the last that, like all below it, at least {PASSED:.0%} pass. The score is the mean over kinds of the share of levels climbed, mean over seeds.",
+        f"climbed level, the last that, like all below it, at least {PASSED:.0%} pass. The score is the "
+        "mean over kinds of the share of levels climbed, mean over seeds.",
         figure,
     )
 

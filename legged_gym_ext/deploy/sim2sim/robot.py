@@ -1,7 +1,8 @@
 """One robot in plain MuJoCo, built from the contract of an exported policy; no torch, no batches.
 
 Motors, rates and reading instants are those of the training's engine (simulators/mujoco/cpu.py): same motor model in
-every physics step, same state read after a control step. Masses, friction, contacts and solver are the model file's own.
+every physics step, same state read after a control step. Masses, friction, contacts and solver are those of the model
+file.
 
     robot = PlainRobot(policy.contract)
     robot.reset()
