@@ -312,8 +312,8 @@ def test_a_cell_that_fails_is_named_and_does_not_stop_the_others(tmp_path, scrip
 def test_a_table_that_was_ended_in_the_middle_goes_on_where_it_stopped(tmp_path, scripts, end):
     root = tmp_path / "table"
     code = (
-        "import sys; from pathlib import Path; from legged_gym_ext.scripts import benchmark; "
-        f"benchmark.SCRIPTS = Path({str(scripts)!r}); sweep._show = lambda *a: None; "
+        "import sys; from pathlib import Path; from legged_gym_ext.scripts import sweep; "
+        f"sweep.SCRIPTS = Path({str(scripts)!r}); sweep._show = lambda *a: None; "
         "from legged_gym_ext.utils.errors import run_main; run_main(sweep.main)"
     )
     words = ["--tasks", "go2_flat", "--seeds", "1", "--budget=40it", f"--log_root={root}"]

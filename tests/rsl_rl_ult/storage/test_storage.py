@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rsl_rl_ult.storage import HistoryBuffer, RolloutStorage
 
@@ -42,13 +44,19 @@ class Recorder:
         return self.storage.frames("policy")[self.storage.window_rows("policy", rows, self.length)]
 
 
-@pytest.mark.parametrize(("steps", "length"), [(5, 1), (5, 3), (3, 8), (4, 5), (1, 4)])
-@pytest.mark.parametrize("done_rate", [0.0, 0.3, 0.9])
-def test_windows_from_storage_equal_the_ring_and_the_episodes_themselves(steps, length, done_rate):
-    recorder = Recorder(num_envs=4, steps=steps, length=length, seed=steps + length)
-    for _ in range(6):  # windows reach over several rollouts
+@given(
+    num_envs=st.integers(1, 5),
+    steps=st.integers(1, 6),
+    length=st.integers(1, 9),
+    done_rate=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=60, deadline=None)
+def test_windows_from_storage_equal_the_ring_and_the_episodes_themselves(num_envs, steps, length, done_rate, seed):
+    recorder = Recorder(num_envs, steps, length, seed)
+    for _ in range(4):  # windows reach over several rollouts
         recorder.rollout(done_rate)
-        rows = torch.randperm(steps * 4, generator=recorder.rng)
+        rows = torch.randperm(steps * num_envs, generator=recorder.rng)
         expected = torch.stack(recorder.expected).flatten(0, 1)[rows]
         assert torch.equal(recorder.windows(rows), expected)
         recorder.storage.clear()
