@@ -147,7 +147,8 @@ def test_figures_are_those_of_a_hand_calculation():
     for seconds in (0.001, 0.003):
         metrics.add(robot, (0.0, 0.0, 0.0), 0.01, seconds, fell=False)
     figures = metrics.compute()
-    # |v error|^2 = 0.25, (yaw error)^2 = 0.25: both kernels are exp(-1). Power 12 x |2 x -0.5| = 12 W, speed 0.02 m / 0.04 s.
+    # |v error|^2 = 0.25, (yaw error)^2 = 0.25: both kernels are exp(-1). Power 12 x |2 x -0.5| = 12 W, speed 0.02 m /
+    # 0.04 s.
     assert figures["linear_tracking"] == figures["yaw_tracking"] == pytest.approx(math.exp(-1.0))
     assert figures["linear_rmse"] == figures["yaw_rmse"] == pytest.approx(0.5)
     assert figures["energy"] == pytest.approx(12.0) and figures["speed"] == pytest.approx(0.5)
@@ -312,7 +313,8 @@ def test_a_video_without_an_encoder_says_what_to_install(hold, tmp_path, monkeyp
 
 def test_help_imports_nothing_slow(tmp_path):
     program = (
-        "import sys\nfrom legged_gym_ext.scripts.sim2sim import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom legged_gym_ext.scripts.sim2sim import main\ntry:\n    main(['--help'])\nexcept "
+        "SystemExit:\n    pass\n"
         "assert not {'numpy', 'torch', 'mujoco', 'onnxruntime'} & set(sys.modules), sorted(sys.modules)"
     )
     result = run(cwd=tmp_path, program=program)

@@ -1,4 +1,4 @@
-"""Plain MuJoCo moves a policy as the training's environment does: same sensors at the same instants, same motors, same steps."""
+"""Plain MuJoCo moves a policy as the training's environment does: same sensors, instants, motors and steps."""
 
 from __future__ import annotations
 
