@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,8 +44,7 @@ STATES = ("root_pos", "root_quat", "root_lin_vel", "root_ang_vel", "dof_pos", "d
 TENSORS = (*STATES, "torques", "foot_pos", "contact_forces")
 
 
-# Only engines that simulate contacts and masses.
-physics = pytest.mark.parametrize("make", [name for name, engine in ENGINES.items() if engine.physics], indirect=True)
+physics = pytest.mark.physics  # only for engines that simulate contacts and masses
 
 
 def state_of(sim: Simulator, count: int, height: float = 3.0, **changes: torch.Tensor) -> RobotState:
@@ -88,6 +88,13 @@ def snapshot(sim: Simulator, names: tuple[str, ...] = TENSORS) -> dict[str, torc
 def differing(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], robot: int | slice = slice(None)) -> list[str]:
     """Names of the tensors in which `robot` is not the same to the bit."""
     return [name for name in a if not torch.equal(a[name][robot], b[name][robot])]
+
+
+def maker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Simulator]:
+    """What the fixture `make` returns for the engine named by its parameter."""
+    if request.node.get_closest_marker("physics") and not ENGINES[request.param].physics:
+        pytest.skip("a recording double has no physics")
+    return partial(make_engine, request.param, monkeypatch)
 
 
 def make_engine(name: str, monkeypatch: pytest.MonkeyPatch, num_envs: int = 2, **changes: Any) -> Simulator:
