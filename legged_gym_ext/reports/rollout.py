@@ -209,7 +209,7 @@ class _Recorder:
         }
         if frames.shape[1] >= network.transformer.window:
             with torch.no_grad():
-                tokens = network.frame_tokenizer(network.pairs(frames, last))
+                tokens = network.frame_tokenizer(network.frame_actions(frames, last))
                 readers = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
             of_frames, of_readers = attention_by_distance(network.transformer, tokens, readers)
             found.attention = of_frames.cpu().numpy(), of_readers.cpu().numpy()
