@@ -35,10 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.training.output import outlive_reader
     from legged_gym_ext.training.run_settings import resumed_cfgs
     from legged_gym_ext.training.runs import log_root
+    from legged_gym_ext.training.teacher import settle_teacher
 
     root = log_root(args)
     if train_cfg.runner.resume:
         env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
+    settle_teacher(train_cfg.runner, args)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
         from legged_gym_ext.viewer.training_video import check_filming

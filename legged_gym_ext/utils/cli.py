@@ -27,6 +27,7 @@ PLACES = {
     "max_iterations": ("train.runner.max_iterations",),
     "logger": ("train.runner.logger",),
     "resume": ("train.runner.resume",),
+    "teacher": ("train.runner.teacher",),
     "video_of_training": ("train.runner.video",),
 }
 """Where each flag is written."""
@@ -107,6 +108,11 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action="store_true",
         help="continue a run (newest, or --load_run and --checkpoint) with its settings and what else is given here",
+    )
+    add(
+        "--teacher",
+        metavar="RUN",
+        help="run folder or checkpoint of a trained teacher of the same robot: only its student is trained (TS, RMA)",
     )
     add(
         "--logger",
