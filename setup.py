@@ -8,7 +8,18 @@ VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
-TEST = ["pytest>=7", "pytest-xdist", "hypothesis", "ruff", "pyright", "isaacgym-stubs==1.1rc4", "vermin", *REPORT, *EXPORT, *WANDB]
+TEST = [
+    "pytest>=7",
+    "pytest-xdist",
+    "hypothesis",
+    "ruff",
+    "pyright",
+    "isaacgym-stubs==1.1rc4",
+    "vermin",
+    *REPORT,
+    *EXPORT,
+    *WANDB,
+]
 
 setup(
     name="rsl_rl_ult",

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from update import ACTIONS, DIMS
 
-from legged_gym_ext.deploy.export.files import DeployedPolicy, write_onnx
-from legged_gym_ext.deploy.export.unitree import UnitreePolicy
+from legged_gym_ext.deploy.export.unitree import UnitreeGraph
+from legged_gym_ext.deploy.export.writer import PolicyGraph, write_onnx
 from legged_gym_ext.deploy.policy_file import open_session
 from legged_gym_ext.envs.go2 import go2_config, go2_methods
 from legged_gym_ext.utils.config import to_dict
@@ -76,10 +76,10 @@ def make_forms(step: Any, folder: Path) -> tuple[dict[str, Callable], Callable, 
         dim=lambda group: step.num_obs,
     )
     files = {name: folder / name for name in ("policy.onnx", "policy.pt", "window.onnx")}
-    module, length = DeployedPolicy(step, about), step.history_length * step.num_obs
+    module, length = PolicyGraph(step, about), step.history_length * step.num_obs
     write_onnx(module, module.example(), (module.input_names, module.output_names), {}, files["policy.onnx"])
     torch.jit.save(torch.jit.script(step.stateful()), str(files["policy.pt"]))
-    unitree = UnitreePolicy(step.as_window(LAST_ACTION), about)
+    unitree = UnitreeGraph(step.as_window(LAST_ACTION), about)
     write_onnx(unitree, (torch.zeros(1, length),), (["obs"], ["actions"]), {}, files["window.onnx"])
     sessions = {name: open_session(files[name]) for name in ("policy.onnx", "window.onnx")}
     scripted: Any = torch.jit.load(str(files["policy.pt"]))

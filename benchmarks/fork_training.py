@@ -23,9 +23,9 @@ def main() -> None:
     parser.add_argument("--log_root", type=Path)
     args = parser.parse_args()
 
-    from legged_gym_ext.utils.cpus import wait_passively
+    from legged_gym_ext.utils.cpus import limit_spinning
 
-    wait_passively()
+    limit_spinning()
 
     import torch
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from legged_gym_ext.reports import style
 from legged_gym_ext.reports.records import Run, read_runs
-from legged_gym_ext.training.ladder import FRICTION, HEIGHTS, PASSED
+from legged_gym_ext.training.ladder import FRICTION, HEIGHTS, PASS_RATE
 from legged_gym_ext.utils.errors import UserError, run_main
 
 SLIPPERY = f"{FRICTION}0.4"
@@ -107,7 +107,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for task, seeds in tasks:
             rates = np.mean([_deployed(row)["ladder"][kind] for row in seeds], axis=0)
             panel.plot(100.0 * rates, color=marks[task][0], linestyle=marks[task][1], marker=".")
-        panel.axhline(100.0 * PASSED, color=style.GREY, linewidth=0.8)
+        panel.axhline(100.0 * PASS_RATE, color=style.GREY, linewidth=0.8)
         panel.set(
             title=kind.replace("_", " "), xlabel="level of the ground", ylabel="% that get 4 m away", ylim=(-3.0, 103.0)
         )

@@ -96,7 +96,7 @@ def run(name: str, path: Path, condition: str, episodes: int) -> dict[str, Any]:
     begin = time.perf_counter()
     for _ in run_episodes(trial, episodes, SEED):
         pass
-    figures = trial.metrics.figures()
+    figures = trial.metrics.compute()
     return {
         "policy": name,
         "condition": condition,

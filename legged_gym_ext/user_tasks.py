@@ -1,4 +1,4 @@
-"""Tasks that users register in files of their own: `--import my_tasks.py`. Standard library only."""
+"""Tasks that users register in their own files: `--import my_tasks.py`. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from legged_gym_ext.utils import cli
 from legged_gym_ext.utils.errors import UserError
 
-_importing: list[str] = []  # names of what is being imported
+_importing: list[str] = []  # names of the files and modules that are being imported
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """As `cli.parse`; then the files of `--import` register their tasks."""
+    """Parse as `cli.parse`, then import the files of `--import`, which register their tasks."""
     refuse_nested()
     args = cli.parse(parser, argv)
     for name in args.imports:
@@ -26,10 +26,10 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
 
 
 def import_tasks(name: str) -> None:
-    """Import a Python file, or a module by its dotted name, so that it registers its tasks; once only.
+    """Import a Python file, or a module by its dotted name, which registers its tasks; once only.
 
     Raises:
-        UserError: there is no such file or module, or it fails.
+        UserError: the file or module does not exist, or fails.
     """
     path = Path(name).expanduser()
     is_file = path.suffix == ".py" or path.is_file()
@@ -42,7 +42,7 @@ def import_tasks(name: str) -> None:
         if is_file:
             _import_file(path.resolve())
         else:
-            _find_in(os.getcwd())
+            _add_to_path(os.getcwd())
             importlib.import_module(name)
     except UserError:
         raise
@@ -54,13 +54,13 @@ def import_tasks(name: str) -> None:
 
 
 def _loaded() -> set[Path]:
-    """Files of all modules, the running program among them."""
+    """Files of all imported modules, the running program included."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     return {Path(file).resolve() for file in files if isinstance(file, str)}
 
 
 def _import_file(path: Path) -> None:
-    _find_in(str(path.parent))
+    _add_to_path(str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--import={path}: expected a Python file")
@@ -69,21 +69,22 @@ def _import_file(path: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def _find_in(folder: str) -> None:
+def _add_to_path(folder: str) -> None:
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
 
 def refuse_nested() -> None:
-    """Called where a program starts: a file that starts one while it is imported is a `UserError`."""
+    """Raise a `UserError` in a program that a file starts while it is imported; every program calls this first."""
     if _importing:
         raise UserError(
-            f'--import={_importing[-1]}: this file starts a program when it is imported; put that below `if __name__ == "__main__":`'
+            f"--import={_importing[-1]}: this file starts a program when it is imported; put that below "
+            '`if __name__ == "__main__":`'
         )
 
 
 def source_of(namespace: dict[str, Any]) -> str | None:
-    """What `--import` takes for the module with these globals; None for this package's own and for what is no file."""
+    """Argument of `--import` for the module with these globals; None for modules of this package or without a file."""
     spec, name, file = namespace.get("__spec__"), namespace.get("__name__", ""), namespace.get("__file__")
     dotted = getattr(spec, "name", None) or name
     if dotted.partition(".")[0] == "legged_gym_ext" or not isinstance(file, str):

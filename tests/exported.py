@@ -18,7 +18,7 @@ STEPS = 240  # of the comparison that every export makes: 2 resets, the second i
 
 
 def make_run(root: Path, task: str, **fields: Any) -> Path:
-    """A run folder under `root` with one checkpoint; `fields` are dotted fields of the environment's configuration, dots as `__`."""
+    """A run folder under `root` with one checkpoint; `fields` of the configuration are named section__field."""
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     env_cfg.env.num_envs, env_cfg.terrain.mesh_type = 8, "plane"
     for name, value in fields.items():

@@ -1,4 +1,4 @@
-"""What the tests of the Isaac Gym engine share: configurations, engines over the double, states; fixtures are in conftest.py."""
+"""Configurations and engines over the double of Isaac Gym; fixtures are in conftest.py."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import torch
 
 from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
 from legged_gym_ext.simulators import make_simulator
-from legged_gym_ext.simulators.base import RobotState
 from legged_gym_ext.terrain import PlaneTerrain
 from tests.robots import set_fields
 
 ROOT = Path(__file__).resolve().parents[1]
 LEGS = ("FL", "FR", "RL", "RR")
-JOINTS = [f"{leg}_{part}_joint" for leg in LEGS for part in ("hip", "thigh", "calf")]
 ORDERS = ("tree", "alphabetical", "reversed")
 BASE_MASS = 6.923  # kg, with the two heads of 1 g
 BASE_COM = (0.0211894, 0.0, -0.0053717)  # m, of base and heads (go2.md, section 1.4)
@@ -33,38 +31,6 @@ def config(engine: str = "isaac_gym", **changes: Any) -> Any:
 def engine(num_envs: int = 2, terrain: Any = None, **changes: Any) -> Any:
     terrain = terrain or PlaneTerrain(num_envs, torch.device("cpu"))
     return make_simulator(config(**changes), terrain, num_envs)
-
-
-def state_of(sim: Any, count: int, **changes: torch.Tensor) -> RobotState:
-    """`count` robots at rest in the default pose 1 m above the origin, except for `changes`."""
-    state = RobotState(
-        root_pos=torch.tensor([0.0, 0.0, 1.0]).repeat(count, 1),
-        root_quat=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1),
-        root_lin_vel=torch.zeros(count, 3),
-        root_ang_vel=torch.zeros(count, 3),
-        dof_pos=sim.default_dof_pos.repeat(count, 1),
-        dof_vel=torch.zeros(count, len(sim.joint_names)),
-    )
-    for name, value in changes.items():
-        setattr(state, name, value)
-    return state
-
-
-def place(sim: Any, **changes: torch.Tensor) -> None:
-    """Put all robots into the states `changes`."""
-    sim.reset(torch.arange(sim.num_envs), state_of(sim, sim.num_envs, **changes))
-
-
-def hold(sim: Any, steps: int = 1, offset: float = 0.0) -> None:
-    sim.step((sim.default_dof_pos + offset).repeat(sim.num_envs, 1), steps)
-
-
-def random_state(sim: Any, count: int, seed: int = 0) -> RobotState:
-    generator = torch.Generator().manual_seed(seed)
-    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
-    quat = torch.nn.functional.normalize(draw(count, 4), dim=-1)
-    joints = sim.default_dof_pos + 0.3 * draw(count, 12)
-    return RobotState(draw(count, 3), quat, draw(count, 3), draw(count, 3), joints, draw(count, 12))
 
 
 def passive_off(sim: Any) -> None:

@@ -1,11 +1,13 @@
-"""A stand-in for Isaac Gym (Preview 4) that records every call, moves robots by the simplest kinematics and refuses misuse.
+"""A double of Isaac Gym (Preview 4): records every call, moves robots by simple kinematics, refuses misuse.
 
-What it insists on is what the real engine needs and mostly does not check: everything is created before `prepare_sim`; tensors exist after it; a
-state tensor is NaN from `simulate` until it is refreshed (after `fetch_results` on a CPU); states are set once between two steps, with int32 numbers of
-robots in a contiguous tensor that is still alive when the step is made; a tensor that is handed over outlives the call; no parameter, option or
-constant has a name that Isaac Gym does not know (tests compare them with the isaacgym-stubs package). Dofs and bodies come in an order of its own.
+What it insists on is what the real engine needs and mostly does not check: everything is created before `prepare_sim`;
+tensors exist after it; a state tensor is NaN from `simulate` until it is refreshed (after `fetch_results` on a CPU);
+states are set once between two steps, with int32 numbers of robots in a contiguous tensor that is still alive when the
+step is made; a tensor that is handed over outlives the call; no parameter, option or constant has a name that Isaac Gym
+does not know (tests compare them with the isaacgym-stubs package). Dofs and bodies come in an order of its own.
 
-Robots have no weight: joints accelerate by force / INERTIA, bases move on with their velocities and keep their orientations.
+Robots have no weight: joints accelerate by force / INERTIA, bases move on with their velocities and keep their
+orientations.
 """
 
 from __future__ import annotations
@@ -126,7 +128,7 @@ class Env:
 
 
 class Sim:
-    """What Isaac Gym hides behind its handle: `root` (N, 13), `dof` (N, J, 2) and `net` (N, B, 3) are the true state."""
+    """What Isaac Gym's handle stands for: `root` (N, 13), `dof` (N, J, 2) and `net` (N, B, 3) are the state."""
 
     def __init__(self, params: SimParams, device: int, graphics: int) -> None:
         self.params, self.compute_device, self.graphics_device = params, device, graphics

@@ -1,4 +1,4 @@
-"""Constants and structures of the stand-in for Isaac Gym (isaac_double.py): fields and names that Isaac Gym knows, and no others."""
+"""Constants and structures of Isaac Gym's double (isaac_double.py): the fields and names that Isaac Gym has."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from legged_gym_ext.envs import task_registry
-from legged_gym_ext.training.ladder import ladder_figures
+from legged_gym_ext.training.ladder import ladder_metrics
 from legged_gym_ext.training.runs import save_run_configs
 
 ROBOTS, STEPS = 100, 24
@@ -70,4 +70,4 @@ def tiles(value: float) -> dict[str, Any]:
 def ladder(*rates: list[float], effort: float = 1.0) -> dict[str, Any]:
     """What `evaluate.py --ladder` says of a policy: success rates of each of `KINDS`."""
     names = ("power", "torque_change", "limit_share", "fall_rate")
-    return {**ladder_figures(dict(zip(KINDS, rates))), "ladder_effort": dict.fromkeys(names, effort)}
+    return {**ladder_metrics(dict(zip(KINDS, rates))), "ladder_effort": dict.fromkeys(names, effort)}

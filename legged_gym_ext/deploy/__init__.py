@@ -1,1 +1,1 @@
-"""Policies away from their training: the exported file, the loop that runs it, and the robots it runs on. No torch in here."""
+"""Exported policies: the file, the loop that runs it, and the robots it runs on. Only export/ needs torch."""

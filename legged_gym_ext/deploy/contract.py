@@ -1,12 +1,13 @@
-"""What an exported policy says about itself, so that whoever runs it needs nothing else.
+"""The contract of an exported policy: everything that a program needs to run it.
 
 The contract is stored as one JSON text in the ONNX file's metadata under `KEY`. The graph:
 
     obs (1, D) [, privileged (1, P)] [, state (1, M)]  ->  actions (1, A), targets (1, J) [, next_state (1, M)]
 
-`obs` are the terms of `observations["obs"]`, each times its scale, clipped. `state` is absent where a policy remembers nothing; zeros start an episode and each step
-gets the `next_state` of the step before. `actions` are clipped and are the `last_action` of the next frame; `targets` are the joint angles
-[rad] to hold. Normalisation, history and action scaling are inside. Joints are in the order of `joint_names`; quaternions are w x y z.
+`obs` are the terms of `observations["obs"]`, each times its scale, clipped. `state` is absent where a policy has
+none; zeros start an episode and each step gets the `next_state` of the step before. `actions` are clipped and are
+the `last_action` of the next frame; `targets` are the joint angles [rad] to hold. Normalisation, history and action
+scaling are inside. Joints are in the order of `joint_names`; quaternions are w x y z.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Contract:
-    """Everything the runtime of a policy must know.
+    """Everything that the program which runs a policy must know.
 
     Attributes:
         robot: name of the robot, e.g. "go2".
         task: registered name of the task it was trained on.
         method: algorithm class, e.g. "PPO_ULT".
-        role: who this is: "policy" (a method with one policy), "student" or "teacher".
+        role: "policy" (a method with one policy), "student" or "teacher".
         control_dt: seconds between two calls.
         physics_dt: physics step of the training [s].
         joint_names: (J) names in the order of actions and targets.
@@ -67,13 +68,13 @@ class Contract:
         commands: trained range of "lin_vel_x", "lin_vel_y" [m/s] and "ang_vel_yaw" [rad/s].
         standing_height: m from ground to base origin in the default pose.
         sdk_joint_order: (J) joint names in the order of the maker's motors; empty where unknown.
-        state: what is remembered: "none", "window" (frames) or "cache" (keys and values of a transformer).
+        state: kind of memory: "none", "window" (frames) or "cache" (keys and values of a transformer).
         state_size: M.
         history_length: frames that can matter for an action.
         model: the robot that it was trained on: "file" (name of the model file), "mass" [kg] and "joints": lower and
-            upper bound of "joint_damping" [N m s/rad], "joint_friction" [N m], "joint_stiffness" [N m/rad] and "armature"
-            [kg m^2] over robots and joints; empty in files of older versions.
-        provenance: run, checkpoint, iteration, git commit, versions, date; for people.
+            upper bound of "joint_damping" [N m s/rad], "joint_friction" [N m], "joint_stiffness" [N m/rad] and
+            "armature" [kg m^2] over robots and joints; empty in files of older versions.
+        provenance: run, checkpoint, iteration, git commit, versions, date; informative.
     """
 
     robot: str
@@ -104,7 +105,7 @@ class Contract:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself; the message names the field."""
+        """Check that the fields agree with each other; the message names the field."""
         joints = len(self.joint_names)
         per_joint = (
             "default_joint_pos",
@@ -170,7 +171,8 @@ def _check_terms(group: str, terms: tuple[Term, ...]) -> None:
     for term in terms:
         if term.start != start or term.stop <= start or len(term.scale) != term.stop - term.start:
             raise UserError(
-                f"policy contract: term '{term.name}' of '{group}' has columns {term.start} to {term.stop} and {len(term.scale)} scales, "
+                f"policy contract: term '{term.name}' of '{group}' has columns {term.start} to {term.stop} and "
+                f"{len(term.scale)} scales, "
                 f"expected to start at {start}"
             )
         start = term.stop

@@ -11,12 +11,12 @@ from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 SENSED = ("commands", "projected_gravity", "base_ang_vel", "dof_pos", "dof_vel", "last_action")
-"""Observation terms that a robot's own sensors and memory can fill."""
+"""Observation terms that a robot can fill from its own sensors and its last action."""
 
 
 @dataclass
 class Reading:
-    """What a robot's sensors say; joints in the contract's order.
+    """Readings of a robot's sensors; joints in the contract's order.
 
     Attributes:
         quat: (4,) orientation of the base, w x y z.
@@ -41,7 +41,7 @@ class Controller:
     """A policy and the last action it took."""
 
     def __init__(self, policy: ExportedPolicy) -> None:
-        """Check that sensors can fill the policy's observation.
+        """Check that the robot's sensors can fill the policy's observation.
 
         Raises:
             UserError: a teacher, or terms that no sensor of a robot measures.
@@ -60,7 +60,7 @@ class Controller:
         self.reset()
 
     def reset(self) -> None:
-        """A new episode starts: nothing is remembered."""
+        """Start a new episode: clear the policy's state and the last action."""
         self.policy.reset()
         self.last_action = np.zeros(len(self.contract.joint_names), np.float32)
 
@@ -87,10 +87,12 @@ class Controller:
 def _check(term: Term, dims: dict[str, int], contract: Contract) -> None:
     if term.name not in dims:
         raise UserError(
-            f"observation term '{term.name}' of task '{contract.task}' is nothing that a robot's sensors fill{did_you_mean(term.name, dims)}; "
+            f"observation term '{term.name}' of task '{contract.task}' is not measured by a robot's "
+            f"sensors{did_you_mean(term.name, dims)}; "
             f"known: {', '.join(dims)}"
         )
     if term.stop - term.start != dims[term.name]:
         raise UserError(
-            f"observation term '{term.name}' has {term.stop - term.start} columns, a robot with {len(contract.joint_names)} joints fills {dims[term.name]}"
+            f"observation term '{term.name}' has {term.stop - term.start} columns, a robot with "
+            f"{len(contract.joint_names)} joints fills {dims[term.name]}"
         )

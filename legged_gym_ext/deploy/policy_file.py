@@ -15,11 +15,11 @@ INSTALL = 'pip install "onnxruntime>=1.18"'
 
 
 class PolicyError(Exception):
-    """The policy got or returned numbers that are not finite: no robot may follow them."""
+    """An input or output of the policy is not finite: no robot may follow it."""
 
 
 class ExportedPolicy:
-    """One robot's policy with what it remembers.
+    """A policy in an ONNX file, with its state during an episode.
 
     Attributes:
         contract: what it expects and returns.
@@ -61,11 +61,12 @@ class ExportedPolicy:
             shapes = {node.name: node.shape[-1] for node in found}
             if shapes != expected:
                 raise UserError(
-                    f"{self.path}: the graph's {what} are {shapes}, its contract says {expected}; export the policy again"
+                    f"{self.path}: the graph's {what} are {shapes}, its contract says {expected}; export the policy "
+                    "again"
                 )
 
     def reset(self) -> None:
-        """A new episode starts."""
+        """Start a new episode: clear the state."""
         self._state = np.zeros((1, self.contract.state_size), np.float32)
 
     def __call__(self, **observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,13 +79,14 @@ class ExportedPolicy:
             Actions (A,) and joint targets (J,) [rad].
 
         Raises:
-            PolicyError: an observation, action or target is not finite; the memory is left as it was.
+            PolicyError: an observation, action or target is not finite; the state is left as it was.
         """
         feed = {name: np.asarray(values, np.float32)[None] for name, values in observations.items()}
         for name, values in feed.items():
             if not np.isfinite(values).all():
                 raise PolicyError(
-                    f"observation '{name}' is not finite at columns {np.flatnonzero(~np.isfinite(values[0]))[:5].tolist()}"
+                    f"observation '{name}' is not finite at columns "
+                    f"{np.flatnonzero(~np.isfinite(values[0]))[:5].tolist()}"
                 )
         names = ["actions", "targets"]
         if self.contract.state_size:

@@ -1,4 +1,4 @@
-"""What this machine has of what training, playing and videos need. Standard library only: it must run where nothing else does."""
+"""What this machine lacks for training, playing and videos. Standard library only, so that it always runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ LITTLE_MEMORY = 2.0
 """GiB. Trainings of 1024 robots take 0.6 (`go2`) to 0.9 (`go2_ult`)."""
 
 SHOWN_VARIABLES = (
-    "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "MUJOCO_GL", "PYOPENGL_PLATFORM", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT",
+    "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "MUJOCO_GL", "PYOPENGL_PLATFORM", "OMP_NUM_THREADS", "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
 )  # fmt: skip
 
 
@@ -85,7 +86,10 @@ def python() -> list[Finding]:
     found = f"{platform.python_version()} on {platform.platform()}, {sys.executable}"
     if sys.version_info < OLDEST_PYTHON:
         wanted = ".".join(map(str, OLDEST_PYTHON))
-        advice = f"make an environment with Python {wanted} or newer; with this one rsl_rl_ult can be used in forks of rsl_rl"
+        advice = (
+            f"make an environment with Python {wanted} or newer; with this one rsl_rl_ult can be used in forks of "
+            "rsl_rl"
+        )
         return [problem("python", found, advice, f"Python {wanted} or newer")]
     return [ok("python", found)]
 
@@ -106,7 +110,7 @@ def machine() -> list[Finding]:
 
 
 def memory() -> tuple[float | None, float | None]:
-    """GiB of memory in all and free, within the limit of a container (cgroup v2); None where the system does not say."""
+    """Total and free memory [GiB], within the limit of a container (cgroup v2); None where it is unknown."""
     total = free = None
     try:
         table = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE))
@@ -199,7 +203,10 @@ def _gpus(found: dict[str, Any]) -> list[Finding]:
 
 
 def runs_on(capability: list[int], arches: list[str]) -> bool:
-    """Whether code for `arches` runs on a GPU: sm_XY on later minor versions of X, compute_XY (to be compiled) on all later ones."""
+    """Whether a GPU can run code for `arches`.
+
+    Code for sm_XY runs on later minor versions of X, compute_XY is compiled for all later ones.
+    """
     major, minor = capability
     found = re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(arches))
     known = [(kind, int(x), int(y)) for kind, x, y in found]

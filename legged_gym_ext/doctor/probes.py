@@ -1,4 +1,7 @@
-"""Asks packages and libraries how they are, in processes of their own: a broken one can end the process that loads it. Standard library only."""
+"""Tries packages and libraries in processes of their own: a broken one can end the process that loads it.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ IMPORT = (
     "import importlib\nm = importlib.import_module(sys.argv[2])\nprint(json.dumps(str(getattr(m, '__version__', ''))))"
 )
 
-# MuJoCo draws on the first device that initialises; a library without any (no driver, as in many containers) loads all the same.
+# MuJoCo draws on the first device that initialises; a library without any (no driver, as in many containers) loads all
+# the same.
 EGL = """
 import ctypes
 lib = ctypes.CDLL("libEGL.so.1")
@@ -69,7 +73,7 @@ print(json.dumps(True))
 WANDB = """
 import os, tempfile
 from pathlib import Path
-os.environ.update(WANDB_MODE="offline", WANDB_DIR="")  # what would be uploaded, or written elsewhere, is no part of the question
+os.environ.update(WANDB_MODE="offline", WANDB_DIR="")  # uploads and other folders are not tested
 from legged_gym_ext.training.wandb_writer import WandbWriter
 with tempfile.TemporaryDirectory() as folder:
     writer = WandbWriter(folder, "doctor")

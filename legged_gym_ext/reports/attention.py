@@ -1,4 +1,7 @@
-"""What a trained transformer looks at and how well it predicts, on recorded trajectories; any network with the parts of ULT's."""
+"""Attention weights and prediction errors of a trained transformer on recorded trajectories.
+
+For any network with the parts of ULT's.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +18,28 @@ def is_transformer(network: Any) -> bool:
 
 @torch.no_grad()
 def attention_by_distance(
-    transformer: Any, frames: torch.Tensor, readers: torch.Tensor
+    transformer: Any, frames: torch.Tensor, privileged_tokens: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean attention weights by how long ago the looked-at frame was; steps without a complete window are left out.
 
     Args:
         transformer: of L layers with h heads and a window of T frames.
         frames: (B, F, D) tokens of episodes from their first step on, F at least T.
-        readers: (B, F, D) privilege tokens of the same steps.
+        privileged_tokens: (B, F, D) privilege tokens of the same steps.
 
     Returns:
-        (L, h, T) of the frames, newest first, and (L, h, T + 1) of the readers, whose last column is the reader itself.
+        (L, h, T) of the frames, newest first, and (L, h, T + 1) of the privilege tokens, the last column for the token
+        itself.
     """
     window, count = transformer.window, frames.shape[1]
     index = torch.arange(count, device=frames.device)
     distance = index[:, None] - index
     hidden = (distance < 0) | (distance >= window)
     mask = torch.zeros(hidden.shape, device=frames.device).masked_fill_(hidden, -math.inf)[None, None]
-    of_frames, of_readers = [], []
+    of_frames, of_privileged = [], []
     for block in transformer.blocks:
         query, keys, _ = block.project(frames, count)
-        asked, own_keys, _ = block.project(readers, count)
+        asked, own_keys, _ = block.project(privileged_tokens, count)
         bias = block.distance_bias[:, distance.clamp(0, window - 1)] + mask
         scale = query.shape[-1] ** -0.5
         weights = (scale * query @ keys.transpose(-1, -2) + bias).softmax(dim=-1)
@@ -43,9 +47,9 @@ def attention_by_distance(
         both = torch.cat((scale * asked @ keys.transpose(-1, -2) + bias, own), dim=-1).softmax(dim=-1)
         of_frames.append(_by_distance(weights, window))
         itself = both[..., window - 1 :, -1].mean(dim=(0, 2))
-        of_readers.append(torch.cat((_by_distance(both[..., :-1], window), itself[:, None]), dim=-1))
-        frames, readers, _ = block(frames, readers, mask, count)
-    return torch.stack(of_frames), torch.stack(of_readers)
+        of_privileged.append(torch.cat((_by_distance(both[..., :-1], window), itself[:, None]), dim=-1))
+        frames, privileged_tokens, _ = block(frames, privileged_tokens, mask, count)
+    return torch.stack(of_frames), torch.stack(of_privileged)
 
 
 def _by_distance(weights: torch.Tensor, window: int) -> torch.Tensor:
@@ -68,8 +72,8 @@ def prediction_errors(
         terms: name -> columns of a frame.
 
     Returns:
-        Name of each term, and "whole frame" -> two (B, F - 1) root mean square errors over the columns, in standard deviations of the observations
-        in training.
+        Name of each term, and "whole frame" -> two (B, F - 1) root mean square errors over the columns, in standard
+        deviations of the observations in training.
     """
     pairs = network.frame_actions(frames, last_actions)
     age = torch.arange(1, frames.shape[1] + 1, device=frames.device).expand(len(frames), -1)

@@ -30,7 +30,10 @@ COMPARED = (
 )
 AXES = {"steps": "control steps [millions]", "hours": "wall time [h]"}
 ROLES = {"teacher": "--", "student": "-"}
-BAND = "Lines are interquartile means over seeds, bands 95 % bootstrap intervals of them; a method with one seed has no band."
+BAND = (
+    "Lines are interquartile means over seeds, bands 95 % bootstrap intervals of them; a method with one seed has no "
+    "band."
+)
 
 
 def common_curve(
@@ -74,8 +77,8 @@ def draw_curve(
 
 def learning_curves(groups: dict[str, list[Run]], over: str) -> Picture | None:
     """What training logs, over control steps or ("hours") wall time; None where no episode ended yet."""
-    everyone = [run for runs in groups.values() for run in runs]
-    shown = [row for row in LEARNING if any(row[0] in run.curves for run in everyone)]
+    all_runs = [run for runs in groups.values() for run in runs]
+    shown = [row for row in LEARNING if any(row[0] in run.curves for run in all_runs)]
     if not shown:
         return None
     figure, axes = style.panels(len(shown), min(3, len(shown)), 2.7)
@@ -92,8 +95,10 @@ def learning_curves(groups: dict[str, list[Run]], over: str) -> Picture | None:
         f"curves_{over}",
         f"Learning over {name}",
         f"{', '.join(title for _, title, _ in shown)} over {name} for {', '.join(groups)}.",
-        f"Figures of the episodes that ended in each iteration, as the policy acted in training: with exploration, noise, pushes and, where a method has "
-        f"them, teacher and student mixed. {BAND} Each point is the mean of {SMOOTHED:.0%} of the curve around it. Curves end where the shortest seed does."
+        "Metrics of the episodes that ended in each iteration, as the policy acted in training: with exploration, "
+        "noise, pushes and, where a method has "
+        f"them, teacher and student mixed. {BAND} Each point is the mean of {SMOOTHED:.0%} of the curve around it. "
+        "Curves end where the shortest seed does."
         + (" Wall time is collecting and learning, without start-up." if over == "hours" else ""),
         figure,
     )
@@ -124,7 +129,8 @@ def teacher_and_student(groups: dict[str, list[Run]]) -> Picture | None:
         "teacher_student",
         "Teacher and student while they learn",
         f"Return and tracking of teacher (dashed) and student (solid) over control steps for {', '.join(shown)}.",
-        "Every few iterations teacher and student drive robots of their own for 5 s, deterministically, from the same start and under the same commands. "
+        "Every few iterations teacher and student drive robots of their own for 5 s, deterministically, from the same "
+        "start and under the same commands. "
         f"{BAND}",
         figure,
     )
@@ -150,7 +156,9 @@ def levels(groups: dict[str, list[Run]]) -> Picture | None:
     return Picture(
         "levels",
         "Level of the ground by kind",
-        f"Mean terrain level over control steps on {', '.join(k.partition('level_')[2] for k in kinds)} for {', '.join(shown)}.",
-        f"Robots go up a level when they leave their tile and down when they walk less than half of the commanded way. {BAND}",
+        f"Mean terrain level over control steps on {', '.join(k.partition('level_')[2] for k in kinds)} for "
+        f"{', '.join(shown)}.",
+        "Robots go up a level when they leave their tile and down when they walk less than half of the commanded "
+        f"way. {BAND}",
         figure,
     )

@@ -61,7 +61,7 @@ def merge_curves(files: list[dict[str, list[tuple[int, float]]]]) -> Curves:
 
 
 def seconds_of(curves: Curves) -> np.ndarray:
-    """Seconds of collecting and learning until the end of each iteration; iterations that are not logged count like the median one."""
+    """Seconds of collecting and learning until the end of each iteration; unlogged ones count like the median."""
     iterations, learning = curves["Perf/learning_time"]
     collecting = dict(zip(*(part.tolist() for part in curves["Perf/collection_time"])))
     spent = learning + np.array([collecting.get(int(iteration), 0.0) for iteration in iterations])

@@ -9,11 +9,11 @@ import numpy as np
 from legged_gym_ext.reports import style
 from legged_gym_ext.reports.records import Run
 from legged_gym_ext.reports.style import Picture
-from legged_gym_ext.training.ladder import FRICTION, PASSED, ladder_level
+from legged_gym_ext.training.ladder import FRICTION, PASS_RATE, ladder_level
 
 
 def ladder(groups: dict[str, list[Run]]) -> Picture | None:
-    """Success by kind and level, teacher and student side by side, a row per method and friction; None without a ladder."""
+    """Success by kind and level, teacher and student side by side, a row per method and friction; None without."""
     found = [
         (f"{label}, friction {key[len(FRICTION) :]}" if key else label, tables)
         for label, runs in groups.items()
@@ -32,14 +32,16 @@ def ladder(groups: dict[str, list[Run]]) -> Picture | None:
             image = _draw(panel, kinds, rates)
             panel.set(title=f"{label}: {side}, score {score:.2f}", xlabel="level of the ground")
             figure.colorbar(image, ax=panel, label="% that get 4 m away", shrink=1.0)
-    figure.suptitle("The ladder: who gets 4 m away")
+    figure.suptitle("The ladder: robots that get 4 m away")
     return Picture(
         "ladder",
         "The ladder",
-        f"Heat maps of the share of robots that get half a tile (4 m) away, kind of ground by level, for {', '.join(label for label, _ in found)}.",
-        "Robots start in the middle of a tile, are told to walk straight on at 0.6 m/s (0.4 m/s on obstacles), and succeed when they are 4 m away, "
-        f"4 m away, within 20 s and without a fall; mean over seeds. Frames end at the climbed level, the last that, like all below it, at least {PASSED:.0%} "
-        "pass. The score is the mean over kinds of the share of levels climbed, mean over seeds.",
+        "Heat maps of the share of robots that get half a tile (4 m) away, kind of ground by level, for "
+        f"{', '.join(label for label, _ in found)}.",
+        "Robots start in the middle of a tile, are commanded to walk straight on at 0.6 m/s (0.4 m/s on obstacles), "
+        "and succeed when they are 4 m away within 20 s and without a fall; mean over seeds. Frames end at the "
+        f"climbed level, the last that, like all below it, at least {PASS_RATE:.0%} pass. The score is the "
+        "mean over kinds of the share of levels climbed, mean over seeds.",
         figure,
     )
 
@@ -51,20 +53,23 @@ def _names(runs: list[Run]) -> list[str]:
 
 def _conditions(runs: list[Run]) -> list[str]:
     """Names of the ladders that runs have: "" with the friction of training, then those with another one."""
-    keys = {key for run in runs for figures in run.policies.values() for key in figures if key.startswith(FRICTION)}
+    keys = {key for run in runs for metrics in run.policies.values() for key in metrics if key.startswith(FRICTION)}
     return ["", *sorted(keys, key=lambda key: float(key[len(FRICTION) :]))]
 
 
 def ladder_table(runs: list[Run], policy: str, key: str = "") -> tuple[list[str], np.ndarray, float] | None:
-    """Kinds, success rates (kinds, levels) and score of a policy, means over seeds; nan where a run has no such level, None without a ladder.
+    """Success of a policy on the ladder, means over seeds.
 
     Args:
         runs: of one method.
         policy: its name in evaluation.json.
         key: of the ladder with another friction; "" for that of training.
+
+    Returns:
+        Kinds, success rates (kinds, levels), nan where a run has no such level, and score; None without a ladder.
     """
-    figures = [run.policies[policy] for run in runs if policy in run.policies]
-    measured = [each for each in (figure.get(key, {}) if key else figure for figure in figures) if "ladder" in each]
+    found = [run.policies[policy] for run in runs if policy in run.policies]
+    measured = [each for each in (metrics.get(key, {}) if key else metrics for metrics in found) if "ladder" in each]
     if not measured:
         return None
     kinds = list(dict.fromkeys(kind for each in measured for kind in each["ladder"]))

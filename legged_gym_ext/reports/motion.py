@@ -20,7 +20,8 @@ SHOWN_TERMS = {
     "last_action": "actions",
 }
 MEASURED = (
-    f"Measured by letting the newest checkpoint walk for {SECONDS:g} s on flat ground: {{count}} robots, one per command, without noise, pushes and "
+    f"Measured by letting the newest checkpoint walk for {SECONDS:g} s on flat ground: {{count}} robots, one per "
+    "command, without noise, pushes and "
     f"randomisation; the first {SETTLED:g} s are left out."
 )
 Rollouts = Dict[str, List[Rollout]]  # label of the method -> one per run
@@ -57,7 +58,8 @@ def tracking(label: str, rollouts: list[Rollout]) -> Picture:
     return Picture(
         f"tracking_{_file(label)}",
         f"{label}: how commands are followed",
-        f"Heat maps of the velocity errors of {label} over commanded forward speed against yaw rate and sideways speed.",
+        f"Heat maps of the velocity errors of {label} over commanded forward speed against yaw rate and sideways "
+        "speed.",
         f"Root mean square errors, {seeds}, {first.policy}; a cross marks commands under which a robot fell. "
         + MEASURED.format(count=len(first.commands)),
         figure,
@@ -88,7 +90,8 @@ def gait(rollouts: Rollouts) -> Picture:
         "gait",
         "Gait",
         f"Bars over time that show when each foot is on the ground, for {', '.join(rollouts)}.",
-        f"Contacts of one robot (more than 1 N on the foot) in the last {GAIT_SECONDS:g} s of a roll-out on flat ground, first seed of each method. Share of "
+        f"Contacts of one robot (more than 1 N on the foot) in the last {GAIT_SECONDS:g} s of a roll-out on flat "
+        "ground, first seed of each method. Share of "
         f"the time on the ground: {'; '.join(duties)}.",
         figure,
     )
@@ -139,15 +142,20 @@ def motors(label: str, rollout: Rollout) -> Picture | None:
     return Picture(
         f"motors_{_file(label)}",
         f"{label}: motors against their limits",
-        f"Scatter of joint torque over joint speed of {label} for {', '.join(rollout.limits)}, with the limits of the motors.",
-        f"All joints of a kind, {DRAWN_POINTS} points drawn at random, first seed; lines are {line}. Share of control steps at the limit (98 % of it or more): "
+        f"Scatter of joint torque over joint speed of {label} for {', '.join(rollout.limits)}, with the limits of the "
+        "motors.",
+        f"All joints of a kind, {DRAWN_POINTS} points drawn at random, first seed; lines are {line}. Share of control "
+        "steps at the limit (98 % of it or more): "
         f"{', '.join(shares)}. " + MEASURED.format(count=len(rollout.commands)),
         figure,
     )
 
 
 def motor_line(speed: np.ndarray, torque_limit: float, speed_limit: float, motor: str) -> np.ndarray:
-    """Largest torque [N m] at joint speeds [rad/s]: of a DC motor tau_max (1 - v / v_max), at most tau_max while braking; of an ideal one tau_max."""
+    """Largest torque [N m] of a motor at joint speeds [rad/s].
+
+    DC: tau_max (1 - v / v_max), at most tau_max while braking; ideal: tau_max.
+    """
     if motor != "dc":
         return np.full_like(speed, torque_limit, dtype=float)
     return torque_limit * np.minimum(1.0, 1.0 - speed / speed_limit)
@@ -187,14 +195,16 @@ def prediction(rollouts: Rollouts) -> Picture | None:
         "prediction",
         "Prediction of the next observation",
         f"Error of the predicted next frame over time and by part of the frame for {', '.join(shown)}.",
-        "Root mean square error over the columns of a frame in standard deviations of the observations in training, mean over the watched robots, first seed; the "
-        "frame is what the robot's sensors tell, here without noise. The second line is what one gets without predicting anything.",
+        "Root mean square error over the columns of a frame in standard deviations of the observations in training, "
+        "mean over the watched robots, first seed; the "
+        "frame is what the robot's sensors tell, here without noise. The second line is what one gets without "
+        "predicting anything.",
         figure,
     )
 
 
 def attention(label: str, rollout: Rollout, lines: list[str]) -> Picture | None:
-    """How much each head looks at which frame; None without a transformer. `lines` say what the tokens are."""
+    """How much each head looks at which frame; None without a transformer. `lines` explain the tokens."""
     if rollout.attention is None:
         return None
     figure, axes = style.panels(2, 2, 1.2 + 0.3 * rollout.attention[0].shape[0] * rollout.attention[0].shape[1])
@@ -224,8 +234,10 @@ def attention(label: str, rollout: Rollout, lines: list[str]) -> Picture | None:
     return Picture(
         f"attention_{_file(label)}",
         f"{label}: attention",
-        f"Heat maps of the attention weights of every head of {label} over the age of the frame, for student and teacher.",
-        "Softmax weights, mean over the watched robots and all steps with a complete window, first seed; each row adds up to 1. Below: which token may look at "
+        f"Heat maps of the attention weights of every head of {label} over the age of the frame, for student and "
+        "teacher.",
+        "Softmax weights, mean over the watched robots and all steps with a complete window, first seed; each row "
+        "adds up to 1. Below: which token may look at "
         "which, and what tokens are.",
         figure,
         text="\n".join(lines),

@@ -46,7 +46,7 @@ PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
-FIGURES = (
+METRICS = (
     ("return", "return", ".1f"),
     ("linear_tracking", "linear tracking", ".3f"),
     ("yaw_tracking", "yaw tracking", ".3f"),
@@ -78,15 +78,16 @@ def make_page(groups: dict[str, list[Run]], pictures: list[Shown], notes: list[s
     parts += ['<h2 id="runs">Runs</h2>', runs_table(groups)]
     methods = methods_rows(groups)
     if methods:
-        parts += ['<h2 id="methods">Methods</h2>', _table(*methods), f"<p>{escape(METHODS_WORDS)}</p>"]
+        parts += ['<h2 id="methods">Methods</h2>', _table(*methods), f"<p>{escape(METHODS_CAPTION)}</p>"]
     if notes:
         parts.append('<h2 id="notes">Notes</h2><ul>' + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>")
     parts += [_figure(picture) for picture in pictures]
     return PAGE.format(title=escape(title), style=STYLE, body="\n".join(parts))
 
 
-METHODS_WORDS = (
-    "Of what would be deployed (the student, where there is one): interquartile mean over seeds and, with two seeds or more, its 95 % "
+METHODS_CAPTION = (
+    "Of what would be deployed (the student, where there is one): interquartile mean over seeds and, with two seeds "
+    "or more, its 95 % "
     "bootstrap interval."
 )
 
@@ -108,14 +109,14 @@ def runs_table(groups: dict[str, list[Run]]) -> str:
         "wall time",
         "commit",
         "policy",
-        *(name for _, name, _ in FIGURES),
+        *(name for _, name, _ in METRICS),
     ]
     rows = []
     for label, runs in groups.items():
         for run in runs:
             policy = "student" if "student" in run.policies else "policy" if run.policies else "not evaluated"
-            figures = run.deployed or {}
-            measured = [format(figures[metric], form) if metric in figures else "-" for metric, _, form in FIGURES]
+            metrics = run.deployed or {}
+            measured = [format(metrics[metric], form) if metric in metrics else "-" for metric, _, form in METRICS]
             more = f" (+ {len(run.folders) - 1} before)" if len(run.folders) > 1 else ""
             ground, commit = "flat" if run.flat else "rough", (run.commit or "unknown")[:8]
             spent = [str(run.iterations), f"{run.steps / 1e6:.2f} M", clock(float(run.seconds[-1]))]
@@ -131,7 +132,7 @@ def methods_rows(groups: dict[str, list[Run]]) -> tuple[list[str], list[list[str
     for label, runs in groups.items():
         measured = [run for run in runs if run.deployed]
         row = [label, str(len(measured))]
-        row += [shown(score(runs, metric), form) for metric, _, form in FIGURES]
+        row += [shown(score(runs, metric), form) for metric, _, form in METRICS]
         both = [
             run
             for run in measured
@@ -141,7 +142,7 @@ def methods_rows(groups: dict[str, list[Run]]) -> tuple[list[str], list[list[str
         row.append(" / ".join(f"{share:.1%}" for share in shares) or "-")
         row.append(clock(sum(float(run.seconds[-1]) for run in runs) / len(runs)))
         rows.append(row)
-    return ["task", "seeds", *(name for _, name, _ in FIGURES), "student / teacher return", "wall time, mean"], rows
+    return ["task", "seeds", *(name for _, name, _ in METRICS), "student / teacher return", "wall time, mean"], rows
 
 
 def markdown_table(heads: list[str], rows: list[list[str]]) -> str:
@@ -153,7 +154,10 @@ def markdown_table(heads: list[str], rows: list[list[str]]) -> str:
 def _table(heads: list[str], rows: list[list[str]], kind: str = "methods") -> str:
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _figure(picture: Shown) -> str:

@@ -1,4 +1,4 @@
-"""What run folders hold: curves, configurations, figures of evaluations; a training that was resumed is one record of several folders."""
+"""What run folders hold: curves, configurations, evaluations; a resumed training is one record of several folders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from legged_gym_ext.utils.errors import UserError
 
 COMMIT = re.compile(r"^[0-9a-f]{40}$", re.MULTILINE)
 OWN_FIELDS = (
-    "env.seed", "env.sim.device", "env.sim.num_threads", "train.seed", "train.runner.run_name", "train.runner.experiment_name",
-    "train.runner.resume", "train.runner.load_run", "train.runner.checkpoint", "train.runner.max_iterations", "train.runner.save_interval",
+    "env.seed", "env.sim.device", "env.sim.num_threads", "train.seed", "train.runner.run_name",
+    "train.runner.experiment_name",
+    "train.runner.resume", "train.runner.load_run", "train.runner.checkpoint", "train.runner.max_iterations",
+    "train.runner.save_interval",
     "train.runner.save_interval_s",
-    "train.runner.logger", "train.runner.wandb_project", "train.runner.device", "train.runner.eval_interval", "train.runner.eval_envs",
+    "train.runner.logger", "train.runner.wandb_project", "train.runner.device", "train.runner.eval_interval",
+    "train.runner.eval_envs",
     "train.runner.video", "train.runner.video_interval", "train.runner.video_length", "train.runner.video_width",
 )  # fmt: skip
 """Fields in which runs of one method differ without being another experiment."""
@@ -40,7 +43,7 @@ class Run:
         checkpoint: newest one, None without.
         evaluation: contents of evaluation.json, None without.
         commit: of the code, None where it is not known.
-        notes: what a reader has to know about this record.
+        notes: remarks about this record.
     """
 
     folders: list[Path]
@@ -77,7 +80,15 @@ class Run:
         return self.iterations * self.steps_per_iteration
 
     def curve(self, tag: str, over: str = "steps") -> tuple[np.ndarray, np.ndarray] | None:
-        """Millions of control steps, or with `over` "hours" wall time in hours, (P,) and values (P,) of a tag; None where it was not logged."""
+        """Values of a tag over the training.
+
+        Args:
+            tag: name of the scalar.
+            over: "steps" or "hours".
+
+        Returns:
+            Millions of control steps, or hours of wall time, (P,), and values (P,); None where the tag was not logged.
+        """
         if tag not in self.curves:
             return None
         iterations, values = self.curves[tag]
@@ -87,12 +98,12 @@ class Run:
 
     @property
     def policies(self) -> dict[str, dict[str, Any]]:
-        """Figures by policy of its evaluation; empty without."""
+        """Metrics by policy of its evaluation; empty without one."""
         return (self.evaluation or {}).get("policies", {})
 
     @property
     def deployed(self) -> dict[str, Any] | None:
-        """Figures of what a real robot could run: the student where there is one."""
+        """Metrics of the policy that a robot could run: the student where there is one."""
         return self.policies.get("student", next(iter(self.policies.values()), None))
 
 
@@ -115,7 +126,8 @@ def find_run_dirs(names: list[str], log_root: Path) -> list[Path]:
                 path = find_run(log_root, experiment, run or None)
         elif not (path / "params").is_dir() and not checkpoints(path) and not list(path.glob("events.*")):
             raise UserError(
-                f"{path} is no run folder: expected params/, checkpoints or event files in it; give logs/<experiment>/<date>_<run>"
+                f"{path} is no run folder: expected params/, checkpoints or event files in it; give "
+                "logs/<experiment>/<date>_<run>"
             )
         found.append(path.resolve())
     return list(dict.fromkeys(found))
@@ -235,7 +247,7 @@ def _commit(path: Path) -> str | None:
 
 
 def label_of(run: Run) -> str:
-    """What the run's method is called in pictures: its task, and the ground where the name does not say it."""
+    """Label of the run's method in pictures: its task, and the ground where that differs from the task's."""
     from legged_gym_ext.envs import task_registry
 
     if run.task not in task_registry.names:

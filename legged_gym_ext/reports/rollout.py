@@ -1,9 +1,11 @@
-"""A short roll-out of a run's newest checkpoint on flat ground: how a grid of commands is followed, and what legs and motors do meanwhile."""
+"""A short roll-out of a run's newest checkpoint on flat ground: tracking of a grid of commands, legs, motors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +18,12 @@ from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import make_parser
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
 
 SECONDS, SETTLED = 5.0, 1.5  # length of a roll-out, and from when on it counts
 GRID = (7, 5)  # forward speeds, and yaw rates or sideways speeds
@@ -64,11 +72,14 @@ class Rollout:
     network: Any = None
 
 
-def command_grid(cfg: Any) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
-    """Commands (N, 3) over the training range, which rows make up the two grids (5, 7), and the row of a brisk walk forward.
+def command_grid(cfg: type[LeggedRobotCfg.commands]) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
+    """A grid of commands over the training range.
 
     Args:
         cfg: section `commands` of an environment's configuration.
+
+    Returns:
+        Commands (N, 3); name of each grid -> rows (5, 7) of the commands; the row of a brisk walk forward.
     """
     ranges = cfg.ranges
     low, high = ranges.lin_vel_x
@@ -84,7 +95,7 @@ def command_grid(cfg: Any) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
     return np.concatenate(commands), rows, int(rows["yaw"][GRID[1] // 2, GRID[0] - 2])
 
 
-def measure(run: Run, nominal: Any, seconds: float = SECONDS) -> Rollout:
+def measure(run: Run, nominal: Callable[[LeggedRobotCfg], None], seconds: float = SECONDS) -> Rollout:
     """Let the run's deployed policy walk; `nominal(env_cfg)` removes noise, pushes and randomisation.
 
     Raises:
@@ -94,7 +105,7 @@ def measure(run: Run, nominal: Any, seconds: float = SECONDS) -> Rollout:
         raise UserError(f"{run.path} has no checkpoint")
     flags = [f"--task={run.task}", f"--load_run={run.checkpoint.parent}", f"--checkpoint={run.checkpoint.stem}"]
 
-    def change(env_cfg: Any) -> None:
+    def change(env_cfg: LeggedRobotCfg) -> None:
         nominal(env_cfg)
         env_cfg.terrain.mesh_type = "plane"
         env_cfg.commands.resampling_time = env_cfg.env.episode_length_s
@@ -104,7 +115,9 @@ def measure(run: Run, nominal: Any, seconds: float = SECONDS) -> Rollout:
     return _walk(run.task, env_cfg, train_cfg, run_dir, seconds)
 
 
-def _walk(task: str, env_cfg: Any, train_cfg: Any, run_dir: Any, seconds: float) -> Rollout:
+def _walk(
+    task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, run_dir: Path | None, seconds: float
+) -> Rollout:
     from legged_gym_ext.envs import task_registry
 
     set_seed(train_cfg.seed)
@@ -116,30 +129,30 @@ def _walk(task: str, env_cfg: Any, train_cfg: Any, run_dir: Any, seconds: float)
     recorder = _Recorder(env, policies[name].network if is_transformer(network) else None)
     hold_command(env, (0.0, 0.0, 0.0))
     env.reset()
-    told = torch.tensor(commands, dtype=torch.float32, device=env.device)
+    commanded = torch.tensor(commands, dtype=torch.float32, device=env.device)
     with torch.inference_mode():
         for _ in range(round(seconds / env.dt)):
-            env.commands[:, :3] = told
+            env.commands[:, :3] = commanded
             observations = vec_env.get_observations()
             actions = policy(observations)
             recorder.before(observations, actions)
             vec_env.step(actions)
             policy.reset(env.reset_buf)
-            recorder.after(told)
+            recorder.after(commanded)
     return recorder.result(name, commands, rows, gait_robot, seconds)
 
 
 class _Recorder:
     """Keeps what is drawn later."""
 
-    def __init__(self, env: Any, watched: Any) -> None:
+    def __init__(self, env: LeggedRobot, watched: Any) -> None:
         """`watched` is the policy of a transformer, None without."""
         self.env, self.watched = env, watched
         self.fell = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
         self.linear, self.yaw, self.torques, self.speeds, self.contacts = [], [], [], [], []
         self.frames, self.privileged, self.actions = [], [], []
 
-    def before(self, observations: Any, actions: torch.Tensor) -> None:
+    def before(self, observations: TensorDict, actions: torch.Tensor) -> None:
         """Keep what a transformer saw and did."""
         if self.watched is None:
             return
@@ -148,12 +161,12 @@ class _Recorder:
             kept.append(torch.cat([observations[group][rows] for group in groups], dim=-1).clone())
         self.actions.append(actions[rows].clone())
 
-    def after(self, told: torch.Tensor) -> None:
+    def after(self, commanded: torch.Tensor) -> None:
         """Keep what the robots did in this step."""
         env = self.env
         self.fell |= env.reset_buf
-        self.linear.append((told[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1))
-        self.yaw.append((told[:, 2] - env.base_ang_vel[:, 2]).square())
+        self.linear.append((commanded[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1))
+        self.yaw.append((commanded[:, 2] - env.base_ang_vel[:, 2]).square())
         for kept, value in ((self.torques, env.torques), (self.speeds, env.dof_vel), (self.contacts, env.foot_contact)):
             kept.append(value.clone())
 
@@ -210,13 +223,13 @@ class _Recorder:
         if frames.shape[1] >= network.transformer.window:
             with torch.no_grad():
                 tokens = network.frame_tokenizer(network.frame_actions(frames, last))
-                readers = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
-            of_frames, of_readers = attention_by_distance(network.transformer, tokens, readers)
-            found.attention = of_frames.cpu().numpy(), of_readers.cpu().numpy()
+                privileged_tokens = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
+            of_frames, of_privileged = attention_by_distance(network.transformer, tokens, privileged_tokens)
+            found.attention = of_frames.cpu().numpy(), of_privileged.cpu().numpy()
 
 
-def _limits(env: Any) -> dict[str, tuple[list[int], float, float]]:
-    """Joints that share their limits: kind -> columns, torque [N m], speed [rad/s]; kinds are the keys of the configuration."""
+def _limits(env: LeggedRobot) -> dict[str, tuple[list[int], float, float]]:
+    """Joints that share limits: kind (key of the configuration) -> columns, torque [N m], speed [rad/s]."""
     asset, names = env.cfg.asset, env.sim.joint_names
     found: dict[str, tuple[list[int], float, float]] = {}
     for kind in asset.torque_limits:

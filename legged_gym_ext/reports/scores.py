@@ -1,4 +1,4 @@
-"""Pictures of evaluations: interquartile means with intervals, teacher against student, results by kind and level of the ground."""
+"""Pictures of evaluations: interquartile means with intervals, and results by kind and level of the ground."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ METRICS = (
 def score(runs: list[Run], metric: str, policy: str | None = None) -> tuple[float, tuple[float, float] | None] | None:
     """Interquartile mean and bootstrap interval over seeds of a metric.
 
-    A run counts with its figure over all robots. Kinds of ground are not pooled as strata: cutting a quarter at either end would then leave out the
-    hardest kinds, and with them most falls.
+    A run counts with its mean over all robots. Kinds of ground are not pooled as strata: cutting a quarter at either
+    end would then leave out the hardest kinds, and with them most falls.
 
     Args:
         runs: of one method.
@@ -36,11 +36,11 @@ def score(runs: list[Run], metric: str, policy: str | None = None) -> tuple[floa
     Returns:
         Mean and interval (None with one seed), or None where no run has the figure.
     """
-    figures = [run.deployed if policy is None else run.policies.get(policy) for run in runs]
-    measured = [figure for figure in figures if figure is not None and metric in figure]
+    found = [run.deployed if policy is None else run.policies.get(policy) for run in runs]
+    measured = [metrics for metrics in found if metrics is not None and metric in metrics]
     if not measured:
         return None
-    values = [figure[metric] for figure in measured]
+    values = [metrics[metric] for metrics in measured]
     return float(interquartile_mean(values)), stratified_interval([values])
 
 
@@ -82,9 +82,10 @@ def interquartile_means(groups: dict[str, list[Run]]) -> Picture | None:
         "scores",
         "Evaluation",
         f"Interquartile means with intervals of {', '.join(title for _, title, _ in rows)} for {', '.join(labels)}.",
-        "Points are interquartile means of what evaluate.py measured, bars 95 % bootstrap intervals over seeds (Agarwal et al. 2021). With fewer than four "
-        "values the interquartile mean is their mean, and with three seeds an interval is hardly more than their spread."
-        + (f" One seed only, so no interval: {', '.join(single)}." if single else ""),
+        "Points are interquartile means of what evaluate.py measured, bars 95 % bootstrap intervals over seeds "
+        "(Agarwal et al. 2021). With fewer than four "
+        "values the interquartile mean is their mean, and with three seeds an interval is hardly more than their "
+        "spread." + (f" One seed only, so no interval: {', '.join(single)}." if single else ""),
         figure,
     )
 
@@ -102,8 +103,8 @@ def _draw_score(axes: Any, found: tuple[float, Any], height: float, colour: str,
 def ground(groups: dict[str, list[Run]]) -> Picture | None:
     """Progress and falls by kind and level of the ground; None on flat ground.
 
-    Each method has a row of two heat maps, kind by level. Evaluations that were written without the figures of single tiles show kinds and levels
-    as two blocks.
+    Each method has a row of two heat maps, kind by level. Evaluations that were written without the metrics of single
+    tiles show kinds and levels as two blocks.
     """
     tables = {label: table for label, runs in groups.items() if (table := ground_table(runs)) is not None}
     if not tables:
@@ -125,30 +126,37 @@ def ground(groups: dict[str, list[Run]]) -> Picture | None:
         "ground",
         "Progress and falls by kind and level",
         f"Heat maps of progress and falls on each kind of ground at each level for {', '.join(tables)}.",
-        "Of what evaluate.py measured with robots spread evenly over all tiles, mean over seeds: progress is the way along the commanded direction as a share "
-        'of the commanded way, falls are the share of 20 s episodes that end in one. The row and column "all" pool robots. Few robots share one cell '
+        "Of what evaluate.py measured with robots spread evenly over all tiles, mean over seeds: progress is the way "
+        "along the commanded direction as a share "
+        'of the commanded way, falls are the share of 20 s episodes that end in one. The row and column "all" pool '
+        "robots. Few robots share one cell "
         "(about nine of 512), so single cells are coarse.",
         figure,
     )
 
 
 def ground_table(runs: list[Run]) -> tuple[list[str], list[str], dict[str, np.ndarray]] | None:
-    """Rows (kinds), columns (levels) and, by metric, their values: mean over seeds, nan where nothing was measured; None on flat ground."""
+    """Results by kind and level of the ground.
+
+    Returns:
+        Rows (kinds), columns (levels) and, by metric, their values: mean over seeds, nan where nothing was measured.
+        None on flat ground.
+    """
     measured = [run.deployed for run in runs if run.deployed and "kinds" in run.deployed]
     if not measured:
         return None
-    kinds = list(dict.fromkeys(kind for figures in measured for kind in figures["kinds"]))
-    levels = sorted({level for figures in measured for level in figures.get("levels", {})}, key=int)
+    kinds = list(dict.fromkeys(kind for metrics in measured for kind in metrics["kinds"]))
+    levels = sorted({level for metrics in measured for level in metrics.get("levels", {})}, key=int)
     found = {}
     for metric in ("progress", "fall_rate"):
         tables = np.full((len(measured), len(kinds) + 1, len(levels) + 1), np.nan)
-        for table, figures in zip(tables, measured):
-            table[-1, -1] = figures.get(metric, np.nan)
+        for table, metrics in zip(tables, measured):
+            table[-1, -1] = metrics.get(metric, np.nan)
             for column, level in enumerate(levels):
-                table[-1, column] = figures["levels"].get(level, {}).get(metric, np.nan)
+                table[-1, column] = metrics["levels"].get(level, {}).get(metric, np.nan)
             for row, kind in enumerate(kinds):
-                table[row, -1] = figures["kinds"].get(kind, {}).get(metric, np.nan)
-                tiles = figures.get("tiles", {}).get(kind, {})
+                table[row, -1] = metrics["kinds"].get(kind, {}).get(metric, np.nan)
+                tiles = metrics.get("tiles", {}).get(kind, {})
                 table[row, :-1] = [tiles.get(level, {}).get(metric, np.nan) for level in levels]
         counts = np.isfinite(tables).sum(0)
         found[metric] = np.where(counts > 0, np.nansum(tables, axis=0) / np.maximum(counts, 1), np.nan)

@@ -1,4 +1,7 @@
-"""Interquartile means and stratified bootstrap intervals over seeds (Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice")."""
+"""Interquartile means and stratified bootstrap intervals over seeds.
+
+Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ CONFIDENCE = 0.95
 def interquartile_mean(values: Any, axis: int | None = None) -> Any:
     """Mean of the middle half of `values` along `axis` (None: of all).
 
-    A quarter of the values, rounded down, is left out at either end: of fewer than four none is, so that it is their mean.
+    A quarter of the values, rounded down, is left out at either end: of fewer than four none is, so that it is their
+    mean.
     """
     ordered = np.sort(np.asarray(values, dtype=float), axis=axis)
     axis = 0 if axis is None else axis
@@ -29,7 +33,8 @@ def stratified_interval(
     """Percentile bootstrap interval of the interquartile mean of all values of all strata.
 
     Args:
-        strata: one (R_k,) array of scores per stratum, a score per run; runs are drawn with replacement in each stratum by itself.
+        strata: one (R_k,) array of scores per stratum, a score per run; runs are drawn with replacement in each stratum
+            by itself.
         repetitions: of the bootstrap.
         confidence: share of the resampled means within the interval.
         seed: of the draws.
@@ -48,9 +53,12 @@ def stratified_interval(
 def curve_band(
     curves: Any, repetitions: int = REPETITIONS, confidence: float = CONFIDENCE, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pointwise bootstrap interval (P,), (P,) of the interquartile mean of curves (R, P), a row per run; None with fewer than two runs.
+    """Pointwise bootstrap interval of the interquartile mean of curves (R, P), one per run.
 
     Whole runs are drawn, the same ones for all points.
+
+    Returns:
+        Lower and upper end, (P,) each; None with fewer than two runs.
     """
     curves = np.asarray(curves, dtype=float)
     if len(curves) < 2:

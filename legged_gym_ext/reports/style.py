@@ -1,4 +1,4 @@
-"""How all pictures look: size, colours and type, the same on the page and in a paper."""
+"""The style of all pictures: size, colours and fonts, the same on the page and in a paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from legged_gym_ext.utils.errors import UserError, install_command
 WIDTH = 10.0  # inches; the page shows them 960 px wide, so that points are points there too
 DPI = 150
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito 2008, told apart with every kind of colour vision; yellow is left out, it is too pale for lines."""
+"""Okabe and Ito 2008, for every kind of colour vision; without yellow, which is too pale for lines."""
 
 LINES = (
     "-",
@@ -49,7 +49,7 @@ SETTINGS: Any = {
 
 @dataclass
 class Picture:
-    """A figure and its words.
+    """A figure with its title and captions.
 
     Attributes:
         name: of the file, without .png.
@@ -68,7 +68,7 @@ class Picture:
     text: str = ""
 
     def save(self, folder: Path) -> Path:
-        """Write `<folder>/<name>.png` and forget the figure."""
+        """Write `<folder>/<name>.png` and close the figure."""
         path = folder / f"{self.name}.png"
         atomic_write(path, lambda target: self.figure.savefig(target, format="png", dpi=DPI, facecolor="white"))
         plotting().close(self.figure)

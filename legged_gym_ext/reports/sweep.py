@@ -1,4 +1,4 @@
-"""A table of methods times seeds: what it was asked to be, which run folders belong to which cell, and what each cell has to do next."""
+"""A table of methods times seeds: its settings, the run folders of each cell, and what each cell has to do next."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.training.runs import atomic_write, checkpoints, load_checkpoint, load_run_configs
 from legged_gym_ext.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
 
 FILE = "benchmark.json"
 ENDLESS = 10**6
@@ -37,7 +40,8 @@ def parse_budget(text: str) -> Budget:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]+)", text.strip())
     if match is None or match[2] not in UNITS or float(match[1]) <= 0.0:
         raise UserError(
-            f"--budget={text}: expected a positive number and one of {', '.join(UNITS)}, such as 300it, 60min or 5Msteps"
+            f"--budget={text}: expected a positive number and one of {', '.join(UNITS)}, such as 300it, 60min or "
+            "5Msteps"
         )
     if match[2] == "it" and not float(match[1]).is_integer():
         raise UserError(f"--budget={text}: expected whole iterations")
@@ -46,7 +50,7 @@ def parse_budget(text: str) -> Budget:
 
 @dataclass(frozen=True)
 class Method:
-    """What a task's configuration says about its training.
+    """The training of a task, from its configuration.
 
     Attributes:
         iterations: of stage 1 by default.
@@ -61,7 +65,7 @@ class Method:
     scheduled: bool
 
     @staticmethod
-    def of(env_cfg: Any, train_cfg: Any) -> Method:
+    def of(env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> Method:
         """Read it from configurations."""
         runner, algorithm = train_cfg.runner, train_cfg.algorithm
         constant = getattr(algorithm, "mix_schedule", "constant") == "constant"
@@ -97,7 +101,12 @@ class State:
 
 @dataclass(frozen=True)
 class Training:
-    """The next training of a cell: flags of train.py, and at which second of training to interrupt it (None: it ends by itself)."""
+    """The next training of a cell.
+
+    Attributes:
+        flags: of train.py.
+        seconds: of training after which to interrupt it; None: it ends by itself.
+    """
 
     flags: list[str]
     seconds: float | None = None
@@ -115,12 +124,14 @@ def check_budget(task: str, budget: Budget, method: Method) -> None:
     if budget.kind == "seconds":
         if method.scheduled:
             raise UserError(
-                f"task '{task}' follows a schedule over the whole training, whose length a budget of time does not tell: give iterations or steps, or "
+                f"task '{task}' follows a schedule over the whole training, whose length a budget of time does not "
+                "tell: give iterations or steps, or "
                 "--train.algorithm.mix_iterations"
             )
     elif method.stage2 and total_iterations(budget, method) <= method.stage2:
         raise UserError(
-            f"task '{task}' has a second stage of {method.stage2} iterations, the budget allows {total_iterations(budget, method)} in all: give a larger "
+            f"task '{task}' has a second stage of {method.stage2} iterations, the budget allows "
+            f"{total_iterations(budget, method)} in all: give a larger "
             "--budget or a smaller --train.runner.stage2_iterations"
         )
 
@@ -198,11 +209,13 @@ class Table:
                 missing = [item for item in before or [] if item not in value]
                 if missing:
                     raise UserError(
-                        f"the table in {self.root} also has {name} {', '.join(map(str, missing))}: name them too, or use another --log_root"
+                        f"the table in {self.root} also has {name} {', '.join(map(str, missing))}: name them too, or "
+                        "use another --log_root"
                     )
             elif before != value:
                 raise UserError(
-                    f"the table in {self.root} was started with {name} {before!r}, now it is {value!r}: give the same, or use another --log_root"
+                    f"the table in {self.root} was started with {name} {before!r}, now it is {value!r}: give the "
+                    "same, or use another --log_root"
                 )
         self.settings = settings
 
@@ -248,7 +261,7 @@ def is_evaluated(checkpoint: Path) -> bool:
         return (
             same
             and bool(policies)
-            and all("return" in figures for figures in policies)
+            and all("return" in metrics for metrics in policies)
             and path.stat().st_mtime >= checkpoint.stat().st_mtime
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""Show what is installed, what works and what to do about the rest: `doctor.py`. Runs where nothing but Python is installed."""
+"""Show what is installed, what works and what to do about the rest: `doctor.py`. Needs nothing but Python."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rsl_rl_ult.hosts.generation import Generation, rsl_rl_generation
 
 OLDEST_RSL_RL, PAST_RSL_RL = (5, 5), (6, 0)
 WANTED = "rsl-rl-lib 5.5 or newer, below 6"
-"""What train.py runs with; setup.py says the same."""
+"""What train.py runs with; the same as in setup.py."""
 
 NAMES = {
     "v1": "v1 (1.0.2 and its forks)",
@@ -162,7 +162,10 @@ def _reveal(generation: Generation) -> str:
     if parent in [os.path.realpath(entry) for entry in entries if entry]:
         return f"to import the hidden one: take {parent} out of PYTHONPATH"
     if "rsl-rl-lib" in owners:
-        return "to import the hidden one: pip uninstall rsl-rl-lib, and install what requires it with pip install --no-deps"
+        return (
+            "to import the hidden one: pip uninstall rsl-rl-lib, and install what requires it with pip install "
+            "--no-deps"
+        )
     if owners:
         return f"to import the hidden one: pip uninstall {' '.join(owners)}"
     return f"to import the hidden one: take {parent} out of sys.path (a .pth file or the working folder puts it there)"

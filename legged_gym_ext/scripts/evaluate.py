@@ -1,21 +1,27 @@
-"""Measure a trained run: `evaluate.py --task=go2 --json result.json`; how hard the ground may be: `evaluate.py --task=go2 --ladder`."""
+"""Evaluate a trained run: `evaluate.py --task=go2 --json result.json`; the most difficult ground: `--ladder`."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
-from legged_gym_ext.utils.cpus import wait_passively
+from legged_gym_ext.utils.cpus import limit_spinning
 from legged_gym_ext.utils.errors import UserError, run_main
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+    from legged_gym_ext.training.policies import Policy
+    from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+
 NUM_ENVS, SEED = 512, 12345
-"""Robots and seed of an evaluation: other commands, physics and noise than in training."""
+"""Robots and seed of an evaluation; the seed gives other commands, physics and noise than in training."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,33 +30,33 @@ def main(argv: list[str] | None = None) -> int:
         "Run the deterministic policies of a trained run for one full episode per robot, with commands over the whole "
         "training range, observation noise and domain randomisation, and print how they do."
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--json", metavar="FILE", help="also write the metrics to FILE")
     _add_ladder_flags(parser)
     args = parse(parser, argv)
-    wait_passively()
+    limit_spinning()
     _check_flags(args)
 
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.simulators import prepare_engine
 
-    asked = task_registry.get_cfgs(args.task)
-    apply_args_to_cfgs(args, *asked)
-    prepare_engine(asked[0].sim.engine)  # before the next line imports torch
+    cfgs = task_registry.get_cfgs(args.task)
+    apply_args_to_cfgs(args, *cfgs)
+    prepare_engine(cfgs[0].sim.engine)  # before the next line imports torch
     args.seed = SEED if args.seed is None else args.seed
     results, show = _ladder(args) if args.ladder else _evaluation(args)
     if args.json is not None:
-        _write_json(Path(args.json), results)  # first: whoever reads the table may be gone
+        _write_json(Path(args.json), results)  # first: the reader of the table may have ended
     show()
     return 0
 
 
-def _add_ladder_flags(parser: Any) -> None:
+def _add_ladder_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--ladder",
         action="store_true",
-        help="instead: on every level of every kind of tile of the task's map, the share of robots that get half a tile (4 m) away within 20 s without "
-        "a fall; added to the figures in --json when they are of the same checkpoint",
+        help="instead: on every level of every kind of tile of the task's map, the share of robots that get half a "
+        "tile (4 m) away in 20 s without a fall; added to the metrics in --json if these are of the same checkpoint",
     )
     add("--robots_per_level", type=int, metavar="N", help="with --ladder: robots on each level of each kind (64)")
     add(
@@ -61,8 +67,8 @@ def _add_ladder_flags(parser: Any) -> None:
     )
 
 
-def _check_flags(args: Any) -> None:
-    """Flags that make no sense together, or a file that cannot be written, are found before anything is loaded."""
+def _check_flags(args: argparse.Namespace) -> None:
+    """Raise a `UserError` for invalid flags, before anything is loaded."""
     if args.json is not None and (not args.json or Path(args.json).is_dir()):
         raise UserError(f"--json={args.json}: expected the name of a file")
     if args.json is not None and not Path(args.json).resolve().parent.is_dir():
@@ -78,8 +84,8 @@ def _check_flags(args: Any) -> None:
         raise UserError(f"--friction={args.friction}: expected a positive coefficient, such as 0.4")
 
 
-def _evaluation(args: Any) -> tuple[dict, Callable[[], None]]:
-    """Evaluate; returns the figures and what shows them."""
+def _evaluation(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None]]:
+    """Evaluate; returns the metrics and a function that prints them."""
     from legged_gym_ext.training.policies import run_cfgs
 
     args.num_envs = args.num_envs or NUM_ENVS
@@ -87,40 +93,38 @@ def _evaluation(args: Any) -> tuple[dict, Callable[[], None]]:
     return results, lambda: _show(results)
 
 
-def _ladder(args: Any) -> tuple[dict, Callable[[], None]]:
-    """Climb the ladder of the task's own map; returns the figures and what shows them."""
+def _ladder(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None]]:
+    """Run the ladder on the task's own map; returns the metrics and a function that prints them."""
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.training.ladder import FRICTION, ROBOTS, set_ladder
+    from legged_gym_ext.training.ladder import FRICTION, ROBOTS, configure_ladder
     from legged_gym_ext.training.policies import run_cfgs
 
     own, _ = task_registry.get_cfgs(args.task)
-    terrain = own.terrain  # of the task and not of the run, so that runs can be compared
+    terrain = own.terrain  # of the task, not of the run: comparable between runs
     if terrain.mesh_type == "plane":
-        print(
-            f"'{args.task}' is trained on a plane; its ladder is on the map of tiles that the tasks on rough ground have"
-        )
-    cfgs = run_cfgs(args.task, args, lambda env_cfg: set_ladder(env_cfg, terrain, args.friction))
+        print(f"'{args.task}' is trained on a plane; its ladder is on the map of tiles of the tasks on rough ground")
+    cfgs = run_cfgs(args.task, args, lambda env_cfg: configure_ladder(env_cfg, terrain, args.friction))
     results = climb(args.task, *cfgs, robots=args.robots_per_level or ROBOTS)
     kept = dict(results)
-    if args.friction is not None:  # beside the figures with the friction of training, not in their place
+    if args.friction is not None:  # stored beside the metrics with the friction of training
         key = f"{FRICTION}{args.friction:g}"
-        kept["policies"] = {name: {key: figures} for name, figures in results["policies"].items()}
+        kept["policies"] = {name: {key: metrics} for name, metrics in results["policies"].items()}
     return kept, lambda: _show_ladder(results)
 
 
-def spread_levels(env_cfg: Any) -> None:
-    """Robots stay on tiles of all levels, as many on each."""
+def spread_levels(env_cfg: LeggedRobotCfg) -> None:
+    """Distribute the robots evenly over all levels, where they stay."""
     env_cfg.terrain.curriculum = False
 
 
-def evaluate(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> dict:
-    """Figures of every policy of a run: {"policies": {name: metrics}, ...}."""
+def evaluate(task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, run_dir: Path | None) -> dict[str, Any]:
+    """Evaluate every policy of a run: {"policies": {name: metrics}, ...}."""
     from legged_gym_ext.training.evaluation import evaluate_policy
-    from legged_gym_ext.utils.errors import count
+    from legged_gym_ext.utils.errors import pluralize
 
     vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
     env = vec_env.env
-    robots, seconds = count(env.num_envs, "robot"), env.cfg.env.episode_length_s
+    robots, seconds = pluralize(env.num_envs, "robot"), env.cfg.env.episode_length_s
     print(f"evaluating {checkpoint} with {robots} for {seconds:.0f} s each")
     results = {name: evaluate_policy(vec_env, policy) for name, policy in policies.items()}
     return {
@@ -133,8 +137,21 @@ def evaluate(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> d
     }
 
 
-def climb(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None, robots: int) -> dict:
-    """The ladder of every policy of a run, `env_cfg` as `utils.ladder.set_ladder` leaves it: {"policies": {name: figures}, ...}."""
+def climb(
+    task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, run_dir: Path | None, robots: int
+) -> dict[str, Any]:
+    """Run the ladder for every policy of a run: {"policies": {name: metrics}, ...}.
+
+    Args:
+        task: name of the task.
+        env_cfg: see `training.ladder.configure_ladder`.
+        train_cfg: configuration of the training.
+        run_dir: folder of the run.
+        robots: on each level of each kind of tile.
+
+    Raises:
+        UserError: an override contradicts the ladder.
+    """
     from legged_gym_ext.training.ladder import make_plan
     from legged_gym_ext.training.ladder_run import Ladder
 
@@ -147,17 +164,20 @@ def climb(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None, robots:
     vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
     ladder = Ladder(vec_env, plan, env_cfg.seed)
     print(
-        f"ladder of {checkpoint}: {robots} robots on each of {plan.levels} levels of {len(plan.kinds)} kinds, {ladder.distance:g} m to walk",
+        f"ladder of {checkpoint}: {robots} robots on each of {plan.levels} levels of {len(plan.kinds)} kinds, "
+        f"{ladder.distance:g} m to walk",
         flush=True,
     )
-    setup, figures = {"robots_per_level": robots, "seed": env_cfg.seed, "distance": ladder.distance}, {}
+    setup, metrics = {"robots_per_level": robots, "seed": env_cfg.seed, "distance": ladder.distance}, {}
     for name, policy in policies.items():
         found = ladder.climb(policy, lambda line, name=name: print(f"{name}  {line}", flush=True))
-        figures[name] = {**found, "ladder_setup": setup}
-    return {"task": task, "checkpoint": str(checkpoint), "policies": figures}
+        metrics[name] = {**found, "ladder_setup": setup}
+    return {"task": task, "checkpoint": str(checkpoint), "policies": metrics}
 
 
-def _load(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path | None) -> tuple[Any, dict[str, Any], Path]:
+def _load(
+    task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, run_dir: Path | None
+) -> tuple[RslRlVecEnv, dict[str, Policy], Path]:
     """Wrapped environment, policies by name and their checkpoint."""
     import torch
 
@@ -189,37 +209,37 @@ def _show_group(policies: dict, names: list[str], group: str) -> None:
     """Progress, linear tracking and falls on each kind of tile, or on each level."""
     print(f"\n{'progress / tracking / falls':<28}" + "".join(f"{name:>24}" for name in names))
     for part in policies[names[0]][group]:
-        figures = (policies[name][group][part] for name in names)
-        row = "".join(f"{f['progress']:>10.2f} /{f['linear_tracking']:>5.2f} /{f['fall_rate']:>5.2f}" for f in figures)
+        cells = (policies[name][group][part] for name in names)
+        row = "".join(f"{f['progress']:>10.2f} /{f['linear_tracking']:>5.2f} /{f['fall_rate']:>5.2f}" for f in cells)
         print(f"{group[:-1] + ' ' + part:<28}{row}")
 
 
 def _show_ladder(results: dict) -> None:
-    """Success in percent by kind and level, then what it comes to."""
+    """Success in percent by kind and level, then the score and the effort."""
     from legged_gym_ext.training.ladder import EFFORT
 
-    for name, figures in results["policies"].items():
-        levels = range(max(len(rates) for rates in figures["ladder"].values()))
+    for name, metrics in results["policies"].items():
+        levels = range(max(len(rates) for rates in metrics["ladder"].values()))
         print(
             f"\n{name + ': % that get 4 m away, by level':<36}"
             + "".join(f"{level:>5}" for level in levels)
             + "   climbed"
         )
-        for kind, rates in figures["ladder"].items():
+        for kind, rates in metrics["ladder"].items():
             row = "".join(f"{100 * rate:>5.0f}" for rate in rates)
-            print(f"{kind:<36}{row}   {figures['ladder_level'][kind]}")
-        heights = figures["ladder_heights"]
-        said = [
-            f"score {figures['ladder_score']:.3f}",
+            print(f"{kind:<36}{row}   {metrics['ladder_level'][kind]}")
+        heights = metrics["ladder_heights"]
+        summary = [
+            f"score {metrics['ladder_score']:.3f}",
             *(f"{key.replace('_', ' ')} {heights[key]:.3f}" for key in heights),
         ]
-        print(", ".join(said))
+        print(", ".join(summary))
         for key, meaning in EFFORT.items():
-            print(f"{key:<18}{figures['ladder_effort'][key]:>8.3f}   {meaning}")
+            print(f"{key:<18}{metrics['ladder_effort'][key]:>8.3f}   {meaning}")
 
 
 def _write_json(path: Path, results: dict) -> None:
-    """Write the figures; what the file has of the same checkpoint and was not measured now stays."""
+    """Write the metrics; others of the same checkpoint that the file has are kept."""
     import json
 
     from legged_gym_ext.training.runs import atomic_write
@@ -229,7 +249,7 @@ def _write_json(path: Path, results: dict) -> None:
 
 
 def _read_json(path: Path, checkpoint: Path) -> Any:
-    """Contents of a file that is not older than the checkpoint; None without."""
+    """Contents of a file that is not older than the checkpoint; None if there is none."""
     import json
 
     try:
@@ -241,15 +261,18 @@ def _read_json(path: Path, checkpoint: Path) -> Any:
 
 
 def merge_results(before: Any, now: dict) -> dict:
-    """`now`, and what `before`, the contents of a file, says of the same checkpoint: an evaluation keeps ladders, a ladder everything else."""
+    """`now` with metrics from `before`, the contents of a file, of the same checkpoint.
+
+    An evaluation keeps the metrics of ladders, a ladder keeps all others.
+    """
     same = isinstance(before, dict) and all(before.get(key) == now[key] for key in ("task", "checkpoint"))
     if not same or not isinstance(before.get("policies"), dict):
         return now
-    ladder = all(key.startswith("ladder") for figures in now["policies"].values() for key in figures)
+    ladder = all(key.startswith("ladder") for metrics in now["policies"].values() for key in metrics)
     policies = {}
-    for name, figures in now["policies"].items():
+    for name, metrics in now["policies"].items():
         old = before["policies"].get(name, {})
-        policies[name] = {**{key: value for key, value in old.items() if ladder or key.startswith("ladder")}, **figures}
+        policies[name] = {**{key: value for key, value in old.items() if ladder or key.startswith("ladder")}, **metrics}
     return {**(before if ladder else {}), **now, "policies": policies}
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
-from legged_gym_ext.utils.cpus import wait_passively
+from legged_gym_ext.utils.cpus import limit_spinning
 from legged_gym_ext.utils.errors import UserError, run_main
+
+if TYPE_CHECKING:
+    from legged_gym_ext.deploy.export.writer import Report, Source
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+    from rsl_rl_ult.policies.export import Step
 
 POLICY = "policy.onnx"
 NUM_ENVS = 8
@@ -21,12 +27,13 @@ NUM_ENVS = 8
 def main(argv: list[str] | None = None) -> int:
     """Export, print what was written and return the exit code."""
     parser = make_parser(
-        "Write the policy of a trained run as policy.onnx, policy.pt and a folder for Unitree's controllers (and its teacher, where it "
+        "Write the policy of a trained run as policy.onnx, policy.pt and a folder for Unitree's controllers (and its "
+        "teacher, where it "
         "has one, as teacher.onnx and teacher.pt), and compare each file with the policy over 1000 steps."
     )
     parser.add_argument("--out", metavar="FOLDER", help="where to write; default: exported/ in the run's folder")
     args = parse(parser, argv)
-    wait_passively()
+    limit_spinning()
     if args.out is not None and (not args.out or Path(args.out).is_file()):
         raise UserError(f"--out={args.out}: expected the name of a folder")
 
@@ -36,8 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     asked = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
-    from legged_gym_ext.deploy.export.files import check_folder, check_packages, export_policies
-    from legged_gym_ext.deploy.export.from_run import check_groups
+    from legged_gym_ext.deploy.export.run_contract import check_groups
+    from legged_gym_ext.deploy.export.writer import check_folder, check_packages, export_policies
     from legged_gym_ext.training.policies import run_cfgs
 
     check_packages()
@@ -53,16 +60,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def level_ground(env_cfg: Any) -> None:
+def level_ground(env_cfg: LeggedRobotCfg) -> None:
     """The ground is no part of a policy, and a plane is built at once."""
     env_cfg.terrain.mesh_type = "plane"
     env_cfg.sim.num_threads = 1
 
 
-def make_sources(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path) -> tuple[list, Path]:
+def make_sources(
+    task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, run_dir: Path
+) -> tuple[list[Source], Path]:
     """The policies of a run with their contracts, the one to deploy first, and the checkpoint they are from."""
-    from legged_gym_ext.deploy.export.files import Source
-    from legged_gym_ext.deploy.export.from_run import make_contract, provenance, trained_commands
+    from legged_gym_ext.deploy.export.run_contract import make_contract, provenance, trained_commands
+    from legged_gym_ext.deploy.export.writer import Source
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.training.policies import load_policies
 
@@ -77,26 +86,30 @@ def make_sources(task: str, env_cfg: Any, train_cfg: Any, run_dir: Path) -> tupl
     return sources, checkpoint
 
 
-def as_step(task: str, network: Any, env: Any) -> Any:
-    """One control step of a policy as a pure function; policies of other packages must be functions of the observation alone."""
+def as_step(task: str, network: Any, env: LeggedRobot) -> Step:
+    """One control step of a policy as a pure function.
+
+    Policies of other packages must be functions of the observation alone.
+    """
     from rsl_rl_ult.policies.export import FrameStep
 
     if hasattr(network, "as_step"):
         return network.as_step()
     if getattr(network, "is_recurrent", False) or not hasattr(network, "as_jit"):
         raise UserError(
-            f"task '{task}' cannot be exported: its policy {type(network).__name__} keeps a memory in a form that is not known here; "
+            f"task '{task}' cannot be exported: its policy {type(network).__name__} keeps a memory in a form that is "
+            "not known here; "
             "rsl-rl-lib's own runner can export it (export_policy_to_onnx)"
         )
     return FrameStep(network.as_jit(), env.group_dims["policy"], env.num_actions)
 
 
-def _show(report: Any, out: Path) -> None:
+def _show(report: Report, out: Path) -> None:
     """Print files, comparisons, remarks and what to do next."""
-    from legged_gym_ext.deploy.export.files import describe_file
+    from legged_gym_ext.deploy.export.writer import describe_file
     from legged_gym_ext.simulators import has_display
     from legged_gym_ext.training.next_step import script_command
-    from legged_gym_ext.utils.errors import here
+    from legged_gym_ext.utils.errors import display_path
 
     width = max(len(str(path.relative_to(out))) for path in report.files)
     for path in report.files:
@@ -104,7 +117,7 @@ def _show(report: Any, out: Path) -> None:
     for line in (*report.statements, *report.remarks):
         print(line)
     look = [] if has_display() else ["--headless"]
-    print(f"next: {script_command('sim2sim', [f'--policy={here(out / POLICY)}', *look])}")
+    print(f"next: {script_command('sim2sim', [f'--policy={display_path(out / POLICY)}', *look])}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import contextlib
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
@@ -16,9 +16,16 @@ from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.errors import UserError, run_main
 from legged_gym_ext.viewer.controls import AGENTS, TRAINED, keys_help
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+    from legged_gym_ext.viewer.commands import Command
+    from legged_gym_ext.viewer.player import Player
+    from legged_gym_ext.viewer.web import PageServer
+
 DESCRIPTION = "Watch a trained policy in a window or a browser, or write a video of it.\n"
 WITHOUT_DISPLAY = "--video out.mp4, or --web for a page in a browser"
-WIDTH, PAGE_WIDTH = 1280, 800  # px, unless asked for another
+WIDTH, PAGE_WIDTH = 1280, 800  # px, defaults of files and of the page
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,22 +34,22 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.simulators import prepare_engine, prepare_view
 
-    asked = task_registry.get_cfgs(args.task)
-    apply_args_to_cfgs(args, *asked)
-    prepare_engine(asked[0].sim.engine)  # before the next lines import torch
+    cfgs = task_registry.get_cfgs(args.task)
+    apply_args_to_cfgs(args, *cfgs)
+    prepare_engine(cfgs[0].sim.engine)  # before the next lines import torch
     with contextlib.ExitStack() as stack:
-        server = _take_port(args.web, stack) if args.web else None
+        server = _open_server(args.web, stack) if args.web else None
         from legged_gym_ext.training.policies import run_cfgs
         from legged_gym_ext.viewer import player as players
         from legged_gym_ext.viewer.agents import Agent
 
-        def change(env_cfg: Any) -> None:
+        def change(env_cfg: LeggedRobotCfg) -> None:
             spread = env_cfg.terrain.spawn_radius
             players.nominal(env_cfg)
             if args.agent == "both":
                 env_cfg.env.num_envs = 2
             elif args.num_envs not in (None, 1):
-                env_cfg.terrain.spawn_radius = spread  # in one place they would hide each other
+                env_cfg.terrain.spawn_radius = spread  # at one point they would hide each other
 
         env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, change, trained=args.agent in TRAINED)
         if args.agent == "both" and env_cfg.env.num_envs != 2:
@@ -54,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _take_port(address: tuple[str, int], stack: contextlib.ExitStack) -> Any:
+def _open_server(address: tuple[str, int], stack: contextlib.ExitStack) -> PageServer:
     """A server for the page, closed with `stack`."""
     from legged_gym_ext.viewer.web import PageServer
 
@@ -63,23 +70,23 @@ def _take_port(address: tuple[str, int], stack: contextlib.ExitStack) -> Any:
     return server
 
 
-def _make_env(args: argparse.Namespace, env_cfg: Any, seed: int) -> Any:
-    """The environment, robots on the ground that was asked for."""
+def _make_env(args: argparse.Namespace, env_cfg: LeggedRobotCfg, seed: int) -> LeggedRobot:
+    """The environment, with the robots on the selected ground."""
     import torch
 
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.training.make_runner import set_seed
     from legged_gym_ext.viewer.player import choose_ground
 
-    torch.set_num_threads(1)  # a few robots: more threads only wait for each other
+    torch.set_num_threads(1)  # few robots: more threads would only wait for each other
     set_seed(seed)
     env, _ = task_registry.make_env(args.task, env_cfg)
     choose_ground(env, args.task, args.tile, args.level)
     return env
 
 
-def _show(args: argparse.Namespace, player: Any, server: Any) -> None:
-    """In the way that was asked for."""
+def _show(args: argparse.Namespace, player: Player, server: PageServer | None) -> None:
+    """Show the robots on the page, in files or in a window."""
     from legged_gym_ext.viewer import frontends
 
     command = _bounded(tuple(args.command), player.env) if args.command else None
@@ -92,22 +99,22 @@ def _show(args: argparse.Namespace, player: Any, server: Any) -> None:
         frontends.play_window(player, start)
 
 
-def _bounded(command: Any, env: Any) -> Any:
-    """`command` within the range that the task trains; says so where it was not."""
+def _bounded(command: Command, env: LeggedRobot) -> Command:
+    """`command` clamped to the trained range; prints a line if that changed it."""
     from legged_gym_ext.viewer.commands import RANGES, clamp, in_numbers, outside
     from legged_gym_ext.viewer.player import command_bounds
 
     bounds = command_bounds(env)
-    never = outside(command, {name: (low, high) for name, (low, high) in zip(RANGES, bounds)})
-    if not never:
+    untrained = outside(command, {name: (low, high) for name, (low, high) in zip(RANGES, bounds)})
+    if not untrained:
         return command
     within = clamp(command, *zip(*bounds))
-    print(f"--command: bounded to {in_numbers(within)}, because of {never}")
+    print(f"--command: bounded to {in_numbers(within)}, because of {untrained}")
     return within
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    """Flags, checked as far as possible before anything slow happens."""
+    """Parse and check the flags, before anything slow happens."""
     from legged_gym_ext.viewer.web import PORT, parse_address
 
     parser = make_parser(f"{DESCRIPTION}\n{keys_help()}")
@@ -149,7 +156,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what cannot be."""
+    """Raise a `UserError` for invalid flags."""
     from legged_gym_ext.viewer.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, check_output, check_width
 
     files = bool(args.video or args.strip)

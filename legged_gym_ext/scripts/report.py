@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
 from legged_gym_ext.user_tasks import import_tasks, refuse_nested
 from legged_gym_ext.utils.cli import Parser, add_import_flag
-from legged_gym_ext.utils.cpus import wait_passively
+from legged_gym_ext.utils.cpus import limit_spinning
 from legged_gym_ext.utils.errors import UserError, did_you_mean, run_main
+
+if TYPE_CHECKING:
+    from legged_gym_ext.reports.records import Run
+    from legged_gym_ext.reports.rollout import Rollout
+    from legged_gym_ext.reports.style import Picture
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write the report and return the exit code."""
     args = _parse(argv)
-    wait_passively()
+    limit_spinning()
     from legged_gym_ext.reports.records import find_run_dirs, group_runs, read_runs
     from legged_gym_ext.reports.style import plotting
     from legged_gym_ext.training.runs import log_root
@@ -28,17 +34,17 @@ def main(argv: list[str] | None = None) -> int:
     paths = find_run_dirs(args.runs, log_root(args))
     target = (Path(args.out).expanduser() if args.out else paths[0] / "report").resolve()
     with _folder(target):
-        plotting()  # says what is missing before anything takes long
+        plotting()  # fails before anything slow if matplotlib is missing
         groups = group_runs(read_runs(paths))
         path = write_report(groups, target, rollout=args.rollout)
     print(f"wrote {path}")
     return 0
 
 
-def _parse(argv: list[str] | None) -> Any:
+def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
-        description="Make one HTML page (index.html, everything in it) and PNGs about one run or several: learning curves, teacher against student, "
-        "evaluations, and a short roll-out. Runs of one task are seeds of one method.",
+        description="Make one HTML page (index.html, self-contained) and PNGs about one run or several: learning "
+        "curves, teacher against student, evaluations, and a short roll-out. Runs of one task are seeds of one method.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -72,7 +78,7 @@ def _parse(argv: list[str] | None) -> Any:
 
 @contextlib.contextmanager
 def _folder(target: Path) -> Iterator[None]:
-    """Make the folder and see that it can be written; one that is new does not outlive a failure."""
+    """Create the folder and check that it is writable; a new folder is removed on failure."""
     new = not target.exists()
     try:
         _check_target(target)
@@ -93,7 +99,7 @@ def _check_target(target: Path) -> None:
         raise UserError(f"cannot write to {target}: {error.strerror}; choose another folder with --out") from error
 
 
-def write_report(groups: dict[str, list[Any]], target: Path, rollout: bool = True) -> Path:
+def write_report(groups: dict[str, list[Run]], target: Path, rollout: bool = True) -> Path:
     """Write `index.html` and the PNGs of `groups` (label -> runs) to the folder `target`; returns the page's path."""
     from legged_gym_ext.reports import curves, ladder, scores
     from legged_gym_ext.reports.page import Shown, make_page
@@ -119,8 +125,8 @@ def write_report(groups: dict[str, list[Any]], target: Path, rollout: bool = Tru
     return path
 
 
-def _notes(groups: dict[str, list[Any]]) -> list[str]:
-    """What readers must know: about runs, about runs of one method that are not alike, about single seeds."""
+def _notes(groups: dict[str, list[Run]]) -> list[str]:
+    """Notes for the reader: about single runs, about runs of a method that differ, about single seeds."""
     from legged_gym_ext.reports.records import differences
 
     notes = [f"{run.path.name}: {note}." for runs in groups.values() for run in runs for note in run.notes]
@@ -142,15 +148,15 @@ def _notes(groups: dict[str, list[Any]]) -> list[str]:
     return notes
 
 
-def _rollout_pictures(groups: dict[str, list[Any]], notes: list[str]) -> list[Any]:
-    """Let every run walk; what cannot is a note. Returns the pictures."""
+def _rollout_pictures(groups: dict[str, list[Run]], notes: list[str]) -> list[Picture]:
+    """Pictures of a roll-out of every run; runs that fail add to `notes`."""
     rollouts = _measure(groups, notes)
     if not rollouts:
         return []
     from legged_gym_ext.reports import motion
     from legged_gym_ext.scripts.describe import describe_attention
 
-    pictures: list[Any] = [motion.tracking(label, many) for label, many in rollouts.items()]
+    pictures: list[Picture | None] = [motion.tracking(label, many) for label, many in rollouts.items()]
     pictures.append(motion.gait(rollouts))
     pictures += [motion.motors(label, many[0]) for label, many in rollouts.items()]
     pictures.append(motion.prediction(rollouts))
@@ -160,7 +166,7 @@ def _rollout_pictures(groups: dict[str, list[Any]], notes: list[str]) -> list[An
     return [picture for picture in pictures if picture is not None]
 
 
-def _measure(groups: dict[str, list[Any]], notes: list[str]) -> dict[str, list[Any]]:
+def _measure(groups: dict[str, list[Run]], notes: list[str]) -> dict[str, list[Rollout]]:
     """Label -> roll-outs of its runs."""
     try:
         from legged_gym_ext.simulators import prepare_engine
@@ -173,8 +179,8 @@ def _measure(groups: dict[str, list[Any]], notes: list[str]) -> dict[str, list[A
     except (ImportError, UserError) as error:
         notes.append(f"No roll-outs: {error}.")
         return {}
-    torch.set_num_threads(1)  # so few robots: more threads only wait for each other
-    rollouts: dict[str, list[Any]] = {}
+    torch.set_num_threads(1)  # few robots: more threads would only wait for each other
+    rollouts: dict[str, list[Rollout]] = {}
     for label, runs in groups.items():
         for run in runs:
             print(f"roll-out of {run.path}", flush=True)

@@ -1,4 +1,4 @@
-"""Run an exported policy in plain MuJoCo: `sim2sim.py --policy policy.onnx`, your own robot file with `--model robot.xml`."""
+"""Run an exported policy in plain MuJoCo: `sim2sim.py --policy policy.onnx`; `--model robot.xml` for your file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,11 @@ from legged_gym_ext.utils.errors import UserError, run_main
 from legged_gym_ext.viewer import controls
 
 if TYPE_CHECKING:
+    from legged_gym_ext.deploy.contract import Contract
+    from legged_gym_ext.deploy.controller import Controller
     from legged_gym_ext.deploy.sim2sim.loop import Moment, Trial
-    from legged_gym_ext.viewer.commands import Command, Fixed
+    from legged_gym_ext.deploy.sim2sim.robot import PlainRobot
+    from legged_gym_ext.viewer.commands import Command, Fixed, Script
 
 FPS = 25  # of videos, at most
 DURATION = 20.0  # s of a fixed command
@@ -30,7 +34,7 @@ KEYS_HELP = "keys: up/down forward speed, left/right turn, 7/9 sideways left/rig
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the policy, print the figures and return the exit code."""
+    """Run the policy, print the metrics and return the exit code."""
     args = _parse(argv)
     from legged_gym_ext.deploy.controller import Controller
     from legged_gym_ext.deploy.policy_file import ExportedPolicy
@@ -43,23 +47,23 @@ def main(argv: list[str] | None = None) -> int:
     robot = _robot(args, controller.contract, pictures=window or args.video is not None)
     trial = Trial(controller, robot, Disturbances(args.noise, args.push), args.seed)
     notes = model_notes(controller.contract.model, robot, args.added_mass, chosen=args.model is not None)
-    told = _told(args, command, window)
-    _introduce(controller, robot, notes, told)
+    commands = _describe_commands(args, command, window)
+    _introduce(controller, robot, notes, commands)
     if args.episodes:
         _run_episodes(trial, args)
     elif window:
         _run_window(trial, command, args)
     else:
         _run_headless(trial, command, args)
-    _report(trial, args, {"commands": told, "notes": notes})
+    _report(trial, args, {"commands": commands, "notes": notes})
     return 0
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     """Flags, checked as far as possible before anything slow happens."""
     parser = Parser(
-        description="Run an exported policy on a robot in plain MuJoCo and print how it does. Without --episodes, --video or "
-        "--headless a window opens.\n" + KEYS_HELP,
+        description="Run an exported policy on a robot in plain MuJoCo and print how it does. Without --episodes, "
+        "--video or --headless a window opens.\n" + KEYS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -72,7 +76,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _command(args: argparse.Namespace, ranges: Any) -> Any:
+def _command(args: argparse.Namespace, ranges: Mapping[str, tuple[float, float]]) -> Fixed | Script:
     """Where commands come from: a function of time. Keys change the one of a window."""
     from legged_gym_ext.viewer.commands import Fixed, outside, read_script, tour
 
@@ -81,7 +85,7 @@ def _command(args: argparse.Namespace, ranges: Any) -> Any:
     if args.command:
         never = outside(tuple(args.command), ranges)
         if never:
-            print(f"note: the policy was never told this in training: {never}")
+            print(f"note: the policy never had this command in training: {never}")
         return Fixed(tuple(args.command))
     return tour(ranges) if args.headless or args.video else Fixed((0.0, 0.0, 0.0))
 
@@ -91,12 +95,12 @@ def _prepare_pictures(args: argparse.Namespace, window: bool) -> None:
     from legged_gym_ext.simulators import prepare_view
 
     if window:
-        prepare_view(window=True, otherwise="--video out.mp4, or --headless, which only prints the figures")
+        prepare_view(window=True, otherwise="--video out.mp4, or --headless, which only prints the metrics")
     elif args.video:
         prepare_view(window=False)
 
 
-def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
+def _robot(args: argparse.Namespace, contract: Contract, *, pictures: bool) -> PlainRobot:
     """The robot of the command line on its ground."""
     from legged_gym_ext.simulators import require
 
@@ -104,7 +108,7 @@ def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
     from legged_gym_ext.deploy.sim2sim.robot import Physics, PlainRobot
     from legged_gym_ext.terrain.map import map_of_one_kind
 
-    ground, origin, dress = None, (0.0, 0.0, 0.0), None
+    ground, origin, add_visuals = None, (0.0, 0.0, 0.0), None
     if args.terrain == "model":
         ground = "model"
     elif args.terrain != "flat":
@@ -114,9 +118,9 @@ def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
             raise UserError(f"--level={level}: there are levels 0 to {ground.rows - 1}")
         origin = tuple(ground.origins[level, ground.columns // 2])
     if pictures:
-        from legged_gym_ext.deploy.sim2sim.view import dress_plain, dress_scene
+        from legged_gym_ext.deploy.sim2sim.view import add_plain_visuals, allow_large_frames
 
-        dress = dress_scene if ground == "model" else dress_plain
+        add_visuals = allow_large_frames if ground == "model" else add_plain_visuals
     physics = Physics(
         dt=args.physics_dt,
         delay=1e-3 * args.delay,
@@ -134,11 +138,11 @@ def _robot(args: argparse.Namespace, contract: Any, *, pictures: bool) -> Any:
         ground=ground,
         origin=origin,
         joint_map=read_joint_map(args.joint_map),
-        dress=dress,
+        add_visuals=add_visuals,
     )
 
 
-def _told(args: argparse.Namespace, command: Any, window: bool) -> str:
+def _describe_commands(args: argparse.Namespace, command: Fixed | Script, window: bool) -> str:
     """Which commands the policy gets, in words."""
     if args.episodes:
         return "random within the trained ranges, new every 10 s"
@@ -149,7 +153,7 @@ def _told(args: argparse.Namespace, command: Any, window: bool) -> str:
     return f"those of keys, from {command} on" if window else f"a tour within the trained ranges: {command}"
 
 
-def _introduce(controller: Any, robot: Any, notes: list[str], told: str) -> None:
+def _introduce(controller: Controller, robot: PlainRobot, notes: list[str], commands: str) -> None:
     contract = controller.contract
     print(f"{contract.method} {contract.role} of task {contract.task}: {controller.policy.path}")
     print(f"robot of {robot.mass:.3f} kg, {1.0 / contract.control_dt:.0f} Hz control, {1e3 * robot.dt:g} ms physics")
@@ -157,20 +161,20 @@ def _introduce(controller: Any, robot: Any, notes: list[str], told: str) -> None
         print(line)
     if robot.free_joints:
         print(f"note: joints that the policy does not know, and nothing moves: {', '.join(robot.free_joints)}")
-    print(f"commands: {told}")
+    print(f"commands: {commands}")
 
 
 def _run_episodes(trial: Trial, args: argparse.Namespace) -> None:
     from legged_gym_ext.deploy.sim2sim.loop import EPISODE, run_episodes
-    from legged_gym_ext.utils.errors import count
+    from legged_gym_ext.utils.errors import pluralize
 
     duration = args.duration or EPISODE
-    print(f"{count(args.episodes, 'episode')} of {duration:g} s")
+    print(f"{pluralize(args.episodes, 'episode')} of {duration:g} s")
     for _ in run_episodes(trial, args.episodes, args.seed, duration):
         pass
 
 
-def _run_headless(trial: Trial, command: Any, args: argparse.Namespace) -> None:
+def _run_headless(trial: Trial, command: Fixed | Script, args: argparse.Namespace) -> None:
     """A script or a command, with a video where one is asked for."""
     duration = args.duration or getattr(command, "duration", DURATION)
     if not args.video:
@@ -196,7 +200,7 @@ def _run_headless(trial: Trial, command: Any, args: argparse.Namespace) -> None:
     print(f"wrote {args.video}")
 
 
-def _run_window(trial: Trial, command: Any, args: argparse.Namespace) -> None:
+def _run_window(trial: Trial, command: Fixed | Script, args: argparse.Namespace) -> None:
     """In real time until the window is closed or time is over; keys change a fixed command."""
     from legged_gym_ext.deploy.sim2sim.view import PlainWindow
     from legged_gym_ext.viewer.commands import Fixed
@@ -223,7 +227,7 @@ def _run_window(trial: Trial, command: Any, args: argparse.Namespace) -> None:
         window.close()
 
 
-def press(command: Fixed, key: str, ranges: Any) -> None:
+def press(command: Fixed, key: str, ranges: Mapping[str, tuple[float, float]]) -> None:
     """Change `command` by what the key called `key` does, within the trained ranges."""
     from legged_gym_ext.viewer.commands import bounds, clamp
 
@@ -247,8 +251,8 @@ def _tell(moment: Moment) -> None:
         print(f"{fall.time:.2f} s: {fall.reason} at x {fall.x:.2f} m, y {fall.y:.2f} m; starts again")
 
 
-def _report(trial: Trial, args: argparse.Namespace, told: dict[str, Any]) -> None:
-    """The table, and the file with what was `told` at the start."""
+def _report(trial: Trial, args: argparse.Namespace, introduction: dict[str, Any]) -> None:
+    """Print the metrics as a table and write the file of --json, with `introduction` in it."""
     from legged_gym_ext.training.metrics import table
 
     report = trial.metrics.report()
@@ -268,7 +272,7 @@ def _report(trial: Trial, args: argparse.Namespace, told: dict[str, Any]) -> Non
 
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
         settings = {name: value for name, value in settings.items() if not name.endswith("_overrides")}
-        text = json.dumps({"settings": settings, **told, **report}, indent=2)
+        text = json.dumps({"settings": settings, **introduction, **report}, indent=2)
         atomic_write(args.json, lambda target: target.write_text(text + "\n", encoding="utf-8"))
 
 

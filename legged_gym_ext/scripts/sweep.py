@@ -1,4 +1,4 @@
-"""A table of methods times seeds: `benchmark.py --tasks go2_ts_flat go2_cts_flat --seeds 1 2 3 --budget 300it --log_root logs/table`."""
+"""Train and evaluate methods times seeds: `sweep.py --tasks go2_ts go2_cts --seeds 1 2 --budget 300it --log_root D`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
@@ -20,10 +20,14 @@ from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import Parser, add_import_flag, apply_args_to_cfgs
 from legged_gym_ext.utils.errors import UserError, run_main
 
+if TYPE_CHECKING:
+    from legged_gym_ext.reports.sweep import Method, Table
+
 SCRIPTS = Path(__file__).resolve().parent
-EPILOG = """Every cell is trained and evaluated, one after the other. The same command goes on where an interrupted one stopped. Fields are set for all
-tasks that have them by --env.SECTION.FIELD=VALUE and --train.SECTION.FIELD=VALUE. A second stage (go2_rma) is part of the budget."""
-OURS = (
+EPILOG = """Every cell is trained and evaluated, one after the other. The same command goes on where an interrupted one
+stopped. Fields are set for all tasks that have them by --env.SECTION.FIELD=VALUE and --train.SECTION.FIELD=VALUE.
+A second stage (go2_rma) is part of the budget."""
+SET_BY_TABLE = (
     "runner.max_iterations",
     "runner.experiment_name",
     "runner.run_name",
@@ -32,20 +36,20 @@ OURS = (
     "runner.checkpoint",
     "seed",
 )
-"""Fields of train.py that the table itself sets."""
+"""Fields of the training configuration that the table itself sets."""
 
 ELAPSED = re.compile(r"  elapsed (?:(\d+):)?(\d+):(\d+)  eta ")
 RUN_FOLDER = re.compile(r"run folder: (.+)")
-QUIET = 60.0  # s between lines about a training
+PROGRESS_INTERVAL = 60.0  # s between lines of progress
 
 
 def main(argv: list[str] | None = None) -> int:
     """Fill the table, print it and return the exit code: 1 when a cell failed."""
     args = _parse(argv)
-    from legged_gym_ext.training.output import outlive_reader
+    from legged_gym_ext.training.output import tolerate_broken_stdout
     from legged_gym_ext.training.runs import log_root
 
-    with outlive_reader("the table"):
+    with tolerate_broken_stdout("the table"):
         failures = _run(args, log_root(args))
     for cell, reason in failures.items():
         print(f"failed: {cell}: {reason}", file=sys.stderr)
@@ -53,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, root: Path) -> dict[str, str]:
-    """Fill the table, unless only the report is wanted, and show it; returns the reasons of cells that failed."""
+    """Fill the table, except with --report, and print it; returns failed cells -> reasons."""
     from legged_gym_ext.reports.sweep import Table
 
     failures: dict[str, str] = {}
@@ -61,7 +65,7 @@ def _run(args: argparse.Namespace, root: Path) -> dict[str, str]:
         table = Table(root, None)
     else:
         settings, methods = _settings(args)
-        with _alone(root):
+        with _locked(root):
             table = Table(root, settings)
             table.save()
             failures = fill(table, methods, args)
@@ -100,15 +104,19 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the table is, and `Method` by task; every mistake that training would find later is a `UserError` now."""
+def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Method]]:
+    """Settings of the table, and `Method` by task.
+
+    Raises:
+        UserError: a mistake that the trainings would find later.
+    """
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.reports.sweep import Method, check_budget, parse_budget
 
     budget = parse_budget(args.budget)
     for group in ("env", "train"):
         for field in getattr(args, f"{group}_overrides"):
-            if field in (OURS if group == "train" else ("seed",)):
+            if field in (SET_BY_TABLE if group == "train" else ("seed",)):
                 raise UserError(f"--{group}.{field}: the table sets this itself, by --tasks, --seeds and --budget")
     for name in ("num_envs", "eval_envs"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
@@ -132,7 +140,7 @@ def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def _fitting(args: argparse.Namespace, task: str, cfgs: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """The overrides of fields that a task has, and of those that no task has: these are a mistake, which applying them reports."""
+    """Overrides of the fields that a task has, and of fields that no task has: applying those reports the mistake."""
     return {
         group: {
             field: text
@@ -165,8 +173,8 @@ def _overrides(args: argparse.Namespace, task: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Only one process fills a table, where the system knows locks."""
+def _locked(root: Path) -> Iterator[None]:
+    """Let only one process fill a table, if the system has file locks."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / ".benchmark.lock").open("w", encoding="utf-8")
@@ -184,13 +192,13 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def fill(table: Any, methods: dict[str, Any], args: argparse.Namespace) -> dict[str, str]:
-    """Train and evaluate every cell that is not done; returns the reasons of those that failed."""
-    # A shell that starts us in the background hands down SIGINT ignored, and trainings are ended by it.
+def fill(table: Table, methods: dict[str, Method], args: argparse.Namespace) -> dict[str, str]:
+    """Train and evaluate every cell that is not done; returns failed cells -> reasons."""
+    # A shell starts background jobs with SIGINT ignored, which trainings would inherit; SIGINT ends them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     failures = {}
-    for seed in table.settings["seeds"]:  # whole rows of the table first: half a table then compares all methods
+    for seed in table.settings["seeds"]:  # row by row: an unfinished table then compares all methods
         for task in table.settings["tasks"]:
             try:
                 train_cell(table, task, seed, methods[task], args)
@@ -201,8 +209,12 @@ def fill(table: Any, methods: dict[str, Any], args: argparse.Namespace) -> dict[
     return failures
 
 
-def train_cell(table: Any, task: str, seed: int, method: Any, args: argparse.Namespace) -> None:
-    """Train until the budget of a cell is used up."""
+def train_cell(table: Table, task: str, seed: int, method: Method, args: argparse.Namespace) -> None:
+    """Train a cell until its budget is used up.
+
+    Raises:
+        UserError: the training failed.
+    """
     from legged_gym_ext.reports.sweep import next_training, parse_budget
 
     budget = parse_budget(table.settings["budget"])
@@ -228,8 +240,12 @@ def train_cell(table: Any, task: str, seed: int, method: Any, args: argparse.Nam
             raise UserError(f"training ended with code {code}: {_last_line(table, task, seed)}")
 
 
-def evaluate_cell(table: Any, task: str, seed: int, args: argparse.Namespace) -> None:
-    """Evaluate the newest checkpoint of a cell, unless that was done."""
+def evaluate_cell(table: Table, task: str, seed: int, args: argparse.Namespace) -> None:
+    """Evaluate the newest checkpoint of a cell, unless that was done.
+
+    Raises:
+        UserError: the evaluation failed.
+    """
     from legged_gym_ext.reports.sweep import is_evaluated
 
     state = table.state(task, seed)
@@ -249,11 +265,11 @@ def evaluate_cell(table: Any, task: str, seed: int, args: argparse.Namespace) ->
         raise UserError(f"evaluation ended with code {code}: {_last_line(table, task, seed)}")
 
 
-def _log_path(table: Any, task: str, seed: int) -> Path:
+def _log_path(table: Table, task: str, seed: int) -> Path:
     return table.root / f"{task}_seed{seed}.log"
 
 
-def _last_line(table: Any, task: str, seed: int) -> str:
+def _last_line(table: Table, task: str, seed: int) -> str:
     path = _log_path(table, task, seed)
     lines = [line.strip() for line in path.read_text(errors="replace", encoding="utf-8").splitlines() if line.strip()]
     return f"{lines[-1][:300] if lines else 'no output'} (all of it: {path})"
@@ -261,7 +277,7 @@ def _last_line(table: Any, task: str, seed: int) -> str:
 
 def _call(
     script: str,
-    table: Any,
+    table: Table,
     task: str,
     seed: int,
     flags: list[str],
@@ -269,7 +285,18 @@ def _call(
     on_line: Callable[[str], None],
     seconds: float | None,
 ) -> int:
-    """Run a script for a cell; what it prints goes to the cell's log. After `seconds` of training it is interrupted, as by Ctrl-C."""
+    """Run a script for a cell, with its output in the cell's log; returns its exit code.
+
+    Args:
+        script: name of the script.
+        table: the table.
+        task: method of the cell.
+        seed: seed of the cell.
+        flags: of the script.
+        args: command line of the table.
+        on_line: called with every line of output.
+        seconds: of training after which the script is interrupted, as by Ctrl-C; None: never.
+    """
     command = [sys.executable, str(SCRIPTS / f"{script}.py"), f"--task={task}", f"--log_root={table.root}"]
     command += [f"--experiment_name={task}", *flags]
     command += [f"--rl_device={args.rl_device}"] if args.rl_device else []
@@ -277,7 +304,7 @@ def _call(
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with _log_path(table, task, seed).open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
-        # In a session of its own: Ctrl-C in a terminal would reach it twice, and a second one interrupts the saving.
+        # In a session of its own: Ctrl-C in a terminal would reach it twice, and the second one interrupts the saving.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -300,18 +327,20 @@ def _call(
             raise
 
 
-def _follow(process: Any, log: Any, on_line: Callable[[str], None], seconds: float | None) -> None:
-    """Read what a process prints until it ends."""
-    told, interrupted = time.monotonic(), False
-    for line in process.stdout:
+def _follow(
+    process: subprocess.Popen[str], log: IO[str], on_line: Callable[[str], None], seconds: float | None
+) -> None:
+    """Read the output of a process until it ends; see `_call`."""
+    printed_at, interrupted = time.monotonic(), False
+    for line in process.stdout or ():
         log.write(line)
         log.flush()
         on_line(line)
         match = ELAPSED.search(line)
         if match is None:
             continue
-        if time.monotonic() - told > QUIET:
-            told = time.monotonic()
+        if time.monotonic() - printed_at > PROGRESS_INTERVAL:
+            printed_at = time.monotonic()
             print(f"  {line.strip()}", flush=True)
         elapsed = 3600 * int(match[1] or 0) + 60 * int(match[2]) + int(match[3])
         if seconds is not None and elapsed >= seconds and not interrupted:
@@ -319,8 +348,8 @@ def _follow(process: Any, log: Any, on_line: Callable[[str], None], seconds: flo
             process.send_signal(signal.SIGINT)
 
 
-def _show(table: Any, args: argparse.Namespace) -> None:
-    """Print the table in Markdown, keep it as benchmark.md, and write the report."""
+def _show(table: Table, args: argparse.Namespace) -> None:
+    """Print the table in Markdown, save it as benchmark.md, and write the report."""
     from legged_gym_ext.reports.page import markdown_table, methods_rows
     from legged_gym_ext.reports.records import group_runs, read_runs
     from legged_gym_ext.training.runs import atomic_write

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
 from legged_gym_ext.user_tasks import parse
-from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser
-from legged_gym_ext.utils.cpus import wait_passively
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
+from legged_gym_ext.utils.cpus import limit_spinning
 from legged_gym_ext.utils.errors import UserError, run_main
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+    from legged_gym_ext.training.runner import TrainRunner
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train and return the exit code.
 
     Raises:
-        UserError: whatever is wrong until the first iteration is done, and a last checkpoint that could not be written.
-        KeyboardInterrupt: it was interrupted, after a last checkpoint was written.
+        UserError: any mistake up to the end of the first iteration, or a last checkpoint that could not be written.
+        KeyboardInterrupt: training was interrupted; a last checkpoint has been written.
     """
     parser = make_parser("Train a task and write checkpoints to logs/<experiment>/<date>_<run>.")
     add_training_flags(parser)
     args = parse(parser, argv)
-    wait_passively()
+    limit_spinning()
 
     from legged_gym_ext.envs import task_registry
 
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     from legged_gym_ext.simulators import prepare_engine
-    from legged_gym_ext.training.output import outlive_reader
+    from legged_gym_ext.training.output import tolerate_broken_stdout
     from legged_gym_ext.training.run_settings import resumed_cfgs
     from legged_gym_ext.training.runs import log_root
     from legged_gym_ext.training.teacher import settle_teacher
@@ -43,41 +48,78 @@ def main(argv: list[str] | None = None) -> int:
     settle_teacher(train_cfg.runner, args)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
-        from legged_gym_ext.viewer.training_video import check_filming
+        from legged_gym_ext.viewer.training_video import prepare_recording
 
-        check_filming(env_cfg.sim.engine, train_cfg.runner)
-    with outlive_reader("the training"):
+        prepare_recording(env_cfg.sim.engine, train_cfg.runner)
+    with tolerate_broken_stdout("the training"):
         train(args.task, env_cfg, train_cfg, root, args.train_overrides)
     return 0
 
 
-def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given: Collection[str] = ()) -> None:
-    """Build environment and runner and learn; a training that ends early saves a last checkpoint.
+def add_training_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of training."""
+    add = parser.add_argument
+    add("--max_iterations", type=int, metavar="N", help="iterations to train in all, those before --resume included")
+    add(
+        "--resume",
+        action="store_true",
+        help="continue a run (newest, or --load_run and --checkpoint) with its settings and what else is given here",
+    )
+    add(
+        "--teacher",
+        metavar="RUN",
+        help="run folder or checkpoint of a trained teacher of the same robot: only its student is trained (TS, RMA)",
+    )
+    add(
+        "--logger",
+        choices=("tensorboard", "wandb", "none"),
+        help="where scalars go; wandb stays offline unless WANDB_MODE is set",
+    )
+    add(
+        "--video",
+        dest="video_of_training",  # play.py's --video is a file
+        action="store_true",
+        help="film the policy every train.runner.video_interval iterations (50), into videos/ of the run",
+    )
+
+
+def train(
+    task: str,
+    env_cfg: LeggedRobotCfg,
+    train_cfg: LeggedRobotCfgPPO,
+    log_root: Path,
+    given: Collection[str] = (),
+) -> None:
+    """Build environment and runner and train; a training that is interrupted saves a last checkpoint.
 
     Args:
-        task: its name.
-        env_cfg: its environment's configuration.
-        train_cfg: its training's.
-        log_root: where runs are.
-        given: fields of `train_cfg` that the user gave, dotted; see `make_alg_runner`.
+        task: name of the task.
+        env_cfg: configuration of the environment.
+        train_cfg: configuration of the training.
+        log_root: folder of all experiments.
+        given: dotted fields of `train_cfg` set by the user; see `make_runner`.
+
+    Raises:
+        UserError: see `main`.
+        KeyboardInterrupt: see `main`.
     """
     from legged_gym_ext.training.runs import discard_run
-    from legged_gym_ext.training.stopping import Stop
+    from legged_gym_ext.training.stopping import GracefulStop
     from legged_gym_ext.utils import distributed
 
-    say = print if distributed.rank() == 0 else lambda text: None
-    with Stop() as stop:
+    log_once: Callable[[str], None] = print if distributed.rank() == 0 else lambda text: None
+    with GracefulStop() as stop:
         runner = _make_runner(task, env_cfg, train_cfg, log_root, given)
         runner.stop = stop
         iterations = runner.iterations_to_do()
-        run_dir = Path(runner.logger.log_dir) if distributed.rank() == 0 else None
+        run_dir = Path(runner.logger.log_dir or "") if distributed.rank() == 0 else None
         if train_cfg.runner.resume and iterations == 0:
             if run_dir is not None:
                 discard_run(run_dir)
-            say(_nothing_to_do(runner, train_cfg.runner))
-            distributed.leave()
+            log_once(_nothing_to_do(runner, train_cfg.runner))
+            distributed.shut_down()
             return
-        _introduce(task, runner, iterations, say)
+        _print_header(task, runner, iterations, log_once)
         try:
             runner.learn(iterations, init_at_random_ep_len=not train_cfg.runner.resume)
         except KeyboardInterrupt:
@@ -86,21 +128,23 @@ def train(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given: Collec
                 if run_dir is not None:
                     _save_early(task, runner, train_cfg.runner, log_root, run_dir)
             finally:
-                if stop.agreed:
-                    distributed.wait_for_all()  # torchrun ends all when the first one ends
+                if stop.synchronized:
+                    distributed.barrier()  # torchrun kills all when the first one exits
             raise
         except UserError:
             if run_dir is not None:
                 discard_run(run_dir)
             raise
-    distributed.leave()
+    distributed.shut_down()
     if runner.env.env.nan_resets:
-        say(f"resets of environments whose physics became non-finite: {runner.env.env.nan_resets}")
+        log_once(f"resets of environments whose physics became non-finite: {runner.env.env.nan_resets}")
     if run_dir is not None:
         print(_next_steps(task, runner, train_cfg.runner, log_root, run_dir))
 
 
-def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given: Collection[str]) -> Any:
+def _make_runner(
+    task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, log_root: Path, given: Collection[str]
+) -> TrainRunner:
     """Environment and runner of this process."""
     import torch
 
@@ -110,7 +154,7 @@ def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given:
     from legged_gym_ext.utils.cpus import usable_cpus
 
     torch.set_num_threads(usable_cpus())
-    # Processes of a torchrun see other robots; their networks start from those of the first.
+    # Each process of a torchrun has robots of its own; the networks start from those of rank 0.
     set_seed(distributed.process_seed(train_cfg.seed, distributed.rank()))
     env_cfg.seed = distributed.process_seed(env_cfg.seed, distributed.rank())
     if distributed.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
@@ -119,35 +163,38 @@ def _make_runner(task: str, env_cfg: Any, train_cfg: Any, log_root: Path, given:
     return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
 
 
-def _introduce(task: str, runner: Any, iterations: int, say: Any) -> None:
+def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Callable[[str], None]) -> None:
+    """What is trained, on which engine and device, and the run folder."""
     from legged_gym_ext.utils import distributed
-    from legged_gym_ext.utils.errors import count
+    from legged_gym_ext.utils.errors import pluralize
 
     env = runner.env.env
     together = f" in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
     precision = " in bfloat16" if getattr(runner.alg, "use_mixed_precision", False) else ""
-    say(
-        f"training {task}: {count(env.num_envs, 'environment')}{together} on {env.sim.description}, "
-        f"learning on {runner.device}{precision}, {count(iterations, 'iteration')}"
+    log_once(
+        f"training {task}: {pluralize(env.num_envs, 'environment')}{together} on {env.sim.description}, "
+        f"learning on {runner.device}{precision}, {pluralize(iterations, 'iteration')}"
     )
-    say(f"run folder: {runner.logger.log_dir}")
+    log_once(f"run folder: {runner.logger.log_dir}")
 
 
-def _nothing_to_do(runner: Any, runner_cfg: Any) -> str:
-    """Why a resumed training does not begin, and how to go on."""
-    asked, second = runner_cfg.max_iterations, getattr(runner_cfg, "stage2_iterations", None)
+def _nothing_to_do(runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner]) -> str:
+    """Why a resumed training has no iterations left, and how to continue."""
+    first, second = runner_cfg.max_iterations, getattr(runner_cfg, "stage2_iterations", None)
     done = runner.current_learning_iteration
     stages = (
         "" if second is None else f" ({second} of them in stage 2, which --train.runner.stage2_iterations=N changes)"
     )
     return (
-        f"nothing left to do: {done} of {asked + (second or 0)} iterations are done{stages}; --max_iterations "
-        f"counts from the beginning: for 100 more give --max_iterations={max(asked, done - (second or 0)) + 100}"
+        f"nothing left to do: {done} of {first + (second or 0)} iterations are done{stages}; --max_iterations "
+        f"counts from the beginning: for 100 more give --max_iterations={max(first, done - (second or 0)) + 100}"
     )
 
 
-def _save_early(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> None:
-    """Write a last checkpoint, unless that of the last whole iteration is there; a run without one leaves no folder."""
+def _save_early(
+    task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
+) -> None:
+    """Write a last checkpoint unless it exists; remove the folder of a run without any complete iteration."""
     from legged_gym_ext.training.next_step import script_command
     from legged_gym_ext.training.runs import checkpoints, discard_run
 
@@ -157,30 +204,34 @@ def _save_early(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir
     path = run_dir / f"model_{runner.current_learning_iteration}.pt"
     if runner.current_learning_iteration not in checkpoints(run_dir):
         runner.save(str(path))
-    runner.logger.stop_logging_writer()  # the last curves, too
+    runner.logger.stop_logging_writer()  # flushes the curves
     flags = _flags(task, runner, runner_cfg, log_root, run_dir)
     print(f"\nended early; saved {path}\nto go on: {script_command('train', [*flags, '--resume'])}")
 
 
-def _flags(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> list[str]:
-    """What the next command needs to find the run and the engine that is there."""
+def _flags(
+    task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
+) -> list[str]:
+    """Flags with which the next command finds the run and uses the same engine."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.training.next_step import task_flags
 
-    used, usual = runner.env.env.cfg.sim, task_registry.get_cfgs(task)[0].sim
+    used, default = runner.env.env.cfg.sim, task_registry.get_cfgs(task)[0].sim
     flags = task_flags(task, runner_cfg, log_root, run_dir)
-    flags += [f"--sim={used.engine}"] if used.engine != usual.engine else []
-    return flags + ([f"--sim_device={used.device}"] if used.device != usual.device else [])
+    flags += [f"--sim={used.engine}"] if used.engine != default.engine else []
+    return flags + ([f"--sim_device={used.device}"] if used.device != default.device else [])
 
 
-def _next_steps(task: str, runner: Any, runner_cfg: Any, log_root: Path, run_dir: Path) -> str:
-    """What to do with the run, as commands that run from here."""
+def _next_steps(
+    task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
+) -> str:
+    """Commands that evaluate and show the run."""
     from legged_gym_ext.simulators import has_display
     from legged_gym_ext.training.next_step import script_command
 
     flags = _flags(task, runner, runner_cfg, log_root, run_dir)
-    look = [] if has_display() else ["--web"]
-    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *look])}"
+    display = [] if has_display() else ["--web"]
+    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *display])}"
 
 
 if __name__ == "__main__":

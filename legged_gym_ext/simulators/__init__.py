@@ -8,12 +8,16 @@ import os
 import re
 import sys
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from legged_gym_ext.utils.errors import UserError, did_you_mean, install_command
 
 if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
     from legged_gym_ext.simulators.base import Simulator
+    from legged_gym_ext.simulators.mujoco.view import VideoView, WindowView
+    from legged_gym_ext.terrain import Terrain
 
 ISAAC_GYM = (
     "it is not on PyPI; get Isaac Gym Preview 4 from https://developer.nvidia.com/isaac-gym and "
@@ -82,7 +86,8 @@ def prepare_engine(name: str) -> None:
         raise UserError(f"simulator '{name}' needs the package 'isaacgym': {ISAAC_GYM}")
     if "torch" in sys.modules:
         raise UserError(
-            f"simulator '{name}' needs isaacgym to be imported before torch: put 'import isaacgym' on the first line of your program"
+            f"simulator '{name}' needs isaacgym to be imported before torch: put 'import isaacgym' on the first line "
+            "of your program"
         )
     try:
         importlib.import_module("isaacgym.gymapi")
@@ -91,7 +96,7 @@ def prepare_engine(name: str) -> None:
         raise UserError(f"simulator '{name}': isaacgym cannot be imported: {reason}") from error
 
 
-def make_simulator(cfg: Any, terrain: Any, num_envs: int) -> Simulator:
+def make_simulator(cfg: LeggedRobotCfg, terrain: Terrain, num_envs: int) -> Simulator:
     """The engine named in `cfg.sim.engine`; unknown or not installed is a `UserError`."""
     name = cfg.sim.engine
     if name not in ENGINES:
@@ -132,7 +137,11 @@ def prepare_view(*, window: bool, otherwise: str = "--video out.mp4") -> None:
     require("mujoco")
 
 
-def make_view(env: Any, *, window: bool, **options: Any) -> Any:
+@overload
+def make_view(env: LeggedRobot, *, window: Literal[True], **options: Any) -> WindowView: ...
+@overload
+def make_view(env: LeggedRobot, *, window: Literal[False], **options: Any) -> VideoView: ...
+def make_view(env: LeggedRobot, *, window: bool, **options: Any) -> WindowView | VideoView:
     """A view of the robots of `env`, whichever engine moves them.
 
     Args:

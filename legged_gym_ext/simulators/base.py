@@ -50,7 +50,7 @@ NOMINAL: dict[str, str] = {
     "joint_damping": "N m s/rad",
     "joint_stiffness": "N m/rad",
 }
-"""What a robot's file says about its feet and joints: name -> unit."""
+"""Values of feet and joints that a robot's file gives: name -> unit."""
 
 
 def check_added_mass(base_mass: float, added: float) -> None:
@@ -78,7 +78,7 @@ def delay_steps(seconds: torch.Tensor, dt: float, longest: int) -> torch.Tensor:
 class Simulator(ABC):
     """N copies of one robot on one terrain."""
 
-    description: str  # for people, e.g. "MuJoCo 3.14.0, 2 CPU threads"
+    description: str  # printed at start-up, e.g. "MuJoCo 3.14.0, 2 CPU threads"
     device: torch.device
     num_envs: int
     dt: float  # s, physics step
@@ -111,11 +111,14 @@ class Simulator(ABC):
         """Advance all environments by `num_steps` physics steps with joint targets (N, J) in rad."""
 
     def let_sleep(self, asleep: torch.Tensor | None) -> None:  # noqa: B027
-        """Environments (N,) bool whose `step` nobody looks at, until further notice; None wakes all. Engines that cannot leave any out step all."""
+        """Leave environments (N,) bool out of `step`, until further notice; None: step all.
+
+        Engines that cannot leave any out step all.
+        """
 
     @abstractmethod
     def reset(self, env_ids: torch.Tensor, state: RobotState) -> None:
-        """Put environments `env_ids` (M,) into `state` at time zero, motors holding the default pose."""
+        """Put environments `env_ids` (M,), ascending, into `state` at time zero, motors holding the default pose."""
 
     @abstractmethod
     def set_root_lin_vel(self, velocity: torch.Tensor) -> None:

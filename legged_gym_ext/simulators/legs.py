@@ -1,12 +1,15 @@
-"""Legs and feet of a robot, as every engine finds them in its files. Standard library only."""
+"""Joints, legs and feet of a robot, as every engine finds them in its files. Standard library only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Tuple
+from typing import TYPE_CHECKING, Tuple
 
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 Vector = Tuple[float, float, float]
 
@@ -43,6 +46,29 @@ class Shape:
     def __str__(self) -> str:
         """What it is called, or where it is."""
         return self.name or f"(unnamed in {self.body})"
+
+
+def joints_of(cfg: LeggedRobotCfg, hinges: Collection[str], file: str) -> list[str]:
+    """Names of the joints in the order of the configuration.
+
+    Args:
+        cfg: `init_state.default_joint_angles` and `env.num_actions` are read.
+        hinges: names of the robot's hinges.
+        file: that they come from, for messages.
+
+    Raises:
+        UserError: the configuration names other joints than the robot's hinges, or another number of actions.
+    """
+    wanted = list(cfg.init_state.default_joint_angles)
+    missing, extra = [n for n in wanted if n not in hinges], [n for n in hinges if n not in wanted]
+    if missing or extra:
+        raise UserError(
+            f"robot model {file}: joints differ from init_state.default_joint_angles; "
+            f"not in the model: {missing or 'none'}; not in the configuration: {extra or 'none'}"
+        )
+    if cfg.env.num_actions != len(wanted):
+        raise UserError(f"env.num_actions is {cfg.env.num_actions}, but there are {len(wanted)} joints")
+    return wanted
 
 
 def choose_feet(

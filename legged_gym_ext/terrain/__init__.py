@@ -14,6 +14,7 @@ from legged_gym_ext.utils.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
     from legged_gym_ext.terrain.rough import RoughTerrain
     from legged_gym_ext.terrain.terrain import PlaneTerrain, Terrain
 
@@ -27,8 +28,12 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
-def make_terrain(cfg: Any, num_envs: int, rng: torch.Generator) -> Terrain:
-    """The terrain named in `cfg.mesh_type` (section `terrain`) on the device of `rng`; an unknown name is a `UserError`."""
+def make_terrain(cfg: type[LeggedRobotCfg.terrain], num_envs: int, rng: torch.Generator) -> Terrain:
+    """The terrain named in `cfg.mesh_type` (section `terrain`), on the device of `rng`.
+
+    Raises:
+        UserError: an unknown name.
+    """
     from legged_gym_ext.terrain.rough import RoughTerrain
     from legged_gym_ext.terrain.terrain import PlaneTerrain
 

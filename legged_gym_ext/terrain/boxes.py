@@ -12,8 +12,8 @@ def rectangles(heights: np.ndarray) -> list[tuple[int, int, int, int]]:
         heights: (nx, ny).
 
     Returns:
-        (x0, x1, y0, y1), ends excluded; together they cover every cell once. Greedy: each starts at the first cell that is
-        left and grows as far as it can, first along the axis along which it gets larger.
+        (x0, x1, y0, y1), ends excluded; together they cover every cell once. Greedy: each starts at the first cell that
+        is left and grows as far as it can, first along the axis along which it gets larger.
     """
     free = np.ones(heights.shape, dtype=bool)
     found = []

@@ -1,7 +1,8 @@
-"""A map of tiles, one description for everybody: heights to look up, samples for Isaac Gym, boxes and height fields for MuJoCo.
+"""A map of tiles: heights to look up, samples for Isaac Gym, boxes and height fields for MuJoCo.
 
-World axes: tiles of row 0 start at x = 0, those of column 0 at y = 0; rows (levels) follow along x, columns (kinds) along y. All around is flat
-ground at z = 0. Rows get more difficult, columns share the kinds by their proportions, as in legged_gym.
+World axes: tiles of row 0 start at x = 0, those of column 0 at y = 0; rows (levels) follow along x, columns (kinds)
+along y. All around is flat ground at z = 0. Rows get more difficult, columns share the kinds by their proportions, as
+in legged_gym.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from legged_gym_ext.terrain.boxes import rectangles
 from legged_gym_ext.terrain.tiles import TILE_TYPES, Grid
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 DEPTH = 0.5  # m that solid ground reaches below the lowest point around it, so that nothing can be wedged under it
 COARSEST_CELL = 0.25  # m, bumps stand 0.2 m apart and treads are 0.3 m deep: coarser cells have none of them
@@ -41,7 +45,8 @@ class Tile:
         cells, vertices = (grid.nx, grid.ny), (grid.nx + 1, grid.ny + 1)
         if heights.shape not in (cells, vertices) or not np.isfinite(heights).all():
             raise ValueError(
-                f"tile type '{self.kind}' returned heights of shape {heights.shape}, expected finite cells {cells} or vertices {vertices}"
+                f"tile type '{self.kind}' returned heights of shape {heights.shape}, expected finite cells {cells} or "
+                f"vertices {vertices}"
             )
         return heights
 
@@ -64,7 +69,8 @@ def column_kinds(proportions: dict[str, float], columns: int) -> list[str]:
     for kind, share in proportions.items():
         if kind not in TILE_TYPES:
             raise UserError(
-                f"terrain.proportions.{kind}: no such tile type{did_you_mean(kind, TILE_TYPES)}; known: {', '.join(TILE_TYPES)}"
+                f"terrain.proportions.{kind}: no such tile type{did_you_mean(kind, TILE_TYPES)}; known: "
+                f"{', '.join(TILE_TYPES)}"
             )
         if share < 0.0:
             raise UserError(f"terrain.proportions.{kind}={share}: expected a share of at least 0")
@@ -85,21 +91,31 @@ class TerrainMap:
         kinds: of each column.
         size: (x, y) extent of all tiles [m].
         origins: (rows, columns, 3) where robots start, in the middle of each tile [m].
-        corners: (X, Y, 4) heights [m] of each cell at its corners (0, 0), (1, 0), (0, 1), (1, 1); a flat-topped cell has four equal ones.
+        corners: (X, Y, 4) heights [m] of each cell at its corners (0, 0), (1, 0), (0, 1), (1, 1); a flat-topped cell
+            has four equal ones.
     """
 
-    def __init__(self, cfg: Any) -> None:
-        """Draw the map of `cfg`, the section `terrain` of a `LeggedRobotCfg`; values without sense are a `UserError`."""
+    def __init__(self, cfg: type[LeggedRobotCfg.terrain] | SimpleNamespace) -> None:
+        """Draw the map.
+
+        Args:
+            cfg: section `terrain` of a `LeggedRobotCfg`, or fields of the same names.
+
+        Raises:
+            UserError: invalid values.
+        """
         self.cell, self.unit = float(cfg.horizontal_scale), float(cfg.vertical_scale)
         self.rows, self.columns, self.border = int(cfg.num_rows), int(cfg.num_cols), float(cfg.border_size)
         self.tile_size = float(cfg.terrain_length), float(cfg.terrain_width)
         if min(self.cell, self.unit) <= 0.0 or min(self.rows, self.columns) < 1 or self.border < 0.0:
             raise UserError(
-                "terrain: horizontal_scale and vertical_scale must be positive, num_rows and num_cols at least 1, border_size at least 0"
+                "terrain: horizontal_scale and vertical_scale must be positive, num_rows and num_cols at least 1, "
+                "border_size at least 0"
             )
         if self.cell > COARSEST_CELL:
             raise UserError(
-                f"terrain.horizontal_scale={self.cell}: expected at most {COARSEST_CELL} m, bumps and treads are not much larger"
+                f"terrain.horizontal_scale={self.cell}: expected at most {COARSEST_CELL} m, bumps and treads are not "
+                "much larger"
             )
         counts = [round(length / self.cell) for length in self.tile_size]
         if any(abs(n * self.cell - length) > 1e-6 for n, length in zip(counts, self.tile_size)):
@@ -108,7 +124,8 @@ class TerrainMap:
             )
         if min(self.tile_size) < SMALLEST_TILE:
             raise UserError(
-                f"terrain: tiles of {self.tile_size[0]} x {self.tile_size[1]} m, expected at least {SMALLEST_TILE} m: platforms and trenches take that much"
+                f"terrain: tiles of {self.tile_size[0]} x {self.tile_size[1]} m, expected at least {SMALLEST_TILE} m: "
+                "platforms and trenches take that much"
             )
         self.grid = Grid(counts[0], counts[1], self.cell, self.unit)
         self.size = self.rows * self.tile_size[0], self.columns * self.tile_size[1]
@@ -143,7 +160,10 @@ class TerrainMap:
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """(X, Y) int16 heights in units of `vertical_scale` at the corner (0, 0) of each cell, border included: Isaac Gym's raster."""
+        """Isaac Gym's raster, border included.
+
+        (X, Y) int16 heights in units of `vertical_scale` at the corner (0, 0) of each cell.
+        """
         border = round(self.border / self.cell)
         heights = np.round(self.corners[..., 0] / self.unit)
         if np.abs(heights).max() > np.iinfo(np.int16).max:
@@ -186,7 +206,7 @@ class TerrainMap:
         return np.array(boxes)
 
     def _floors(self) -> np.ndarray:
-        """(rows, columns) how far down the boxes of each tile reach: below its own and its neighbours' lowest ground."""
+        """(rows, columns) m, bottom of each tile's boxes: below its own and its neighbours' lowest ground."""
         lowest = np.array([heights.min() for heights in self.heights]).reshape(self.rows, self.columns)
         padded = np.pad(np.minimum(lowest, 0.0), 1)
         around = [padded[i : i + self.rows, j : j + self.columns] for i in range(3) for j in range(3)]
@@ -194,7 +214,9 @@ class TerrainMap:
 
 
 def map_of_one_kind(kind: str, columns: int = 3) -> TerrainMap:
-    """Ten levels of one kind of tile, as large as the tasks' tiles; the robot on the middle column stays on its level sideways.
+    """Ten levels of one kind of tile, as large as the tasks' tiles.
+
+    With three columns a robot in the middle one stays on its level sideways.
 
     Raises:
         UserError: no such kind.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,16 +12,19 @@ from legged_gym_ext.terrain.terrain import Terrain
 from legged_gym_ext.terrain.tiles import TILE_TYPES
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+
 
 class RoughTerrain(Terrain):
     """N robots on a `TerrainMap`, column by column, each on the tile of its level.
 
-    With `terrain.curriculum`, robots start on random levels up to `terrain.max_init_terrain_level` and move with how far they walk; without
-    it they are spread evenly over all levels and stay there.
+    With `terrain.curriculum`, robots start on random levels up to `terrain.max_init_terrain_level` and move with how
+    far they walk; without it they are spread evenly over all levels and stay there.
     """
 
-    def __init__(self, cfg: Any, num_envs: int, rng: torch.Generator) -> None:
-        """Draw the map of `cfg` (section `terrain`) and place the robots; `rng` draws levels, and its device is the terrain's."""
+    def __init__(self, cfg: type[LeggedRobotCfg.terrain], num_envs: int, rng: torch.Generator) -> None:
+        """Draw the map of `cfg` (section `terrain`) and place the robots; `rng` draws levels and sets the device."""
         device = rng.device
         self.map = TerrainMap(cfg)
         self.kinds = self.map.kinds
@@ -29,11 +32,13 @@ class RoughTerrain(Terrain):
         self._levels = self.map.rows
         if not 0 <= cfg.max_init_terrain_level < self._levels:
             raise UserError(
-                f"terrain.max_init_terrain_level={cfg.max_init_terrain_level}: expected a level from 0 to {self._levels - 1} (num_rows - 1)"
+                f"terrain.max_init_terrain_level={cfg.max_init_terrain_level}: expected a level from 0 to "
+                f"{self._levels - 1} (num_rows - 1)"
             )
         if cfg.spawn_radius > min(self.map.tile_size) / 2:
             raise UserError(
-                f"terrain.spawn_radius={cfg.spawn_radius}: expected at most {min(self.map.tile_size) / 2} m, half a tile; robots would start on other levels"
+                f"terrain.spawn_radius={cfg.spawn_radius}: expected at most {min(self.map.tile_size) / 2} m, half a "
+                "tile; robots would start on other levels"
             )
         robots = torch.arange(num_envs, device=device)
         self.types = torch.div(robots * self.map.columns, num_envs, rounding_mode="floor")
@@ -53,7 +58,7 @@ class RoughTerrain(Terrain):
         self._flat_corners = self._corners.view(-1, 4)
 
     def _cell(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Heights (..., 4) at the corners of the cell under each point (..., 2), and where in the cell it is (..., 2), from 0 to 1."""
+        """Heights (..., 4) at the corners of the cell under each point (..., 2), and its place in the cell, 0 to 1."""
         place = points / self.map.cell + 1.0
         index = torch.minimum(place.floor().clamp_(min=0.0), self._last)
         inside = (place - index).clamp_(0.0, 1.0)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
+from legged_gym_ext.terrain.map import TerrainMap
+
 
 class Terrain(ABC):
     """Ground shared by all environments, in world axes, z up, in metres."""
@@ -27,6 +29,9 @@ class Terrain(ABC):
     is_flat: bool = False
     """Whether the ground is the plane z = 0."""
 
+    map: TerrainMap
+    """The tiles; not defined where the ground is flat."""
+
     @abstractmethod
     def heights(self, points: torch.Tensor) -> torch.Tensor:
         """Ground height (...,) in m under points (..., 2)."""
@@ -41,7 +46,11 @@ class Terrain(ABC):
 
     @abstractmethod
     def on_kinds(self, kinds: Sequence[str]) -> torch.Tensor:
-        """Which robots are on tiles of one of `kinds`, (N,) bool; unknown kinds are a `UserError` where there are tiles."""
+        """Which robots are on tiles of one of `kinds`, (N,) bool.
+
+        Raises:
+            UserError: an unknown kind, where there are tiles.
+        """
 
     @abstractmethod
     def update_levels(self, env_ids: torch.Tensor, positions: torch.Tensor, failed: torch.Tensor) -> None:
@@ -55,7 +64,12 @@ class Terrain(ABC):
 
     @abstractmethod
     def place(self, env_ids: torch.Tensor, levels: torch.Tensor) -> None:
-        """Move robots `env_ids` (M,) to `levels` (M,), the hardest there is for those beyond it; it shows at their next reset."""
+        """Move robots to other levels, from their next reset on.
+
+        Args:
+            env_ids: (M,).
+            levels: (M,); those beyond the hardest one become the hardest.
+        """
 
     @abstractmethod
     def level_statistics(self) -> dict[str, torch.Tensor]:
@@ -83,11 +97,11 @@ class PlaneTerrain(Terrain):
         return self._up.expand(*points.shape[:-1], 3)
 
     def beyond_edge(self, positions: torch.Tensor, env_ids: torch.Tensor | slice = slice(None)) -> torch.Tensor:
-        """Nobody: the plane has no edge."""
+        """False: the plane has no edge."""
         return torch.zeros(len(positions), dtype=torch.bool, device=positions.device)
 
     def on_kinds(self, kinds: Sequence[str]) -> torch.Tensor:
-        """Nobody: there are no tiles."""
+        """False: there are no tiles."""
         return torch.zeros(len(self.levels), dtype=torch.bool, device=self.levels.device)
 
     def update_levels(self, env_ids: torch.Tensor, positions: torch.Tensor, failed: torch.Tensor) -> None:
@@ -97,5 +111,5 @@ class PlaneTerrain(Terrain):
         """Nothing to do."""
 
     def level_statistics(self) -> dict[str, torch.Tensor]:
-        """Nothing to tell."""
+        """Empty: there is one level."""
         return {}

@@ -1,9 +1,9 @@
 """Kinds of tiles: one function per kind draws the ground of one tile.
 
-A function gets the tile's `Grid`, a difficulty in [0, 1) and a random generator and returns heights [m]: of cells (nx, ny), flat-topped with
-vertical faces between them, or of vertices (nx + 1, ny + 1), slopes between them and zero along the tile's edge so that tiles meet. x is the
-first axis. Shapes and difficulty formulas are those of legged_gym (`utils/terrain.py`, commit 8fa29ac); lengths are rounded to cells where
-legged_gym truncates.
+A function gets the tile's `Grid`, a difficulty in [0, 1) and a random generator and returns heights [m]: of cells (nx,
+ny), flat-topped with vertical faces between them, or of vertices (nx + 1, ny + 1), slopes between them and zero along
+the tile's edge so that tiles meet. x is the first axis. Shapes and difficulty formulas are those of legged_gym
+(`utils/terrain.py`, commit 8fa29ac); lengths are rounded to cells where legged_gym truncates.
 
 A new kind is one function with `@tile_type`; its name can then be given a share in `terrain.proportions`.
 """
@@ -137,7 +137,7 @@ def pit(grid: Grid, difficulty: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _pyramid(grid: Grid, slope: float) -> np.ndarray:
-    """Vertices of a hill, the product of two tents, whose gradient along the centre lines is `slope`; its top is cut off."""
+    """Vertices of a hill with its top cut off: the product of two tents, `slope` steep along the centre lines."""
     x, y = (np.linspace(-1.0, 1.0, count + 1) for count in (grid.nx, grid.ny))
     heights = slope * grid.nx * grid.cell / 2 * np.outer(1.0 - np.abs(x), 1.0 - np.abs(y))
     corner_x, corner_y = grid.centre(PLATFORM)
@@ -145,7 +145,10 @@ def _pyramid(grid: Grid, slope: float) -> np.ndarray:
 
 
 def _bumps(grid: Grid, rng: np.random.Generator, amplitude: float, step: float, spacing: float) -> np.ndarray:
-    """Vertices with heights up to +- `amplitude` in multiples of `step`, drawn every `spacing` and interpolated; zero along the edge."""
+    """Vertices with heights up to +- `amplitude` in multiples of `step`; zero along the edge.
+
+    Heights are drawn every `spacing` metres and interpolated.
+    """
     every = grid.count(spacing)
     levels = round(amplitude / step)
     coarse_x, coarse_y = (np.arange(0, count + every, every) for count in (grid.nx, grid.ny))

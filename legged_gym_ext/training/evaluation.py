@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from legged_gym_ext.terrain import RoughTerrain
 from legged_gym_ext.training.metrics import TRACKING_SIGMA
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
 UNITS = {
     "return": "sum of rewards of an episode",
@@ -17,7 +22,7 @@ UNITS = {
     "yaw_tracking": "mean of exp(-(yaw rate error)^2 / 0.25), 0 to 1",
     "linear_rmse": "m/s",
     "yaw_rmse": "rad/s",
-    "progress": "way along the commanded direction / commanded way, 0: stuck, 1: as fast as told",
+    "progress": "distance along the command / commanded distance, 0: stuck, 1: as fast as commanded",
     "fall_rate": "share of episodes (20 s) that end in a fall",
     "episode_length": "s",
     "energy": "W, mean of the summed absolute joint powers",
@@ -25,8 +30,8 @@ UNITS = {
 """Metric -> unit."""
 
 
-def widest_commands(env: Any) -> None:
-    """Sample commands over the whole training range, whatever a curriculum started with."""
+def use_full_command_range(env: LeggedRobot) -> None:
+    """Sample commands from the whole training range, wherever a curriculum of commands starts."""
     cfg, ranges = env.cfg.commands, env.command_sampler.ranges
     if cfg.curriculum:
         ranges[0, 0].clamp_(max=-cfg.max_curriculum)
@@ -35,13 +40,13 @@ def widest_commands(env: Any) -> None:
 
 @dataclass
 class Episodes:
-    """What was measured in the first episode of every environment, a row or column per environment.
+    """Measurements of the first episode of every environment.
 
     Attributes:
         returns: (N,) sums of rewards.
         lengths: (N,) control steps.
-        sums: (7, N) linear kernel, yaw kernel, squared linear error, squared yaw error, power, speed along the commanded direction and
-            commanded speed, summed over steps.
+        sums: (7, N) summed over steps: linear kernel, yaw kernel, squared linear error, squared yaw error, power,
+            speed along the commanded direction, commanded speed.
         samples: (N,) steps in these sums.
         fell: (N,) whether the episode ended in a fall.
         dt: control step [s].
@@ -54,7 +59,7 @@ class Episodes:
     fell: torch.Tensor
     dt: float
 
-    def figures(self, rows: torch.Tensor | slice = slice(None)) -> dict[str, float]:
+    def metrics(self, rows: torch.Tensor | slice = slice(None)) -> dict[str, float]:
         """The metrics of `UNITS` over the environments `rows` (mask or slice)."""
         samples = max(1.0, float(self.samples[rows].sum()))
         means = (self.sums[:, rows].sum(-1) / samples).tolist()
@@ -74,26 +79,26 @@ class Episodes:
 
 @torch.inference_mode()
 def run_episodes(
-    vec_env: Any,
+    vec_env: RslRlVecEnv,
     policy: Any,
     on_step: Callable[[int, int], None] | None = None,
     max_steps: int | None = None,
 ) -> Episodes:
-    """Let `policy` act for the first episode of every environment.
+    """Run `policy` for the first episode of every environment.
 
     Args:
-        vec_env: a `RslRlVecEnv`; it is reset first.
+        vec_env: it is reset first.
         policy: observations -> actions (N, A), deterministic; its `reset(dones)`, if any, is called after every step.
-        on_step: called with the control steps done and to do.
-        max_steps: cut episodes there; None runs them to their end.
+        on_step: called after each control step with the steps done and their total.
+        max_steps: longest episode [control steps]; None: until they end.
     """
     env = vec_env.env
-    widest_commands(env)
+    use_full_command_range(env)
     env.episode_length_buf.zero_()
     env.reset()
-    forget = getattr(policy, "reset", lambda dones: None)
+    reset_policy = getattr(policy, "reset", lambda dones: None)
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
-    forget(alive)
+    reset_policy(alive)
     zeros = torch.zeros(env.num_envs, device=env.device)
     result = Episodes(zeros, zeros.clone(), zeros.double().repeat(7, 1), zeros.clone(), ~alive, env.dt)
     observations = vec_env.get_observations()
@@ -101,7 +106,7 @@ def run_episodes(
     for step in range(steps):
         command = env.commands.clone()
         observations, rewards, dones, _ = vec_env.step(policy(observations).to(env.device))
-        forget(dones)
+        reset_policy(dones)
         _add_step(result, env, command, rewards, alive)
         alive &= ~env.reset_buf
         if on_step is not None:
@@ -111,11 +116,13 @@ def run_episodes(
     return result
 
 
-def _add_step(result: Episodes, env: Any, command: torch.Tensor, rewards: torch.Tensor, alive: torch.Tensor) -> None:
+def _add_step(
+    result: Episodes, env: LeggedRobot, command: torch.Tensor, rewards: torch.Tensor, alive: torch.Tensor
+) -> None:
     """Add one step of the robots that are in their first episode."""
     result.returns += rewards * alive
     result.lengths += alive
-    # Robots that were just reset show their new state; their last step is left out of the errors.
+    # The state of a robot that was just reset is the new one: its last step does not count in the errors.
     running = alive & ~env.reset_buf
     linear = (command[:, :2] - env.base_lin_vel[:, :2]).square().sum(-1)
     yaw = (command[:, 2] - env.base_ang_vel[:, 2]).square()
@@ -123,29 +130,31 @@ def _add_step(result: Episodes, env: Any, command: torch.Tensor, rewards: torch.
     commanded = command[:, :2].norm(dim=-1)
     speed = (command[:, :2] * env.base_lin_vel[:, :2]).sum(-1) / commanded.clamp(min=1e-6)
     kernels = torch.exp(-linear / TRACKING_SIGMA), torch.exp(-yaw / TRACKING_SIGMA)
-    figures = torch.stack((*kernels, linear, yaw, power, speed, commanded))
-    result.sums += torch.where(running, figures, torch.zeros_like(figures))
+    values = torch.stack((*kernels, linear, yaw, power, speed, commanded))
+    result.sums += torch.where(running, values, torch.zeros_like(values))
     result.samples += running
     # An environment whose physics failed counts as fallen.
     result.fell |= alive & (env.fall_buf | env.fault_buf)
 
 
-def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None) -> dict[str, Any]:
-    """Mean figures of `policy` over the first episode of every environment: the metrics of `UNITS`.
+def evaluate_policy(
+    vec_env: RslRlVecEnv, policy: Any, on_step: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """The metrics of `UNITS` for `policy`, over the first episode of every environment.
 
-    On a map of tiles also "kinds" and "levels", the same figures of the robots on each kind of tile and on each level, and "tiles", those by kind and
-    level together.
+    On a map of tiles also "kinds", "levels" and "tiles": the same metrics for each kind of tile, for each level, and
+    for each level of each kind.
     """
     episodes = run_episodes(vec_env, policy, on_step)
     terrain = vec_env.env.terrain
-    figures: dict[str, Any] = dict(episodes.figures())
-    if not terrain.is_flat:
+    metrics: dict[str, Any] = dict(episodes.metrics())
+    if isinstance(terrain, RoughTerrain):
         groups = terrain.robots_by_kind()
-        figures["kinds"] = {kind: episodes.figures(rows) for kind, rows in groups.items()}
+        metrics["kinds"] = {kind: episodes.metrics(rows) for kind, rows in groups.items()}
         levels = {str(level): terrain.levels == level for level in terrain.levels.unique().tolist()}
-        figures["levels"] = {level: episodes.figures(rows) for level, rows in levels.items()}
-        figures["tiles"] = {
-            kind: {level: episodes.figures(on & at) for level, at in levels.items() if bool((on & at).any())}
+        metrics["levels"] = {level: episodes.metrics(rows) for level, rows in levels.items()}
+        metrics["tiles"] = {
+            kind: {level: episodes.metrics(on & at) for level, at in levels.items() if bool((on & at).any())}
             for kind, on in groups.items()
         }
-    return figures
+    return metrics

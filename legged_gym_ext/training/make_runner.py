@@ -1,11 +1,11 @@
-"""From a training configuration to a runner."""
+"""Makes a runner from a training configuration."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.training.run_settings import changes_since, describe_changes, given_rates
 from legged_gym_ext.training.runs import LOG_ROOT, discard_run, find_checkpoint, find_run, new_run_dir, save_run_configs
@@ -14,31 +14,39 @@ from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, install_command, installed
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
+    from legged_gym_ext.training.runner import TrainRunner
+
 
 def make_runner(
-    env: Any,
+    env: LeggedRobot,
     name: str,
-    train_cfg: Any,
+    train_cfg: LeggedRobotCfgPPO,
     log_root: Path | None = LOG_ROOT,
     given: Collection[str] = (),
-) -> tuple[Any, Any]:
-    """A runner on `env` that trains as `train_cfg` says; resumes when `runner.resume` is set.
+) -> tuple[TrainRunner, LeggedRobotCfgPPO]:
+    """A runner that trains on `env`; resumes a run when `runner.resume` is set.
 
     Args:
-        env: a `LeggedRobot`.
-        name: of the task.
-        train_cfg: its training configuration.
-        log_root: runs go to `log_root/<experiment>/<date>_<run>`; None writes nothing.
-        given: fields of `train_cfg` that the user gave, dotted; learning rates among them win over a checkpoint's.
+        env: the robots.
+        name: name of the task.
+        train_cfg: training configuration of the task.
+        log_root: runs go to `log_root/<experiment>/<date>_<run>`; None: nothing is written.
+        given: dotted fields of `train_cfg` set by the user; learning rates among them replace the checkpoint's.
 
     Returns:
         Runner and training configuration; `runner.logger.log_dir` is the run folder.
+
+    Raises:
+        UserError: a package, a device or a checkpoint is missing, or a setting is invalid.
     """
     try:
         from legged_gym_ext.training.runner import TrainRunner
         from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
     except ModuleNotFoundError as error:
-        # rsl-rl-lib, or what it imports whatever the logger is: tensorboard, git, tensordict.
+        # rsl-rl-lib, or what it imports with any logger: tensorboard, git, tensordict.
         package = str(error.name).partition(".")[0]
         raise UserError(
             f"trainings and trained policies need the package '{package}': {install_command('train')}"
@@ -80,8 +88,8 @@ def make_runner(
     return runner, train_cfg
 
 
-def _check_training(train_cfg: Any, num_envs: int) -> None:
-    """Numbers that would only fail in the middle of a training are a `UserError` before it."""
+def _check_training(train_cfg: LeggedRobotCfgPPO, num_envs: int) -> None:
+    """Raise a `UserError` for numbers that would otherwise fail in the middle of a training."""
     runner, algorithm = train_cfg.runner, train_cfg.algorithm
     for name in ("num_steps_per_env", "save_interval"):
         if getattr(runner, name) < 1:
@@ -91,23 +99,24 @@ def _check_training(train_cfg: Any, num_envs: int) -> None:
         raise UserError(
             f"--train.algorithm.num_mini_batches={batches}: expected 1 to {samples}, the samples of a rollout"
         )
-    alone = getattr(algorithm, "normalize_advantage_per_mini_batch", False)
-    if samples // (batches if alone else 1) < 2:
-        where = f"a minibatch of {batches}" if alone else "a rollout"
+    per_batch = getattr(algorithm, "normalize_advantage_per_mini_batch", False)
+    if samples // (batches if per_batch else 1) < 2:
+        where = f"a minibatch of {batches}" if per_batch else "a rollout"
         raise UserError(
             f"--num_envs={num_envs} with --train.runner.num_steps_per_env={runner.num_steps_per_env}: "
             f"{where} has one sample, whose advantage has no deviation; expected at least 2 samples"
         )
-    if getattr(runner, "eval_interval", 0) > 0 and runner.eval_envs < 2:
-        raise UserError(f"--train.runner.eval_envs={runner.eval_envs}: expected at least 2, one robot per policy")
-    if getattr(runner, "stage2_iterations", 0) < 0:
-        raise UserError(f"--train.runner.stage2_iterations={runner.stage2_iterations}: expected at least 0")
+    eval_envs, stage2 = getattr(runner, "eval_envs", 0), getattr(runner, "stage2_iterations", 0)
+    if getattr(runner, "eval_interval", 0) > 0 and eval_envs < 2:
+        raise UserError(f"--train.runner.eval_envs={eval_envs}: expected at least 2, one robot per policy")
+    if stage2 < 0:
+        raise UserError(f"--train.runner.stage2_iterations={stage2}: expected at least 0")
     if getattr(algorithm, "schedule", "fixed") not in ("adaptive", "fixed"):
         raise UserError(f"--train.algorithm.schedule={algorithm.schedule}: expected adaptive or fixed")
 
 
 def _check_device(name: str) -> None:
-    """A device that torch does not know, or a GPU that is not there, is a `UserError`."""
+    """Raise a `UserError` for a device that torch does not know, or a GPU that is not there."""
     import torch
 
     try:
@@ -118,8 +127,8 @@ def _check_device(name: str) -> None:
         raise UserError(f"--rl_device={name}: torch sees no CUDA device here; use --rl_device=cpu")
 
 
-def to_rsl_cfg(train_cfg: Any) -> dict[str, Any]:
-    """The flat dictionary that rsl-rl-lib's runner reads: runner fields on top, every other section under its name."""
+def to_rsl_cfg(train_cfg: LeggedRobotCfgPPO) -> dict[str, Any]:
+    """Configuration as rsl-rl-lib's runner reads it: fields of `runner` at the top, other sections by name."""
     cfg = to_dict(train_cfg)
     flat = {**cfg.pop("runner"), **cfg}
     flat["logger"] = _logger_cfg(flat.pop("logger"), flat.pop("wandb_project"))
@@ -127,14 +136,13 @@ def to_rsl_cfg(train_cfg: Any) -> dict[str, Any]:
 
 
 def _logger_cfg(name: str, project: str) -> str | dict[str, str]:
-    """Upstream's logger configuration; a missing package is a `UserError`, before anything was built."""
+    """Logger configuration of rsl-rl-lib; a missing package is a `UserError`."""
     if name == "none":
-        return {"class_name": "legged_gym_ext.training.runner:NullWriter"}
+        return {"class_name": "legged_gym_ext.training.logger:NullWriter"}
     if name not in ("tensorboard", "wandb"):
         raise UserError(f"unknown logger '{name}'; known: tensorboard, wandb, none")
     if name == "tensorboard":
-        return {"class_name": "legged_gym_ext.training.scalars:TensorboardWriter"}
-    # A folder `wandb` that another program left behind can be imported, too, but is no package.
+        return {"class_name": "legged_gym_ext.training.tensorboard_writer:TensorboardWriter"}
     if not installed("wandb"):
         raise UserError(f"--logger=wandb needs the package 'wandb': {install_command('wandb')}")
     return {"class_name": "legged_gym_ext.training.wandb_writer:WandbWriter", "project_name": project}

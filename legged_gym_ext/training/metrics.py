@@ -1,4 +1,4 @@
-"""How well a simulated robot did: tracking, falls, distance, energy, latency."""
+"""Metrics of one simulated robot: tracking, falls, distance, energy, latency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-TRACKING_SIGMA = 0.25  # m^2/s^2 and rad^2/s^2, fixed so that figures stay comparable whatever a training used
+TRACKING_SIGMA = 0.25  # m^2/s^2 and rad^2/s^2, fixed, so that metrics are comparable between trainings
 GRAVITY = 9.81  # m/s^2
 
 UNITS = {
@@ -24,7 +24,7 @@ UNITS = {
     "cost_of_transport": "energy / (weight x speed); none where the robot hardly moved",
     "saturation": "share of motor time at 99 % or more of the torque limit",
     "latency_median": "ms per policy step",
-    "latency_p99": "ms per policy step, 99 of 100 are faster",
+    "latency_p99": "ms per policy step, 99th percentile",
     "latency_share": "p99 as a share of the control period",
 }
 """Metric -> unit."""
@@ -32,7 +32,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Fall:
-    """A fall: number of the episode, seconds since it began, place [m], and what was seen."""
+    """A fall: number of the episode, time since its start [s], position [m], and how it was detected."""
 
     episode: int
     time: float
@@ -43,13 +43,13 @@ class Fall:
 
 @dataclass
 class Metrics:
-    """Sums over control steps, see `figures`.
+    """Sums over control steps, see `compute`.
 
     Attributes:
         control_dt: s.
         mass: kg of the robot.
         falls: in order.
-        episodes: begun.
+        episodes: number of episodes that began.
         latencies: s per policy step.
     """
 
@@ -65,13 +65,13 @@ class Metrics:
     _sums: np.ndarray = field(default_factory=lambda: np.zeros(5))
 
     def add(self, robot: Any, command: tuple[float, float, float], moved: float, seconds: float, *, fell: bool) -> None:
-        """Add what a control step led to.
+        """Add a control step.
 
         Args:
             robot: after the step: `read()`, `lin_vel`, `torques`, `saturation`.
-            command: that the policy saw before the step.
-            moved: m of horizontal way.
-            seconds: that the policy took.
+            command: what the policy observed before the step.
+            moved: horizontal distance [m].
+            seconds: computing time of the policy [s].
             fell: whether the step ended in a fall; the errors of such a step are left out, as in an evaluation.
         """
         self._steps += 1
@@ -87,7 +87,7 @@ class Metrics:
         power = float(np.abs(robot.torques * reading.dof_vel).sum())
         self._sums += (math.exp(-linear / TRACKING_SIGMA), math.exp(-yaw / TRACKING_SIGMA), linear, yaw, power)
 
-    def figures(self) -> dict[str, float | None]:
+    def compute(self) -> dict[str, float | None]:
         """The metrics of `UNITS`."""
         samples, seconds = max(1, self._samples), self._steps * self.control_dt
         linear_tracking, yaw_tracking, linear, yaw, power = (self._sums / samples).tolist()
@@ -112,14 +112,14 @@ class Metrics:
         }
 
     def report(self) -> dict[str, Any]:
-        """Figures and falls, ready for JSON."""
-        return {**self.figures(), "episodes": self.episodes, "falls": [asdict(fall) for fall in self.falls]}
+        """Metrics and falls, ready for JSON."""
+        return {**self.compute(), "episodes": self.episodes, "falls": [asdict(fall) for fall in self.falls]}
 
 
-def table(figures: dict[str, Any]) -> str:
+def table(metrics: dict[str, Any]) -> str:
     """The metrics of `UNITS` with their units, a line each."""
     rows = []
     for name, unit in UNITS.items():
-        value = figures[name]
+        value = metrics[name]
         rows.append(f"{name:<18}{'-' if value is None else f'{value:.3f}':>10}   {unit}")
     return "\n".join(rows)

@@ -1,19 +1,19 @@
-"""Printing that outlives whoever reads it, for programs whose work is worth more than what they print."""
+"""Standard output that may break, for programs whose work is worth more than what they print."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 
-class _Outliving:
-    """A text stream that drops everything once its reader is gone."""
+class _TolerantStream:
+    """A text stream that drops its output once it cannot be written any more."""
 
-    def __init__(self, stream: Any, note: str) -> None:
-        self._stream, self._note, self._lost, self._told = stream, note, False, False
+    def __init__(self, stream: TextIO, note: str) -> None:
+        self._stream, self._note, self._broken, self._reported = stream, note, False, False
 
     def write(self, text: str) -> int:
         self._try(lambda: self._stream.write(text))
@@ -22,15 +22,15 @@ class _Outliving:
     def flush(self) -> None:
         self._try(self._stream.flush)
 
-    def _try(self, action: Any) -> None:
-        if self._lost:
+    def _try(self, action: Callable[[], object]) -> None:
+        if self._broken:
             return
         try:
             action()
-        except OSError as error:  # a broken pipe, a terminal that was closed, a full disk behind a redirection
-            self._lost = error.errno != errno.ENOSPC  # a disk may have room again
-            if not self._told:
-                self._told = True
+        except OSError as error:  # broken pipe, closed terminal, full disk behind a redirection
+            self._broken = error.errno != errno.ENOSPC  # a full disk may have space again
+            if not self._reported:
+                self._reported = True
                 with contextlib.suppress(OSError, ValueError):
                     print(self._note, file=sys.stderr, flush=True)
 
@@ -39,14 +39,14 @@ class _Outliving:
 
 
 @contextlib.contextmanager
-def outlive_reader(doing: str) -> Iterator[None]:
-    """Go on when standard output cannot be written any more; standard error says so once.
+def tolerate_broken_stdout(activity: str) -> Iterator[None]:
+    """Continue when standard output cannot be written any more; one line on standard error says so.
 
-    Its reader may be gone (`| head -1`), its terminal closed, the disk behind it full.
+    Its reader may have ended (`| head -1`), its terminal been closed, the disk behind it be full.
 
     Args:
-        doing: what goes on, for that line.
+        activity: what continues, for that line.
     """
-    note = f"note: standard output can no longer be written; {doing} goes on without it"
-    with contextlib.redirect_stdout(_Outliving(sys.stdout, note)):
+    note = f"note: standard output can no longer be written; {activity} goes on without it"
+    with contextlib.redirect_stdout(_TolerantStream(sys.stdout, note)):
         yield

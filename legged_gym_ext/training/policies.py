@@ -1,4 +1,4 @@
-"""From a run folder to policies that act: shared by play and evaluate."""
+"""Loads policies from run folders, for play, evaluate and export."""
 
 from __future__ import annotations
 
@@ -18,15 +18,23 @@ from legged_gym_ext.utils.errors import UserError
 if TYPE_CHECKING:
     from tensordict import TensorDict
 
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+    from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+
 WEIGHTS_ONLY = {"actor": True, "critic": True, "optimizer": False, "iteration": False}
-"""What acting needs of a checkpoint, in the words of rsl-rl-lib's `load`."""
+"""Parts of a checkpoint that inference needs, as rsl-rl-lib's `load` names them."""
 
 
 class Policy:
-    """Observation groups (N, ...) -> actions (N, A), deterministic, on whatever device the networks are."""
+    """A deterministic policy: observation groups (N, ...) -> actions (N, A); may have a state, see `reset`.
+
+    Runs any network or policy that is called with observations and has, if it is stateful, `reset(dones)`: without
+    gradients, and on its own device where observations are on another one.
+    """
 
     def __init__(self, network: Any, device: torch.device | str) -> None:
-        """Wrap a module or function whose tensors live on `device`."""
+        """Run `network`, whose parameters are on `device`."""
         self.network, self.device = network, device
 
     def __call__(self, observations: TensorDict) -> torch.Tensor:
@@ -35,7 +43,7 @@ class Policy:
             return self.network(observations.to(self.device)).to(observations.device)
 
     def reset(self, dones: torch.Tensor) -> None:
-        """Forget what robots with `dones` (N,) remember (recurrent networks, histories); to be called after each step."""
+        """Reset the state (histories, recurrent states) of robots with `dones` (N,); to be called after each step."""
         if hasattr(self.network, "reset"):
             self.network.reset(dones.to(self.device))
 
@@ -43,17 +51,17 @@ class Policy:
 def run_cfgs(
     task: str | None,
     args: argparse.Namespace,
-    change: Callable[[Any], None] | None = None,
+    change: Callable[[LeggedRobotCfg], None] | None = None,
     *,
     trained: bool = True,
-) -> tuple[Any, Any, Path | None]:
-    """Configurations to look at a run: the task's, then what the run was trained with, then `change`, then the flags.
+) -> tuple[LeggedRobotCfg, LeggedRobotCfgPPO, Path | None]:
+    """Configurations for a look at a run: the task's, overwritten by the run's, by `change`, then by the flags.
 
     Args:
         task: name of the task.
         args: parsed command line; `log_root`, `experiment_name` and `load_run` choose the run (default: the newest).
-        change: edits the environment configuration, so that flags and overrides still win.
-        trained: whether a run is wanted; without one the task's own configurations are the start.
+        change: edits the environment configuration before flags and overrides are applied.
+        trained: load the run's configurations; without, those of the task are the base.
 
     Returns:
         Environment configuration, training configuration, run folder (None without a run).
@@ -61,18 +69,18 @@ def run_cfgs(
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.training.runs import log_root
 
-    asked_env, asked_train = task_registry.get_cfgs(task)
-    apply_args_to_cfgs(args, asked_env, asked_train)  # says which run, before that run's configuration is known
+    cli_env, cli_train = task_registry.get_cfgs(task)
+    apply_args_to_cfgs(args, cli_env, cli_train)  # these select the run
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     run_dir = None
     if trained:
-        run_dir = _find_run(task, asked_train.runner, log_root(args))
+        run_dir = _find_run(task, cli_train.runner, log_root(args))
         apply_run(run_dir, str(task), env_cfg, train_cfg)
-    # A run knows what was learned; which checkpoint is shown, and on what, is decided here and now.
+    # Which checkpoint is loaded, and on which engine and devices, is not a setting of the run.
     for field in ("engine", "device", "num_threads"):
-        setattr(env_cfg.sim, field, getattr(asked_env.sim, field))
+        setattr(env_cfg.sim, field, getattr(cli_env.sim, field))
     for field in ("device", "experiment_name", "load_run", "checkpoint"):
-        setattr(train_cfg.runner, field, getattr(asked_train.runner, field))
+        setattr(train_cfg.runner, field, getattr(cli_train.runner, field))
     if change is not None:
         change(env_cfg)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
@@ -80,8 +88,8 @@ def run_cfgs(
     return env_cfg, train_cfg, run_dir
 
 
-def _find_run(task: str | None, runner_cfg: Any, log_root: Path) -> Path:
-    """The run to load; where there is none, the error says how to train one."""
+def _find_run(task: str | None, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path) -> Path:
+    """The run to load; if there is none, the error names the command that trains one."""
     try:
         return find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
     except UserError as error:
@@ -89,12 +97,14 @@ def _find_run(task: str | None, runner_cfg: Any, log_root: Path) -> Path:
         raise UserError(f"{error} (to train: {command})") from error
 
 
-def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> tuple[Any, dict[str, Policy], Path]:
-    """Deterministic policies of a run's checkpoint (`runner.checkpoint`, the newest by default).
+def load_policies(
+    env: LeggedRobot, task: str, train_cfg: LeggedRobotCfgPPO, run_dir: Path | None
+) -> tuple[RslRlVecEnv, dict[str, Policy], Path]:
+    """Load the policies of a run's checkpoint (`runner.checkpoint`, the newest by default).
 
     Returns:
-        The wrapped environment, policies by name (`policy`, or `teacher` and `student` where a method has both) that
-        map observations to actions (N, A), and the checkpoint's path.
+        The wrapped environment, policies by name (`policy`, or `teacher` and `student` where a method has both), and
+        the checkpoint's path.
     """
     from legged_gym_ext.envs import task_registry
 
@@ -108,12 +118,12 @@ def load_policies(env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> 
     return runner.env, {name: Policy(network, runner.device) for name, network in networks.items()}, path
 
 
-def hold_command(env: Any, command: tuple[float, float, float]) -> None:
-    """Command all robots vx, vy [m/s] and yaw rate [rad/s] from the next observation on, also after resets."""
+def hold_command(env: LeggedRobot, command: tuple[float, float, float]) -> None:
+    """Command all robots vx, vy [m/s] and yaw rate [rad/s] from the next observation on, across resets."""
     commands = env.cfg.commands
     commands.heading_command = commands.curriculum = False
     commands.zero_fraction = commands.min_lin_vel = 0.0
     values = torch.tensor(command, dtype=torch.float32, device=env.device)
-    env.command_sampler.ranges[:3] = values[:, None]  # whatever is sampled is this
+    env.command_sampler.ranges[:3] = values[:, None]  # every sample is this command
     env.commands[:, :3] = values
     env.standing[:] = False

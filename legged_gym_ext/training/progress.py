@@ -1,11 +1,14 @@
-"""What training shows: a compact live panel in a terminal, one line per iteration elsewhere."""
+"""Progress of a training: a live panel in a terminal, one line per iteration elsewhere."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, TextIO
 
-COLUMNS = 3  # of figures in the panel
+if TYPE_CHECKING:
+    from rich.panel import Panel
+
+COLUMNS = 3  # of metrics in the panel
 
 
 def _clock(seconds: float) -> str:
@@ -15,13 +18,13 @@ def _clock(seconds: float) -> str:
 
 
 class Progress:
-    """Shows iterations, speed, remaining time and a few key figures.
+    """Shows iterations, speed, remaining time and a few key metrics.
 
     In a terminal the panel is redrawn in place with `rich` (plain lines when it is not installed); when the output is
     piped or redirected, every iteration is one line that tools like grep can read.
     """
 
-    def __init__(self, title: str, stream: Any = None) -> None:
+    def __init__(self, title: str, stream: TextIO | None = None) -> None:
         """Write to `stream` (standard output by default)."""
         self._stream = stream or sys.stdout
         self._title, self._live = title, None
@@ -34,17 +37,17 @@ class Progress:
             self._live = Live(console=Console(file=self._stream), refresh_per_second=4, transient=False)
             self._live.start()
 
-    def update(self, done: int, total: int, elapsed: float, eta: float, figures: dict[str, str]) -> None:
-        """Show the state after iteration `done` of `total`; times in seconds."""
+    def update(self, done: int, total: int, elapsed: float, eta: float, metrics: dict[str, str]) -> None:
+        """Show the state after iteration `done` of `total`; times in seconds; `metrics` are label -> text."""
         if self._live is not None:
-            self._live.update(self._panel(done, total, elapsed, eta, figures))
+            self._live.update(self._panel(done, total, elapsed, eta, metrics))
             return
-        values = "  ".join(f"{name} {value}" for name, value in figures.items())
+        values = "  ".join(f"{name} {value}" for name, value in metrics.items())
         print(
             f"it {done}/{total}  {values}  elapsed {_clock(elapsed)}  eta {_clock(eta)}", file=self._stream, flush=True
         )
 
-    def _panel(self, done: int, total: int, elapsed: float, eta: float, figures: dict[str, str]) -> Any:
+    def _panel(self, done: int, total: int, elapsed: float, eta: float, metrics: dict[str, str]) -> Panel:
         from rich.console import Group
         from rich.panel import Panel
         from rich.progress_bar import ProgressBar
@@ -55,7 +58,7 @@ class Progress:
         bar = Table.grid()
         bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=60))  # alone it would not end its line
         body = Table.grid(padding=(0, 2))
-        cells = [f"[dim]{name}[/] [bold]{value}[/]" for name, value in figures.items()]
+        cells = [f"[dim]{name}[/] [bold]{value}[/]" for name, value in metrics.items()]
         for start in range(0, len(cells), COLUMNS):
             body.add_row(*cells[start : start + COLUMNS])
         return Panel(Group(head, bar, body), title=self._title, expand=False)

@@ -1,43 +1,46 @@
-"""The settings of a run, for whoever resumes it or looks at it: what it was trained with, and what is different now."""
+"""The settings a run was trained with: applied to configurations, and compared with them when it is resumed."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
 from legged_gym_ext.training.runs import checkpoints, find_run, load_checkpoint, load_run_configs, task_of_run
 from legged_gym_ext.utils.cli import apply_args_to_cfgs
 from legged_gym_ext.utils.config import to_dict, update_from_dict
 from legged_gym_ext.utils.errors import UserError
 
-CHOICE = ("train.runner.resume", "train.runner.load_run", "train.runner.checkpoint")
-"""Fields that say which checkpoint is loaded; they are no settings of a run."""
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+
+CHECKPOINT_FIELDS = ("train.runner.resume", "train.runner.load_run", "train.runner.checkpoint")
+"""Fields that select the checkpoint to load; they are not settings of a run."""
 
 POLICY_RATES = ("learning_rate", "max_learning_rate", "attention_lr_scale")
 """Fields of `algorithm` that decide the learning rate of the policy."""
 
 RATES = (*POLICY_RATES, "encoder_learning_rate")
-"""Fields of `algorithm` for which a checkpoint has values of its own."""
+"""Fields of `algorithm` whose values a checkpoint stores, too."""
 
 Changes = Mapping[str, tuple]
-"""Dotted field -> value that the run had, value now."""
+"""Dotted field -> (value of the run, value now)."""
 
 NO_EFFECT = {
     "env.seed": "random numbers continue from the checkpoint",
     "train.seed": "random numbers continue from the checkpoint",
     "train.actor.distribution_cfg.init_std": "the networks are those of the checkpoint",
 }
-"""Fields that a resumed training does not read, and why."""
+"""Fields that a resumed training ignores -> reason."""
 
 
-def apply_run(run_dir: Path, task: str, env_cfg: Any, train_cfg: Any) -> None:
-    """Set everything that a run was trained with.
+def apply_run(run_dir: Path, task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> None:
+    """Set all fields to the values that a run was trained with.
 
     Args:
         run_dir: folder of the run.
-        task: name of the task that the configurations are of.
+        task: name of the task of the configurations.
         env_cfg: environment configuration, changed in place.
         train_cfg: training configuration, changed in place.
 
@@ -46,7 +49,7 @@ def apply_run(run_dir: Path, task: str, env_cfg: Any, train_cfg: Any) -> None:
     """
     saved = load_run_configs(run_dir)
     _check_task(run_dir, task, task_of_run(run_dir))
-    if "observations" not in saved[0]:  # written when this was the only layout
+    if "observations" not in saved[0]:  # of a version with this layout only
         saved[0]["observations"] = {"layout": "tutorial"}
     try:
         for cfg, values in zip((env_cfg, train_cfg), saved):
@@ -67,7 +70,7 @@ def _check_task(run_dir: Path, task: str, found: str | None) -> None:
 
 
 def _task_of_checkpoint(run_dir: Path) -> str | None:
-    """What the newest checkpoint says, for runs that were written before runs said it."""
+    """The task in the newest checkpoint, for runs of older versions that have no `params/run.json`."""
     try:
         infos = load_checkpoint(list(checkpoints(run_dir).values())[-1], "cpu").get("infos")
     except (UserError, IndexError):
@@ -75,14 +78,16 @@ def _task_of_checkpoint(run_dir: Path) -> str | None:
     return infos.get("task") if isinstance(infos, dict) else None
 
 
-def resumed_cfgs(task: str, args: argparse.Namespace, runner_cfg: Any, log_root: Path) -> tuple[Any, Any]:
-    """Configurations to resume a run: the task's, then what the run was trained with, then the command line.
+def resumed_cfgs(
+    task: str, args: argparse.Namespace, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path
+) -> tuple[LeggedRobotCfg, LeggedRobotCfgPPO]:
+    """Configurations to resume a run: the task's, overwritten by the run's, then by the command line.
 
     Args:
         task: name of the task.
         args: parsed command line.
-        runner_cfg: section `runner` with the command line in it; says which run.
-        log_root: where runs are.
+        runner_cfg: section `runner` with the command line applied; selects the run.
+        log_root: folder of all experiments.
     """
     from legged_gym_ext.envs import task_registry
 
@@ -93,26 +98,26 @@ def resumed_cfgs(task: str, args: argparse.Namespace, runner_cfg: Any, log_root:
     for field, value in untouched.items():
         setattr(train_cfg.runner, field, value)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
-    # By name: a newer run may begin meanwhile, and reports follow it.
-    beside = run_dir.parent.resolve() == (log_root / train_cfg.runner.experiment_name).resolve()
-    train_cfg.runner.load_run = run_dir.name if beside else str(run_dir.resolve())
+    # By name, which reports follow: "the newest" would mean another run once a newer one begins.
+    same_experiment = run_dir.parent.resolve() == (log_root / train_cfg.runner.experiment_name).resolve()
+    train_cfg.runner.load_run = run_dir.name if same_experiment else str(run_dir.resolve())
     return env_cfg, train_cfg
 
 
-def changes_since(run_dir: Path, env_cfg: Any, train_cfg: Any) -> Changes:
-    """Fields in which configurations differ from what a run was trained with; none where the run does not say."""
+def changes_since(run_dir: Path, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> Changes:
+    """Fields whose values differ from those of a run; empty if the run's configuration cannot be read."""
     try:
         saved_env, saved_train = load_run_configs(run_dir)
     except UserError:
         return {}
     before = dict(flat({"env": saved_env, "train": saved_train}))
     now = dict(flat({"env": to_dict(env_cfg), "train": to_dict(train_cfg)}))
-    fields = [field for field in now if field in before and field not in CHOICE]
+    fields = [field for field in now if field in before and field not in CHECKPOINT_FIELDS]
     return {field: (before[field], now[field]) for field in fields if before[field] != now[field]}
 
 
-def given_rates(train_cfg: Any, given: Collection[str]) -> dict[str, float]:
-    """Learning rates of `train_cfg` that the user gave: name -> value; `given` are dotted fields."""
+def given_rates(train_cfg: LeggedRobotCfgPPO, given: Collection[str]) -> dict[str, float]:
+    """Learning rates of `train_cfg` among the dotted fields `given`: name -> value."""
     return {name: getattr(train_cfg.algorithm, name) for name in RATES if f"algorithm.{name}" in given}
 
 
@@ -128,13 +133,13 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 def describe_changes(
     changes: Changes, rate: float, robots_restored: bool = True, given: Collection[str] = ()
 ) -> list[str]:
-    """A line per changed field, and per learning rate that was given.
+    """One line for each changed field and for each learning rate that the user set.
 
     Args:
-        changes: as `changes_since` finds them.
-        rate: learning rate that the training goes on with.
-        robots_restored: whether the robots, and with them the environment's random numbers, are those of the checkpoint.
-        given: names of learning rates that the user gave; those that are the run's own are a line, too.
+        changes: see `changes_since`.
+        rate: learning rate with which the training continues.
+        robots_restored: whether robots and random numbers of the environment are those of the checkpoint.
+        given: names of learning rates that the user set; those equal to the run's have a line, too.
     """
     same = [name for name in given if f"train.algorithm.{name}" not in changes]
     lines = [f"given: train.algorithm.{name}, in place of the checkpoint's" for name in same]

@@ -1,166 +1,77 @@
-"""rsl-rl-lib's `OnPolicyRunner` with compact output, checkpoints that are never half written, and exact resume."""
+"""rsl-rl-lib's `OnPolicyRunner` with compact output, atomic checkpoints and exact resume."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import shutil
-import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rsl_rl.runners import OnPolicyRunner
-from rsl_rl.utils.log_writer import LogWriter
-from rsl_rl.utils.logger import Logger
 
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
 from legged_gym_ext.task_registry import resolve
-from legged_gym_ext.training.comparison import SHOWN, Comparison
+from legged_gym_ext.training.comparison import Comparison
+from legged_gym_ext.training.logger import CompactLogger
 from legged_gym_ext.training.policies import Policy
-from legged_gym_ext.training.progress import Progress
 from legged_gym_ext.training.run_settings import POLICY_RATES, Changes
 from legged_gym_ext.training.runs import WriteError, atomic_write, checkpoints, load_checkpoint
-from legged_gym_ext.training.stopping import Stop
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.errors import UserError, user_errors
 
+if TYPE_CHECKING:
+    from legged_gym_ext.training.stopping import GracefulStop
+    from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+
 TRAINING_VIDEO = "legged_gym_ext.viewer.training_video:TrainingVideo"
-"""What films the policy; by name, because viewers are built on training."""
-
-KEY_FIGURES = {
-    "Metrics/linear_tracking": "lin_tracking",
-    "Metrics/yaw_tracking": "yaw_tracking",
-    "Metrics/fall_rate": "falls",
-    "Terrain/level": "level",
-    "Metrics/nan_resets": "nan_resets",
-}
-"""Episode summaries worth a place on the screen and what they are called there."""
-
-
-class NullWriter(LogWriter):
-    """Writes nothing: `--logger none` still saves checkpoints and shows progress."""
-
-    def __init__(self, log_dir: str) -> None:
-        """`log_dir` is where others would write."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
-        """Drop the value."""
-
-
-class CompactLogger(Logger):
-    """Upstream's logger, writing the same scalars, with `Progress` instead of its 80-column block."""
-
-    progress: Progress | None = None
-    compare: Callable[[int], dict[str, dict[str, float]]] | None = None
-    film: Callable[[int, int], None] | None = None
-    after_iteration: Callable[[int], None] = staticmethod(lambda it: None)
-
-    def log(
-        self, it: int, start_it: int, total_it: int, collect_time: float, learn_time: float, *args: Any, **kwargs: Any
-    ) -> None:
-        """Log to the writer and show the key figures, then do what is due after an iteration, in every process."""
-        if self.writer is not None:
-            self._log(it, start_it, total_it, collect_time, learn_time, *args, **kwargs)
-        self.after_iteration(it)
-
-    def _log(
-        self, it: int, start_it: int, total_it: int, collect_time: float, learn_time: float, *args: Any, **kwargs: Any
-    ) -> None:
-        figures = self._figures(collect_time, learn_time)
-        if self.film is not None:
-            self.film(it, total_it)  # first, because upstream's `log` hands the writer what videos there are
-        with contextlib.redirect_stdout(io.StringIO()):
-            super().log(it, start_it, total_it, collect_time, learn_time, *args, **kwargs)
-        figures.update(self._comparison(it))
-        if self.progress is None:
-            self.progress = Progress(Path(self.log_dir or "").name)
-        remaining = (total_it - it - 1) * (collect_time + learn_time)
-        self.progress.update(it + 1, total_it, self.tot_time, remaining, figures)
-
-    def _figures(self, collect_time: float, learn_time: float) -> dict[str, str]:
-        steps = self.cfg["num_steps_per_env"] * self.num_envs * self.gpu_world_size
-        figures = {
-            "steps": f"{(self.tot_timesteps + steps) / 1e6:.2f}M",
-            "steps/s": f"{steps / (collect_time + learn_time):.0f}",
-        }
-        figures["collect/learn"] = f"{collect_time:.2f}/{learn_time:.2f}s"
-        if self.rewbuffer:
-            figures["reward"] = f"{statistics.mean(self.rewbuffer):.2f}"
-            figures["ep_len"] = f"{statistics.mean(self.lenbuffer):.0f}"
-        for key, label in KEY_FIGURES.items():
-            values = [v.flatten() for extras in self.ep_extras if isinstance(v := extras.get(key), torch.Tensor)]
-            if not values:
-                continue
-            value = float(values[-1][-1]) if label == "nan_resets" else float(torch.cat(values).mean())
-            if label != "nan_resets" or value > 0:
-                figures[label] = f"{value:.2f}"
-        return figures
-
-    def _comparison(self, it: int) -> dict[str, str]:
-        """Write the figures of teacher and student, where this iteration has them, and show their returns side by side."""
-        found = self.compare(it) if self.compare is not None else {}
-        writer = self.writer
-        if writer is not None:
-            for name, figures in found.items():
-                for metric in SHOWN:
-                    writer.add_scalar(f"Comparison/{metric}_{name}", figures[metric], it)
-        if not found:
-            return {}
-        return {f"return {'/'.join(found)}": "/".join(f"{figures['return']:.2f}" for figures in found.values())}
-
-    def _store_code_state(self) -> list[str]:
-        """Upstream's git diffs; a machine without git, or with a repository that git refuses, trains without them."""
-        if self.log_dir is None or self.disable_logs or not self.git_status_repos:
-            return []
-        if shutil.which("git") is None:
-            print("note: there is no git on this machine: the run does not record the state of the code")
-            return []
-        try:
-            return super()._store_code_state()
-        except OSError:
-            raise
-        except Exception as error:  # of GitPython
-            for path in Path(self.log_dir, "git").glob("*.diff"):
-                if path.stat().st_size == 0:
-                    path.unlink()
-            reason = " ".join(str(getattr(error, "stderr", "") or error).split())[:200]
-            print(f"note: the run does not record the state of the code: git says {reason}")
-            return []
-
-    def stop_logging_writer(self) -> None:
-        """Close the writer and the live view."""
-        super().stop_logging_writer()
-        if self.progress is not None:
-            self.progress.close()
+"""Records videos; by name, because viewers import training."""
 
 
 class TrainRunner(OnPolicyRunner):
     """Trains any algorithm that speaks the 5.x runner protocol.
 
     Attributes:
-        stop: who hears the signals that end a training; None: nobody does, and Ctrl-C is an exception anywhere.
+        env: the robots.
+        alg: the algorithm; methods with a student or with state beyond 5.x's protocol offer `inference_policies`,
+            `rollout_state`, `load_rollout_state` and `set_learning_rate`.
+        logger: writes scalars and shows progress.
+        stop: handles the signals that end a training; None: Ctrl-C is an exception anywhere.
         iterations_done: by this object, without those of a checkpoint.
     """
 
-    stop: Stop | None = None
+    env: RslRlVecEnv
+    alg: Any
+    logger: CompactLogger
+    stop: GracefulStop | None = None
     iterations_done = 0
     _learning = False
-    _saved_at = 0.0  # s, of a clock
+    _saved_at = 0.0  # s, monotonic clock
     _interim: Path | None = None  # checkpoint that the next one replaces
-    _unsaved: WriteError | None = None  # why the newest checkpoint is missing
+    _save_error: WriteError | None = None  # why the newest checkpoint is missing
 
     def __init__(
-        self, env: Any, train_cfg: dict[str, Any], log_dir: str | None = None, device: str = "cpu", task: str = ""
+        self,
+        env: RslRlVecEnv,
+        train_cfg: dict[str, Any],
+        log_dir: str | None = None,
+        device: str = "cpu",
+        task: str = "",
     ) -> None:
-        """Build the algorithm quietly; `describe.py` shows the networks.
+        """Build the algorithm without output; `describe.py` shows the networks.
+
+        Args:
+            env: the robots.
+            train_cfg: see `make_runner.to_rsl_cfg`.
+            log_dir: run folder; None: nothing is written.
+            device: where the networks learn.
+            task: name of the task, for checkpoints and messages.
 
         Raises:
-            UserError: the configuration does not fit.
+            UserError: the configuration does not fit the algorithm.
         """
         unfit = f"task '{task}': the training configuration does not fit"
         with contextlib.redirect_stdout(io.StringIO()), user_errors(unfit):
@@ -183,24 +94,24 @@ class TrainRunner(OnPolicyRunner):
         if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
             self.logger.compare = self.compare
         if self.cfg.get("video"):
-            self.logger.film = resolve(TRAINING_VIDEO)(self)
+            self.logger.record_video = resolve(TRAINING_VIDEO)(self)
 
     def _configure_multi_gpu(self) -> None:
-        """Upstream's set-up joins GPUs over NCCL; processes that learn on CPUs join over gloo."""
+        """Upstream connects GPUs over NCCL; processes that learn on CPUs are connected over gloo here."""
         if distributed.world_size() == 1 or torch.device(self.device).type == "cuda":
             super()._configure_multi_gpu()
             return
-        self.cfg["multi_gpu"] = distributed.join_on_cpu()
+        self.cfg["multi_gpu"] = distributed.init_gloo()
         self.is_distributed, self.gpu_world_size = True, distributed.world_size()
         self.gpu_global_rank, self.gpu_local_rank = distributed.rank(), distributed.local_rank()
 
     def iterations_to_do(self) -> int:
-        """How many are missing of `max_iterations`, and of a second stage where there is one."""
+        """Iterations left of `max_iterations` and of a second stage, if there is one."""
         total = self.cfg["max_iterations"] + self.cfg.get("stage2_iterations", 0)
         return max(0, total - self.current_learning_iteration)
 
     def compare(self, it: int) -> dict[str, dict[str, float]]:
-        """Figures of teacher and student every `eval_interval` iterations; nothing in between."""
+        """Metrics of teacher and student every `eval_interval` iterations; empty in between."""
         if (it + 1) % self.cfg["eval_interval"]:
             return {}
         if self._comparison is None:
@@ -209,7 +120,7 @@ class TrainRunner(OnPolicyRunner):
         return self._comparison.run(policies)
 
     def learn(self, num_learning_iterations: int, init_at_random_ep_len: bool = False) -> None:
-        """Train; the output stays readable also when it is interrupted.
+        """Train; the progress panel is closed also when training is interrupted.
 
         Raises:
             UserError: the first iteration failed, or the last checkpoint could not be written.
@@ -230,44 +141,44 @@ class TrainRunner(OnPolicyRunner):
             self._learning = False
             if self.logger.progress is not None:
                 self.logger.progress.close()
-        if self._unsaved is not None:
-            raise UserError(f"the training is done, but its last checkpoint is missing: {self._unsaved}")
+        if self._save_error is not None:
+            raise UserError(f"the training is done, but its last checkpoint is missing: {self._save_error}")
 
     def _after_iteration(self, it: int) -> None:
-        """End where that was asked for, in all processes at once; save where the last checkpoint is old."""
+        """End on request, in all processes at once; save if the last checkpoint is old."""
         self.iterations_done += 1
         stop = self.stop
-        if stop is not None and distributed.agree(stop.asked is not None, self.device):
-            stop.agreed = True
-            raise stop.asked or KeyboardInterrupt()
+        if stop is not None and distributed.any_process(stop.request is not None, self.device):
+            stop.synchronized = True
+            raise stop.request or KeyboardInterrupt()
         interval = self.cfg.get("save_interval_s", 0.0)
         if interval <= 0.0 or self.logger.writer is None or time.monotonic() - self._saved_at < interval:
             return
-        if it % self.cfg["save_interval"]:  # otherwise upstream is about to
+        if it % self.cfg["save_interval"]:  # otherwise upstream saves now
             path = Path(self.logger.log_dir or "", f"model_{it}.pt")
             self._try_to_save(path)
-            self._interim = path if self._unsaved is None else self._interim
+            self._interim = path if self._save_error is None else self._interim
 
     def save(self, path: str, infos: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint, whole or not at all; while training, where the disk refuses, say so and go on.
+        """Write a checkpoint atomically; during training, a failed write is reported and training goes on.
 
         Raises:
-            WriteError: the system refused, and this is not in the middle of a training.
+            WriteError: the write failed, and no training is running.
         """
         if self._learning:
             self._try_to_save(Path(path), infos)
         else:
             self._write(Path(path), infos)
-        if self._unsaved is None:
+        if self._save_error is None:
             self.logger.save_model(path, self.current_learning_iteration)
 
     def _try_to_save(self, path: Path, infos: dict[str, Any] | None = None) -> None:
-        self._saved_at = time.monotonic()  # also where it fails: it would fail again and again
+        self._saved_at = time.monotonic()  # also of a failure: it would fail after every iteration
         try:
             self._write(path, infos)
         except WriteError as error:
-            told, self._unsaved = str(self._unsaved) == str(error), error
-            if told:  # upstream saves the last iteration twice
+            reported, self._save_error = str(self._save_error) == str(error), error
+            if reported:  # upstream saves the last iteration twice
                 return
             kept = list(checkpoints(path.parent).values())
             last = f"the last whole checkpoint is {kept[-1].name}" if kept else "there is no checkpoint yet"
@@ -287,11 +198,11 @@ class TrainRunner(OnPolicyRunner):
         }
         if hasattr(self.alg, "rollout_state"):
             saved["infos"]["rollout"] = self.alg.rollout_state()
-        # In memory first: torch itself hides what the system said about a file that it could not write.
+        # In memory first: torch hides the system's reason why a file cannot be written.
         buffer = io.BytesIO()
         torch.save(saved, buffer)
         atomic_write(path, lambda target: target.write_bytes(buffer.getbuffer()))
-        self._unsaved = None
+        self._save_error = None
         interim, self._interim = self._interim, None
         if interim is not None and interim != path:
             with contextlib.suppress(OSError):
@@ -300,7 +211,20 @@ class TrainRunner(OnPolicyRunner):
     def load(
         self, path: str, load_cfg: dict | None = None, strict: bool = True, map_location: str | None = None
     ) -> dict[str, Any]:
-        """Load networks (and by default optimizer and iteration); a checkpoint of another task is a `UserError`."""
+        """Load networks and, by default, optimizer and iteration.
+
+        Args:
+            path: of the checkpoint.
+            load_cfg: parts to load, see `policies.WEIGHTS_ONLY`; None: all.
+            strict: whether names of tensors must match exactly.
+            map_location: device to load to; None: that of the runner.
+
+        Returns:
+            What the checkpoint holds besides the algorithm.
+
+        Raises:
+            UserError: the checkpoint is damaged, of another task, or does not fit the networks.
+        """
         checkpoint = load_checkpoint(Path(path), map_location or self.device)
         infos = checkpoint.get("infos")
         infos = infos if isinstance(infos, dict) else {}
@@ -319,7 +243,7 @@ class TrainRunner(OnPolicyRunner):
         return infos
 
     def _check_task(self, path: str, infos: dict[str, Any]) -> None:
-        """Refuse the checkpoint of another task, even where its tensors would fit."""
+        """Raise a `UserError` for a checkpoint of another task, even if its tensors would fit."""
         other = infos.get("task", self.task)
         if other != self.task:
             raise UserError(
@@ -328,15 +252,18 @@ class TrainRunner(OnPolicyRunner):
             )
 
     def resume(self, path: str, changes: Changes | None = None, given: dict[str, Any] | None = None) -> str | None:
-        """Continue a training: `load`, and restore environment, random state and totals.
+        """Continue a training: `load`, then restore environment, random state and totals.
 
         Args:
             path: of the checkpoint.
-            changes: settings that are not those of the checkpoint's run; they win over what the checkpoint holds.
-            given: names of learning rates that the user gave -> value; they win even where they are the run's.
+            changes: settings that differ from the run's; they replace what the checkpoint holds.
+            given: learning rates that the user set, name -> value; they replace the checkpoint's in any case.
 
         Returns:
-            A sentence for the user when the environment could not be restored exactly.
+            A sentence for the user if the environment could not be restored exactly.
+
+        Raises:
+            UserError: the checkpoint or a changed setting does not allow to resume.
         """
         changes = changes or {}
         if "train.algorithm.optimizer" in changes:
@@ -349,7 +276,7 @@ class TrainRunner(OnPolicyRunner):
             raise UserError(f"checkpoint {path} was not written by this train.py: it can be evaluated, not resumed")
         own = "train.algorithm."
         rates = {field[len(own) :]: now for field, (_, now) in changes.items() if field.startswith(own)}
-        self._take_rates({**rates, **(given or {})})
+        self._set_learning_rates({**rates, **(given or {})})
         if distributed.rank() > 0:
             return None  # the checkpoint holds the robots and random numbers of process 0
         with user_errors(f"checkpoint {path} does not fit the settings of task '{self.task}'"):
@@ -363,12 +290,12 @@ class TrainRunner(OnPolicyRunner):
         self.logger.tot_timesteps, self.logger.tot_time = infos["total"]
         return note
 
-    def _take_rates(self, rates: dict[str, Any]) -> None:
-        """Learning rates, by name, instead of those that the checkpoint's optimizer has; other names are passed over."""
+    def _set_learning_rates(self, rates: dict[str, Any]) -> None:
+        """Replace the learning rates of the checkpoint's optimizer by those in `rates`; other names are ignored."""
         alg = self.alg
         if any(name in rates for name in POLICY_RATES):
             alg.learning_rate = rates.get("learning_rate", alg.learning_rate)
-            if hasattr(alg, "set_learning_rate"):  # ours know which parameters have rates of their own
+            if hasattr(alg, "set_learning_rate"):  # knows which parameters have rates of their own
                 alg.set_learning_rate(alg.learning_rate)
             else:
                 for group in alg.optimizer.param_groups:

@@ -22,11 +22,11 @@ LOG_ROOT = ROOT_DIR / "logs"
 CHECKPOINT = re.compile(r"model_(\d+)\.pt")
 DATED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 RUN_FILE = "params/run.json"
-"""What is known of a run besides its configurations: its task."""
+"""Metadata of a run besides its configurations: its task."""
 
 
 class WriteError(UserError):
-    """A file could not be written; what was there before is whole."""
+    """A file could not be written; its previous version is intact."""
 
 
 def log_root(args: Any) -> Path:
@@ -37,10 +37,10 @@ def log_root(args: Any) -> Path:
 
 
 def new_run_dir(log_root: Path, experiment: str, run_name: str = "") -> Path:
-    """Create a run folder whose name starts with the date and time, so that names sort by age; never an existing one.
+    """Create a new run folder whose name starts with the date and time, so that names sort by age.
 
     Raises:
-        UserError: the names are no folder names, or the folder cannot be created.
+        UserError: a name is not a valid folder name, or the folder cannot be created.
     """
     _check_names(experiment, run_name)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -58,7 +58,7 @@ def new_run_dir(log_root: Path, experiment: str, run_name: str = "") -> Path:
 
 
 def _check_names(experiment: str, run_name: str) -> None:
-    """Names must stay below the log folder, one level each, or `find_run` would not see the run."""
+    """Raise a `UserError` for names that are not one level of folders, which `find_run` could not find again."""
     for flag, name in (("experiment_name", experiment), ("run_name", run_name)):
         if "/" in name or "\\" in name or name in (".", ".."):
             raise UserError(f"--{flag}={name}: expected a name without slashes; --log_root chooses another folder")
@@ -67,7 +67,7 @@ def _check_names(experiment: str, run_name: str) -> None:
 
 
 def discard_run(run_dir: Path) -> bool:
-    """Remove the folder of a run that has no checkpoint, and what is empty above it; returns whether it did."""
+    """Remove the folder of a run without checkpoints, and empty folders above it; returns whether it did."""
     if checkpoints(run_dir):
         return False
     shutil.rmtree(run_dir, ignore_errors=True)
@@ -88,7 +88,7 @@ def checkpoints(run_dir: Path) -> dict[int, Path]:
 
 
 def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None = None) -> Path:
-    """A run folder: by name or path, or the newest one that learnt something (None, -1 or ""); see `newest_run`.
+    """A run folder: by name or path, or the newest trained one (None, -1 or ""), see `newest_run`.
 
     Raises:
         UserError: no such run (with the nearest names), no such experiment, or nothing trained in it.
@@ -119,32 +119,31 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None 
 
 
 def newest_run(runs: list[Path]) -> tuple[Path | None, list[Path]]:
-    """The newest of `runs` (oldest first) that learnt something, and the newer ones that were passed over.
+    """The newest of `runs` (oldest first) that was trained, and the newer ones that were skipped.
 
-    A training that ended in its first iterations leaves `model_0.pt`: where it was asked for more and an older run has
-    more, the older one is meant.
+    A training that was aborted after its first iteration leaves `model_0.pt` only; an older run with more is preferred.
     """
     trained = [path for path in runs if checkpoints(path)]
     for index in reversed(range(len(trained))):
-        if not _hardly_began(trained[index]):
+        if not _ended_at_start(trained[index]):
             return trained[index], trained[index + 1 :]
     return (trained[-1] if trained else None), []
 
 
-def _hardly_began(run_dir: Path) -> bool:
-    """Whether a run has nothing but `model_0.pt` although more was asked for."""
+def _ended_at_start(run_dir: Path) -> bool:
+    """Whether a run has only `model_0.pt` although its configuration has more iterations."""
     if list(checkpoints(run_dir)) != [0]:
         return False
     try:
         runner = load_run_configs(run_dir)[1].get("runner", {})
     except UserError:
         return False
-    asked = runner.get("max_iterations", 0) + runner.get("stage2_iterations", 0)
-    return asked > 1
+    iterations = runner.get("max_iterations", 0) + runner.get("stage2_iterations", 0)
+    return iterations > 1
 
 
 def run_age(run_dir: Path) -> tuple[bool, list[tuple[int, str]]]:
-    """Sorts run folders oldest first: by name, numbers by value; names without a date come before all others."""
+    """Sort key of run folders, oldest first: by name, numbers by value; names without a date come first."""
     parts = re.split(r"(\d+)", run_dir.name)
     return DATED.match(run_dir.name) is not None, [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
@@ -209,24 +208,24 @@ def load_checkpoint(path: Path, map_location: Any) -> dict[str, Any]:
 
 
 def atomic_write(path: Path, writer: Callable[[Path], object]) -> None:
-    """Let `writer` fill a temporary file beside `path`, then rename it: `path` is complete or as it was before.
+    """Write a file with `writer` under a temporary name, then rename it: `path` is complete or unchanged.
 
     Raises:
-        WriteError: the system refused, for example because the disk is full.
+        WriteError: the write failed, for example because the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         writer(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise WriteError(f"cannot write {path}: {why(error)}") from error
+        raise WriteError(f"cannot write {path}: {os_error_reason(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def why(error: OSError) -> str:
-    """What the system said, in a few words."""
+def os_error_reason(error: OSError) -> str:
+    """The system's reason for an error, in a few words."""
     return error.strerror or str(error)
 
 
@@ -234,13 +233,13 @@ def save_run_configs(run_dir: Path, env_cfg: Any, train_cfg: Any, task: str | No
     """Write the merged configurations to `params/env.json` and `params/train.json`, and the task's name beside them.
 
     Raises:
-        WriteError: the system refused.
+        WriteError: a file cannot be written.
     """
     folder = run_dir / "params"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise WriteError(f"cannot write {folder}: {why(error)}") from error
+        raise WriteError(f"cannot write {folder}: {os_error_reason(error)}") from error
     values = {"env": to_dict(env_cfg), "train": to_dict(train_cfg)}
     if task is not None:
         values["run"] = {"task": task}
@@ -252,7 +251,7 @@ def save_run_configs(run_dir: Path, env_cfg: Any, train_cfg: Any, task: str | No
 
 
 def task_of_run(run_dir: Path) -> str | None:
-    """Name of the task that a run trained; None where the run does not say."""
+    """Name of the task of a run; None if it is not recorded."""
     try:
         task = json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8"))["task"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -261,13 +260,13 @@ def task_of_run(run_dir: Path) -> str | None:
 
 
 def load_run_configs(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configurations a run was trained with; missing or broken files are a `UserError`."""
+    """The environment and training configurations of a run; missing or broken files are a `UserError`."""
     result = []
     for name in ("env", "train"):
         path = run_dir / "params" / f"{name}.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:  # ValueError: no JSON, or no text at all
+        except (OSError, ValueError) as error:  # ValueError: not JSON, or not text
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"cannot read the run's configuration {path}: {reason}; use another --load_run") from error
         if not isinstance(values, dict):

@@ -12,8 +12,8 @@ from rsl_rl.utils.wandb_log_writer import WandbLogWriter
 from legged_gym_ext.training.runs import load_run_configs
 from legged_gym_ext.utils.errors import UserError
 
-MODES = ("WANDB_MODE", "offline"), ("WANDB_SILENT", "true"), ("WANDB_ERROR_REPORTING", "false")
-"""Variables and what they are where the user says nothing: nothing leaves the machine, not even reports of errors."""
+DEFAULT_ENVIRONMENT = ("WANDB_MODE", "offline"), ("WANDB_SILENT", "true"), ("WANDB_ERROR_REPORTING", "false")
+"""Environment variables and their defaults: nothing leaves the machine, not even error reports."""
 
 
 class WandbWriter(WandbLogWriter):
@@ -28,11 +28,11 @@ class WandbWriter(WandbLogWriter):
             UserError: W&B does not start, for example because nobody is logged in and WANDB_MODE is online.
         """
         if WandbWriter._open is not None:
-            WandbWriter._open.finish(failed=True)  # of a training that broke off; W&B would go on writing there
-        for name, value in MODES:
+            WandbWriter._open.finish(failed=True)  # of an aborted training; W&B would write into it
+        for name, value in DEFAULT_ENVIRONMENT:
             os.environ.setdefault(name, value)
         try:
-            # W&B reads its variables once per process; what is set here holds for this run, too.
+            # W&B reads its environment once per process; these settings apply to every run.
             folder = os.environ.get("WANDB_DIR") or log_dir
             settings: dict[str, Any] = {"root_dir": folder, "mode": os.environ["WANDB_MODE"]}
             wandb.setup(wandb.Settings(**settings))
@@ -45,15 +45,15 @@ class WandbWriter(WandbLogWriter):
         WandbWriter._open = self
 
     def store_config(self, env_cfg: object, train_cfg: dict) -> None:
-        """Store what `params/` of the run folder holds, as `env` and `train`, under the names that flags use.
+        """Store the configurations in `params/` of the run folder as `env` and `train`, under the names of the flags.
 
-        The arguments are not used: rsl-rl-lib takes class names out of its dictionary while it builds the networks.
+        The arguments are ignored: rsl-rl-lib removes class names from its dictionary while it builds the networks.
         """
         saved_env, saved_train = load_run_configs(Path(self.log_dir))
         wandb.config.update({"env": saved_env, "train": saved_train})
 
     def save_video(self, video: Path, it: int) -> None:
-        """Store a video once; W&B's own copies lie below the run folder and are no new videos."""
+        """Store a video once; W&B's own copies below the run folder are skipped."""
         if "wandb" not in video.relative_to(self.log_dir).parts[:-1]:
             super().save_video(video, it)
 
@@ -62,7 +62,7 @@ class WandbWriter(WandbLogWriter):
         self.finish()
 
     def finish(self, failed: bool = False) -> None:
-        """Write what is left and finish the run; one that `failed` is marked as such."""
+        """Write what is buffered and finish the run; a run that `failed` is marked as such."""
         self.close()
         wandb.finish(exit_code=int(failed))
         WandbWriter._open = None

@@ -5,32 +5,36 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from functools import reduce
 from typing import Any, NoReturn
 
-from legged_gym_ext.utils.config import apply_overrides
+from legged_gym_ext.utils.config import BaseConfig, apply_overrides, lookup
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 EPILOG = """Every field of the configuration can be set, typed and checked, after all other flags:
   --env.rewards.scales.feet_air_time=0.5   --train.algorithm.learning_rate=5e-4
 `describe.py --task=NAME --fields` lists the fields and their values."""
 
-PLACES = {
+RUNNER_FLAGS = (
+    "experiment_name",
+    "run_name",
+    "load_run",
+    "checkpoint",
+    "max_iterations",
+    "logger",
+    "resume",
+    "teacher",
+)
+FIELDS = {
     "num_envs": ("env.env.num_envs",),
     "seed": ("env.seed", "train.seed"),
     "sim": ("env.sim.engine",),
     "sim_device": ("env.sim.device",),
     "rl_device": ("train.runner.device",),
-    "experiment_name": ("train.runner.experiment_name",),
-    "run_name": ("train.runner.run_name",),
-    "load_run": ("train.runner.load_run",),
-    "checkpoint": ("train.runner.checkpoint",),
-    "max_iterations": ("train.runner.max_iterations",),
-    "logger": ("train.runner.logger",),
-    "resume": ("train.runner.resume",),
-    "teacher": ("train.runner.teacher",),
     "video_of_training": ("train.runner.video",),
+    **{flag: (f"train.runner.{flag}",) for flag in RUNNER_FLAGS},
 }
-"""Where each flag is written."""
+"""Flag -> configuration fields that it sets."""
 
 RANGES: dict[str, tuple[int, int | None]] = {
     "num_envs": (1, None),
@@ -38,19 +42,19 @@ RANGES: dict[str, tuple[int, int | None]] = {
     "checkpoint": (-1, None),
     "max_iterations": (0, None),
 }
-"""Lowest and highest value of a flag."""
+"""Flag -> lowest and highest value; None: no limit."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports mistakes as `UserError` instead of printing a usage text."""
+    """An `ArgumentParser` that raises a `UserError` instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise argparse's complaint."""
+        """Raise argparse's message."""
         raise UserError(f"{message}; see --help")
 
 
 def make_parser(description: str, *, prog: str | None = None) -> Parser:
-    """A parser with the flags that all programs share; a flag that is not given is None (keep the configuration)."""
+    """A parser with the flags that all programs share; a flag that is not given is None: keep the configuration."""
     parser = Parser(
         prog=prog,
         description=description,
@@ -58,12 +62,6 @@ def make_parser(description: str, *, prog: str | None = None) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_common_flags(parser)
-    return parser
-
-
-def add_common_flags(parser: argparse.ArgumentParser) -> None:
-    """legged_gym's flags."""
     add = parser.add_argument
     add("--task", metavar="NAME", help="task to use, e.g. go2")
     add("--num_envs", type=int, metavar="N", help="number of environments")
@@ -78,10 +76,11 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=_iteration, metavar="IT", help="iteration to load; default: the newest")
     add("--log_root", metavar="DIR", help="where runs are written and looked for; default: logs/ of the repository")
     add_import_flag(parser)
+    return parser
 
 
 def add_import_flag(parser: argparse.ArgumentParser) -> None:
-    """`--import`, for tasks that are not part of this package; `user_tasks.parse` obeys it."""
+    """Add `--import`, for tasks that are not part of this package; `user_tasks.parse` imports them."""
     parser.add_argument(
         "--import",
         dest="imports",
@@ -93,42 +92,15 @@ def add_import_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _iteration(text: str) -> int:
-    """Iteration of `50` or, as one copies it from a folder, `model_50.pt`."""
+    """Iteration of `50` or of a file name, `model_50.pt`."""
     match = re.fullmatch(r"model_(\d+)(?:\.pt)?|(-?\d+)", text.strip())
     if match is None:
         raise argparse.ArgumentTypeError(f"expected an iteration such as 50, or model_50.pt, got '{text}'")
     return int(match[1] or match[2])
 
 
-def add_training_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of training only."""
-    add = parser.add_argument
-    add("--max_iterations", type=int, metavar="N", help="iterations to train in all, those before --resume included")
-    add(
-        "--resume",
-        action="store_true",
-        help="continue a run (newest, or --load_run and --checkpoint) with its settings and what else is given here",
-    )
-    add(
-        "--teacher",
-        metavar="RUN",
-        help="run folder or checkpoint of a trained teacher of the same robot: only its student is trained (TS, RMA)",
-    )
-    add(
-        "--logger",
-        choices=("tensorboard", "wandb", "none"),
-        help="where scalars go; wandb stays offline unless WANDB_MODE is set",
-    )
-    add(
-        "--video",
-        dest="video_of_training",  # play.py's --video is a file
-        action="store_true",
-        help="film the policy every train.runner.video_interval iterations (50), into videos/ of the run",
-    )
-
-
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """Parse `argv`; adds `env_overrides` and `train_overrides` (dotted path -> text) to the result.
+    """Parse `argv`, by default the command line; adds `env_overrides` and `train_overrides` (dotted path -> text).
 
     Raises:
         UserError: unknown flag (with the nearest ones), stray argument, missing value or wrong type.
@@ -141,7 +113,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
         name = word.partition("=")[0]
         if name in ("--env", "--train"):
             raise UserError(f"{word}: overrides name a field: {name}.SECTION.FIELD=VALUE")
-        if word.startswith("-") and not _is_number(word):
+        if re.match(r"-(?!\.?\d)", word):  # not a negative number
             # With underscores, so that --num-env is as near to --num_envs as --num_env is.
             raise UserError(f"unknown flag {name}{did_you_mean(name[:2] + name[2:].replace('-', '_'), known)}")
     if unknown:
@@ -156,72 +128,56 @@ def _underscored(word: str, dashed: dict[str, str]) -> str:
     return dashed.get(name, name) + equals + value if word.startswith("--") else word
 
 
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
 def _split_overrides(argv: list[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Take `--env.x=1` and `--env.x 1` (also `--train.`) out of `argv`."""
+    """Separate overrides such as `--env.x=1`, `--env.x 1` or `--train.x=1` from the other arguments."""
     rest: list[str] = []
     overrides: dict[str, dict[str, str]] = {"env": {}, "train": {}}
     words = iter(argv)
     for word in words:
-        group = next((g for g in overrides if word.startswith(f"--{g}.")), None)
-        if group is None:
+        match = re.match(r"--(env|train)\.([^=]*)(=?)(.*)", word, re.DOTALL)
+        if match is None:
             rest.append(word)
             continue
-        name, equals, value = word[len(group) + 3 :].partition("=")
+        group, name, equals, value = match.groups()
         if not equals:
-            following = next(words, None)
-            if following is None or following.startswith("--"):
+            value = next(words, "--")
+            if value.startswith("--"):
                 raise UserError(f"--{group}.{name} needs a value: --{group}.{name}=VALUE")
-            value = following
         overrides[group][name] = value
     return rest, overrides
 
 
-def apply_args_to_cfgs(args: argparse.Namespace, env_cfg: Any, train_cfg: Any) -> None:
-    """Write flags into the configurations, then the dotted overrides.
+def apply_args_to_cfgs(args: argparse.Namespace, env_cfg: BaseConfig, train_cfg: BaseConfig) -> None:
+    """Set the fields of all flags, then of the dotted overrides.
 
     Args:
-        args: from `parse`; a flag that the program does not have, or that is None, changes nothing.
+        args: see `parse`; a flag that the program does not have, or that is None, changes nothing.
         env_cfg: environment configuration, changed in place.
         train_cfg: training configuration, changed in place.
 
     Raises:
-        UserError: a value out of range or of the wrong type, or a field that this configuration does not have.
+        UserError: a value out of range or of the wrong type, or a field that the configuration does not have.
     """
     cfgs = {"env": env_cfg, "train": train_cfg}
-    for flag, places in PLACES.items():
+    for flag, fields in FIELDS.items():
         value = getattr(args, flag, None)
         if value is None or value is False:
             continue
         _check_range(flag, value, f"--{flag}={value}")
-        for place in places:
-            owner, name = _owner(cfgs, place)
-            if owner is None or not hasattr(owner, name):
-                raise UserError(f"--{flag}={value}: the configuration of this task has no field '{place}'")
+        for field in fields:
+            group, *parents, name = field.split(".")
+            owner = reduce(lambda section, part: getattr(section, part, None), parents, cfgs[group])
+            if not hasattr(owner, name):
+                raise UserError(f"--{flag}={value}: the configuration of this task has no field '{field}'")
             setattr(owner, name, value)
     apply_overrides(env_cfg, args.env_overrides, "env")
     apply_overrides(train_cfg, args.train_overrides, "train")
     overridden = {f"{group}.{path}" for group in cfgs for path in getattr(args, f"{group}_overrides")}
     for flag in RANGES:
-        for place in overridden.intersection(PLACES[flag]):
-            owner, name = _owner(cfgs, place)
-            _check_range(flag, getattr(owner, name), f"--{place}={getattr(owner, name)}")
-
-
-def _owner(cfgs: dict[str, Any], place: str) -> tuple[Any, str]:
-    """Section (None if there is no such section) and name of a field such as "env.sim.engine"."""
-    group, *parents, name = place.split(".")
-    owner = cfgs[group]
-    for part in parents:
-        owner = getattr(owner, part, None)
-    return owner, name
+        for field in overridden.intersection(FIELDS[flag]):
+            group, _, path = field.partition(".")
+            value = lookup(cfgs[group], path)
+            _check_range(flag, value, f"--{field}={value}")
 
 
 def _check_range(flag: str, value: Any, shown: str) -> None:

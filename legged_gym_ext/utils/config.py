@@ -1,9 +1,9 @@
-"""Nested configuration classes, legged_gym style, without shared state and with checked overrides.
+"""Nested configuration classes in the style of legged_gym, without shared state and with checked overrides.
 
-A configuration is a class with nested classes; an instance has fresh copies of everything. A nested class that repeats a
-parent's name adds to it, whether or not it inherits from it, so a forgotten base class loses nothing.
+A configuration is a class with nested classes; an instance has copies of everything. A nested class extends the one of
+the same name in a parent, whether or not it inherits from it.
 
-A field accepts what looks like its present value. A field that is None accepts anything; one that is annotated
+A field accepts values of the type of its present value. A field that is None accepts anything; one that is annotated
 `motor: "str | None" = None` accepts a string, and None also after it was set.
 """
 
@@ -22,16 +22,14 @@ from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 NONE = ("none", "null")
-
 SAMPLES = {"bool": False, "int": 0, "float": 0.0, "str": "", "list": [], "dict": {}}
-"""A value that stands for each type that an optional annotation may name; other types accept anything."""
+"""Type in an optional annotation -> a value of that type; other types accept anything."""
 
 
 class Section:
     """One level of a configuration: fields and further sections as attributes."""
 
-    # Slots, so that `vars(section)` holds the fields and nothing else.
-    __slots__ = ("__dict__", "_optional")
+    __slots__ = ("__dict__", "_optional")  # so that `vars(section)` holds the fields and nothing else
     _optional: dict[str, str]  # field annotated as optional -> name of its type
 
     def __init__(self) -> None:
@@ -55,7 +53,7 @@ def _fill(target: Section, classes: list[type]) -> None:
     """Give `target` the fields of `classes`, most derived class first, nested classes merged."""
     lines = [base for cls in classes for base in cls.__mro__ if base not in (BaseConfig, Section, object)]
     # A class that is reached twice counts where it comes last: `class env(Base.env)` in a grandchild of Base must not
-    # put Base in front of what the child in between says.
+    # take precedence over the child in between.
     lines = list(dict.fromkeys(reversed(lines)))[::-1]
     for base in reversed(lines):
         target._optional.update(_optional_fields(base))
@@ -70,12 +68,11 @@ def _fill(target: Section, classes: list[type]) -> None:
 
 
 def _optional_fields(cls: type) -> dict[str, str]:
-    """Fields that `cls` annotates as `X | None` or `Optional[X]`, with the name of X."""
+    """Fields annotated as `X | None` or `Optional[X]` -> name of X; "" for several types."""
     found = {}
     for name, annotation in getattr(cls, "__annotations__", {}).items():
-        text = annotation if isinstance(annotation, str) else str(annotation)
-        match = re.fullmatch(r"(?:typing\.)?Optional\[(.+)\]", text.strip("'\" "))
-        parts = [match[1], "None"] if match else [part.strip() for part in text.strip("'\" ").split("|")]
+        text = re.sub(r"^(?:typing\.)?Optional\[(.+)\]$", r"\1 | None", str(annotation).strip("'\" "))
+        parts = [part.strip() for part in text.split("|")]
         if "None" in parts:
             others = [part.partition("[")[0] for part in parts if part != "None"]
             found[name] = others[0] if len(others) == 1 else ""
@@ -83,7 +80,7 @@ def _optional_fields(cls: type) -> dict[str, str]:
 
 
 def to_dict(section: Any) -> dict[str, Any]:
-    """Plain nested dictionary of a configuration; tuples become lists, so that it survives JSON."""
+    """Nested dictionary of a configuration, with lists for tuples as in JSON."""
     return {name: _plain(value) for name, value in vars(section).items()}
 
 
@@ -97,18 +94,18 @@ def _plain(value: Any) -> Any:
     return copy.deepcopy(value)
 
 
-def lookup(section: Any, path: str) -> Any:
-    """The field of a configuration at a dotted path such as "terrain.seed"."""
+def lookup(section: Section, path: str) -> Any:
+    """The field at a dotted path such as "terrain.seed"."""
     return reduce(getattr, path.split("."), section)
 
 
-def flatten(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Pairs of dotted path and value of all fields, in order; `dict(flatten(cfg))` is the mapping."""
+def flatten(section: Any, prefix: str = "", *, sections: bool = False) -> Iterator[tuple[str, Any]]:
+    """Pairs of dotted path and value of all fields, in order; with `sections`, of sections as well."""
     for name, value in vars(section).items():
-        if isinstance(value, Section):
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
+        if sections or not isinstance(value, Section):
             yield f"{prefix}{name}", value
+        if isinstance(value, Section):
+            yield from flatten(value, f"{prefix}{name}.", sections=sections)
 
 
 def update_from_dict(section: Any, values: dict[str, Any], prefix: str = "") -> None:
@@ -117,12 +114,13 @@ def update_from_dict(section: Any, values: dict[str, Any], prefix: str = "") -> 
     Raises:
         UserError: unknown key (with the nearest ones), or a value of the wrong type; nothing has been set then.
     """
-    for owner, name, value in list(_assignments(section, values, prefix, list(_paths(section, prefix)))):
+    known = [path for path, _ in flatten(section, prefix, sections=True)]
+    for owner, name, value in list(_assignments(section, values, prefix, known)):
         setattr(owner, name, value)
 
 
 def _assignments(section: Section, values: Any, prefix: str, known: list[str]) -> Iterator[tuple[Section, str, Any]]:
-    """Section, field and checked value for everything that `values` sets."""
+    """Section, field and checked value of everything that `values` sets."""
     if not isinstance(values, dict):
         where = f"configuration key '{prefix[:-1]}' is a section" if prefix else "a configuration is a dictionary"
         raise UserError(f"{where}: expected its fields by name, got {values!r}")
@@ -142,20 +140,12 @@ def _assignments(section: Section, values: Any, prefix: str, known: list[str]) -
                 raise UserError(message) from None
 
 
-def _paths(section: Section, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of all sections and fields."""
-    for name, value in vars(section).items():
-        yield f"{prefix}{name}"
-        if isinstance(value, Section):
-            yield from _paths(value, f"{prefix}{name}.")
-
-
 def apply_overrides(section: Any, overrides: dict[str, str], prefix: str) -> None:
-    """Set fields from command-line texts, typed by what is there.
+    """Set fields from texts of the command line, converted to the type of the present value.
 
     Args:
         section: configuration to change.
-        overrides: dotted path -> text. A path may end in a key that a dictionary field has already.
+        overrides: dotted path -> text; a path may end in an existing key of a dictionary.
         prefix: "env" or "train", for messages.
 
     Raises:
@@ -172,10 +162,8 @@ def _override(section: Section, path: str, text: str, flag: str) -> None:
         owner = vars(owner).get(part) if isinstance(owner, Section) else None
     fields = vars(owner) if isinstance(owner, Section) else owner
     if not isinstance(fields, dict) or name not in fields:
-        known = [key for key, _ in flatten(section)]
-        if isinstance(owner, dict):
-            # Keys of dictionaries are no fields of their own, but here they are what was meant.
-            known = [".".join([*parents, str(key)]) for key in owner]
+        in_dict = isinstance(owner, dict)
+        known = [".".join([*parents, str(key)]) for key in owner] if in_dict else [key for key, _ in flatten(section)]
         raise UserError(f"{flag}: there is no field '{path}'{did_you_mean(path, known)}")
     present = fields[name]
     if isinstance(present, Section):
@@ -191,15 +179,15 @@ def _override(section: Section, path: str, text: str, flag: str) -> None:
 
 
 class _WrongTypeError(Exception):
-    """A value or text does not fit the field; the caller knows the field's name."""
+    """A value or text does not fit; the caller knows the name of the field."""
 
 
 def _reference(section: Section, name: str) -> tuple[Any, bool]:
-    """A value that shows the type of a field (None: any type), and whether the field may be None."""
+    """A value of the type of a field (None: any type), and whether the field may be None."""
     present, annotated = vars(section)[name], section._optional.get(name)
-    if present is None and annotated is not None:
-        present = SAMPLES.get(annotated)
-    return present, annotated is not None or vars(section)[name] is None
+    if present is None:
+        return SAMPLES.get(annotated or ""), True
+    return present, annotated is not None
 
 
 def _describe(reference: Any) -> str:
@@ -216,14 +204,14 @@ def _describe(reference: Any) -> str:
 
 
 def _element(reference: Any, index: int) -> Any:
-    """What shows the type of element `index` of a list or tuple like `reference`."""
+    """A value of the type of element `index` in a list or tuple like `reference`."""
     if any(isinstance(item, float) for item in reference) and all(type(item) in (int, float) for item in reference):
         return 0.0  # [0, 0.5] is a list of floats
     return reference[min(index, len(reference) - 1)] if reference else None
 
 
 def _parse(reference: Any, text: str) -> Any:
-    """The value a text stands for where `reference` shows the type."""
+    """The value of a text as the type of `reference`."""
     if isinstance(reference, bool):
         if text.lower() not in TRUE + FALSE:
             raise _WrongTypeError
@@ -246,7 +234,7 @@ def _parse(reference: Any, text: str) -> Any:
 
 
 def _parse_items(reference: Any, text: str) -> list[Any]:
-    """Elements of "[1, 2]", "1,2", "policy,critic" or "[policy, critic]" (shells take quotes away)."""
+    """Elements of "[1, 2]", "1,2", "policy,critic" or "[policy, critic]" (shells remove quotes)."""
     try:
         items = _literal(text)
         if isinstance(items, (list, tuple)):
@@ -262,7 +250,7 @@ def _parse_items(reference: Any, text: str) -> list[Any]:
 
 
 def _literal(text: str) -> Any:
-    """A Python literal; true, false, none and null are understood too."""
+    """A Python literal; also true, false, none and null."""
     names = {"true": "True", "false": "False", "none": "None", "null": "None"}
     try:
         return ast.literal_eval(names.get(text.lower(), text))
@@ -279,7 +267,7 @@ def _checked(reference: Any, value: Any) -> Any:
             raise _WrongTypeError
         return value
     if isinstance(reference, float):
-        # nan compares false with everything and would switch checks off silently.
+        # nan compares false with everything and would pass every check.
         if not isinstance(value, (int, float)) or math.isnan(value):
             raise _WrongTypeError
         return float(value)
@@ -296,7 +284,7 @@ def _checked(reference: Any, value: Any) -> Any:
 
 
 def _checked_dict(reference: dict[Any, Any], value: Any) -> dict[Any, Any]:
-    """`value` with values like those of `reference`; new keys are typed by the others where these are all alike."""
+    """A copy of `value`; new keys take the type that all values of `reference` share, or any."""
     if not isinstance(value, dict):
         raise _WrongTypeError
     kinds = {type(item) for item in reference.values()}
@@ -309,7 +297,7 @@ def _checked_dict(reference: dict[Any, Any], value: Any) -> dict[Any, Any]:
 
 
 def match_joint(values: dict[str, float], name: str, what: str) -> float:
-    """Value whose key is part of joint `name`; the longest key wins; none is a `UserError` that names `what`."""
+    """The value with the longest key that is part of joint `name`; none is a `UserError` that names `what`."""
     keys = [key for key in values if key in name]
     if not keys:
         raise UserError(f"{what} has no entry for joint '{name}': keys are {list(values)}, each a part of joint names")

@@ -1,4 +1,4 @@
-"""The processes of a `torchrun`: who am I, how many are we, and how we talk."""
+"""The processes of a `torchrun`: ranks, number, communication."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def rank() -> int:
-    """Number of this process, 0 without torchrun; only process 0 writes files and talks."""
+    """Rank of this process, 0 without torchrun; only rank 0 writes files and prints."""
     return int(os.environ.get("RANK", "0"))
 
 
@@ -17,7 +17,7 @@ def world_size() -> int:
 
 
 def local_rank() -> int:
-    """Number of this process on its machine."""
+    """Rank of this process on its machine."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
@@ -26,8 +26,8 @@ def local_world_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def join_on_cpu() -> dict[str, Any]:
-    """Join the processes of this torchrun over gloo; returns rsl-rl-lib's `multi_gpu` configuration."""
+def init_gloo() -> dict[str, Any]:
+    """Connect the processes of this torchrun over gloo; returns rsl-rl-lib's `multi_gpu` configuration."""
     import torch
 
     if not torch.distributed.is_initialized():
@@ -35,24 +35,24 @@ def join_on_cpu() -> dict[str, Any]:
     return {"global_rank": rank(), "local_rank": local_rank(), "world_size": world_size()}
 
 
-def wait_for_all() -> None:
-    """Return when all processes are here."""
+def barrier() -> None:
+    """Wait until all processes have reached this point."""
     if world_size() > 1:
         import torch
 
         torch.distributed.barrier()
 
 
-def leave() -> None:
-    """End the talk between the processes."""
+def shut_down() -> None:
+    """End the communication between the processes."""
     if world_size() > 1:
         import torch
 
         torch.distributed.destroy_process_group()
 
 
-def agree(flag: bool, device: str) -> bool:
-    """Whether `flag` is set in any process; all must ask at the same point. `device` is the one they learn on."""
+def any_process(flag: bool, device: str) -> bool:
+    """Whether `flag` is set in any process; a collective call. `device` is the one they learn on."""
     if world_size() == 1:
         return flag
     import torch
@@ -63,7 +63,7 @@ def agree(flag: bool, device: str) -> bool:
 
 
 def process_seed(seed: int, rank: int) -> int:
-    """The seed of process `rank` of a distributed training: `seed` itself in the first, unrelated ones in the others.
+    """Seed of process `rank` of a distributed training: `seed` itself for rank 0, independent ones for the others.
 
     Adding the rank would give process 1 of seed 1 the robots of process 0 of seed 2; seed sequences do not overlap.
     """

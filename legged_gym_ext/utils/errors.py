@@ -1,8 +1,7 @@
 """Errors a user can fix, and how programs report them.
 
 Every script's `main(argv)` raises `UserError` and returns an exit code, so that it can be called from Python, too.
-`run_main` is what makes a program of it: one line on standard error and an exit code. Own programs around a `main` end
-with `run_main(lambda argv: train.main([...]))`.
+`run_main` turns it into a program: `run_main(lambda argv: train.main([...]))`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import NoReturn
 from legged_gym_ext import ROOT_DIR
 
 TRACEBACK = "LEGGED_GYM_TRACEBACK"
-"""Environment variable; when it is set, the traceback of a `UserError` and of its cause is printed, too."""
+"""Environment variable: if set, the traceback of a `UserError` and of its cause is printed, too."""
 
 
 class UserError(Exception):
@@ -30,19 +29,18 @@ class UserError(Exception):
 
 
 class Terminated(KeyboardInterrupt):
-    """The program was asked to end by a signal other than Ctrl-C's."""
+    """A signal other than Ctrl-C's, with this number, ends the program."""
 
     def __init__(self, number: int) -> None:
-        """`number` is that of the signal."""
         super().__init__()
         self.exit_code = 128 + number
 
 
 @contextlib.contextmanager
 def user_errors(failed: str) -> Iterator[None]:
-    """Turn any error of the code inside into a `UserError` that begins with `failed`, with the error as its cause.
+    """Convert any error into a `UserError` whose message begins with `failed`.
 
-    For what settings can break in ways that nobody foresaw: building, and the first iteration.
+    For code that settings can break in unforeseen ways: building a task, and the first iteration.
     """
     try:
         yield
@@ -53,7 +51,7 @@ def user_errors(failed: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What happened, in one line; of errors that do not speak to users, also the type and how to see more."""
+    """The reason in one line; for errors not meant for users, with their type and how to see the traceback."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     reason = " ".join(str(error).split())[:300] or "no reason given"
@@ -61,15 +59,14 @@ def _reason(error: Exception) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str], n: int = 3) -> list[str]:
-    """Up to `n` candidates that look most like `name`, best first; for dotted names the last part counts too."""
+    """Up to `n` candidates most similar to `name`, best first; of dotted names the last part alone counts as well."""
 
-    def tail(text: str) -> str:
-        return text.rsplit(".", 1)[-1]
+    def ratio(a: str, b: str) -> float:
+        return difflib.SequenceMatcher(None, a.lower(), b.lower()).ratio()
 
     scores = {}
     for candidate in candidates:
-        whole = difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
-        last = difflib.SequenceMatcher(None, tail(name).lower(), tail(candidate).lower()).ratio()
+        whole, last = ratio(name, candidate), ratio(name.rpartition(".")[2], candidate.rpartition(".")[2])
         # Below these limits (difflib's own default, and a stricter one for short last parts) names are unrelated.
         if whole >= 0.6 or last >= 0.7:
             scores[candidate] = (max(whole, last), whole)
@@ -77,7 +74,7 @@ def nearest(name: str, candidates: Iterable[str], n: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """`; did you mean a, b?` with the nearest candidates, empty when nothing is near."""
+    """`; did you mean a, b?` with the nearest candidates; empty if there are none."""
     close = nearest(name, candidates)
     return f"; did you mean {', '.join(close)}?" if close else ""
 
@@ -85,21 +82,21 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 def run_main(main: Callable[[list[str] | None], int | None]) -> NoReturn:
     """Run a program's `main(argv)` and exit with its code.
 
-    A `UserError` is one line on standard error and code 2, Ctrl-C one line and code 130, another signal that was heard
-    one line and 128 plus its number (SIGTERM: 143); a reader of standard output that went away (head, less) is no error.
+    One line on standard error and code 2 for a `UserError`, 130 for Ctrl-C, 128 plus its number for another handled
+    signal (SIGTERM: 143). A reader of standard output that ended (head, less) is no error.
     """
     code = 0
     try:
         code = _exit_code(main)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes once more when it ends; that must find something that takes it.
+        # The interpreter flushes once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
 def _exit_code(main: Callable[[list[str] | None], int | None]) -> str | int | None:
-    """Run `main` and say how to exit."""
+    """Run `main` and return the exit code."""
     try:
         return main(sys.argv[1:]) or 0
     except UserError as error:
@@ -117,35 +114,37 @@ def _exit_code(main: Callable[[list[str] | None], int | None]) -> str | int | No
         return leaving.code
 
 
-def count(number: int, noun: str) -> str:
-    """`1 robot`, `2 robots`: of nouns with a plain plural."""
+def pluralize(number: int, noun: str) -> str:
+    """`1 robot`, `2 robots`: for nouns with a regular plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def here(path: str | Path) -> str:
-    """A path as one would type it: relative where it lies below the working directory."""
+def display_path(path: str | Path) -> str:
+    """A path as one would type it: relative if it is below the working directory."""
     relative = os.path.relpath(path) if Path(path).is_absolute() else str(path)
     return str(path) if relative.startswith(os.pardir) else relative
 
 
-def python() -> str:
-    """The interpreter that runs this: `python` where that is what the shell would find."""
+def python_command() -> str:
+    """The running interpreter as a shell command: `python` if that is what the shell finds."""
     executable = sys.executable or "python"
     found = shutil.which("python")
-    # As it is spelt: the interpreter of a virtual environment is a link to one that has no packages.
-    return "python" if found is not None and os.path.abspath(found) == executable else here(executable)
+    # Links are not resolved: the interpreter of a virtual environment is a link to one without its packages.
+    return "python" if found is not None and os.path.abspath(found) == executable else display_path(executable)
 
 
 def installed(package: str) -> bool:
-    """Whether a package of this import name is there; a bare folder, such as the `wandb` that runs leave behind, is none."""
+    """Whether a package can be imported; a bare folder, such as the `wandb` of its runs, does not count."""
     try:
         spec = find_spec(package)
-    except Exception:  # imported without a spec, or a finder that is broken
+    except Exception:  # imported without a spec, or a broken finder
         return package in sys.modules
     return spec is not None and spec.origin is not None
 
 
 def install_command(extra: str) -> str:
-    """A line for the shell that installs this package with an extra."""
-    wanted = ["-e", f"{here(ROOT_DIR)}[{extra}]"] if (ROOT_DIR / "setup.py").is_file() else [f"rsl_rl_ult[{extra}]"]
-    return shlex.join([python(), "-m", "pip", "install", *wanted])
+    """Shell command that installs this package with an extra."""
+    wanted = (
+        ["-e", f"{display_path(ROOT_DIR)}[{extra}]"] if (ROOT_DIR / "setup.py").is_file() else [f"rsl_rl_ult[{extra}]"]
+    )
+    return shlex.join([python_command(), "-m", "pip", "install", *wanted])

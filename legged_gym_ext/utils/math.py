@@ -46,16 +46,7 @@ def quat_mul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def rotate_by_yaw(cos: torch.Tensor, sin: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Horizontal offsets turned by each robot's heading.
-
-    Args:
-        cos: (N,) of the heading.
-        sin: (N,) of the heading.
-        points: (P, 2) offsets in the yaw frame.
-
-    Returns:
-        (N, P, 2) offsets in world axes.
-    """
+    """Offsets `points` (P, 2) of the yaw frame in world axes (N, P, 2), for headings with `cos` and `sin` (N,)."""
     x, y = points[:, 0], points[:, 1]
     cos, sin = cos[:, None], sin[:, None]
     return torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1)

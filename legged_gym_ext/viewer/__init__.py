@@ -1,1 +1,1 @@
-"""Showing robots: player, window, page in the browser, video."""
+"""Shows robots: player, window, page in the browser, video."""

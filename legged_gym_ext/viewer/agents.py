@@ -1,42 +1,68 @@
-"""Who moves a robot that is shown: a trained policy, teacher and student beside each other, or nobody trained."""
+"""What drives a robot that is shown: a trained policy, teacher and student side by side, or no policy at all."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 from legged_gym_ext.viewer.controls import TRAINED
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
+    from legged_gym_ext.training.policies import Policy
+    from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+
 PAIR = ("student", "teacher")
-"""Who acts for robot 0 and for robot 1 of "both"."""
+"""The policies of robot 0 and robot 1 of "both"."""
 
 
 class Agent:
-    """Chooses actions.
+    """Computes the actions of all robots.
 
     Attributes:
-        names: policies that can take over while it runs; empty where there is one choice only.
-        active: name of who acts, for "both" of robot 0.
+        names: policies one can switch to while it runs; empty if there is only one.
+        active: name of the policy that acts, for "both" that of robot 0.
     """
 
-    def __init__(self, kind: str, env: Any, task: str, train_cfg: Any, run_dir: Path | None) -> None:
-        """Act in `env` (a `LeggedRobot`); a `kind` among `TRAINED` is loaded from `run_dir`."""
+    def __init__(
+        self,
+        kind: str,
+        env: LeggedRobot,
+        task: str,
+        train_cfg: LeggedRobotCfgPPO | None = None,
+        run_dir: Path | None = None,
+    ) -> None:
+        """Act in `env`.
+
+        Args:
+            kind: one of `controls.AGENTS`; the trained ones are loaded from `run_dir`.
+            env: the robots.
+            task: name of the task.
+            train_cfg: configuration of the training, for trained agents.
+            run_dir: folder of the run, for trained agents.
+
+        Raises:
+            UserError: the run has no such policy.
+        """
         self.kind, self.env, self.active = kind, env, kind
-        self._policies: dict[str, Any] = {}
+        self._vec_env: RslRlVecEnv | None = None
+        self._policies: dict[str, Policy] = {}
         self._actions = torch.zeros(env.num_envs, env.num_actions, device=env.device)
         if kind in TRAINED:
             from legged_gym_ext.training.policies import load_policies
 
-            self._groups, self._policies, path = load_policies(env, task, train_cfg, run_dir)
+            assert train_cfg is not None
+            self._vec_env, self._policies, path = load_policies(env, task, train_cfg, run_dir)
             self.active = self._first(kind, task)
             print(f"{' and '.join(PAIR) if kind == 'both' else self.active}: {path}")
         self.names = tuple(self._policies) if len(self._policies) > 1 and kind != "both" else ()
 
     def _first(self, kind: str, task: str) -> str:
-        """Who acts at the start: what a real robot could run, unless the teacher is asked for."""
+        """The policy that acts first: the one to deploy, unless the teacher was asked for."""
         names = list(self._policies)
         missing = [name for name in PAIR if name not in names]
         if kind != "policy" and missing:
@@ -48,11 +74,11 @@ class Agent:
         return "student" if "student" in names else names[0]
 
     def label(self, robot: int = 0) -> str:
-        """Who acts for a robot."""
+        """Name of the policy that acts for a robot."""
         return PAIR[robot] if self.kind == "both" else self.active
 
     def check(self, name: Any) -> None:
-        """Raise a `UserError` where `name` cannot take over."""
+        """Raise a `UserError` if one cannot switch to policy `name`."""
         if not self.names:
             raise UserError(f"there is no teacher and student to choose from: {self.label()} acts")
         if name not in self.names:
@@ -60,15 +86,15 @@ class Agent:
             raise UserError(f"no policy '{name}'{near}; there are {', '.join(self.names)}")
 
     def next_name(self) -> str:
-        """Whose turn it is when the user wants somebody else."""
+        """The policy after the active one, in turn."""
         self.check(self.active)
         return self.names[(self.names.index(self.active) + 1) % len(self.names)]
 
     def act(self) -> torch.Tensor:
-        """Actions (N, A) for the environment as it is now."""
-        if self._policies:
-            observations = self._groups.get_observations()
-            # All of them, because whoever takes over must remember the episode.
+        """Actions (N, A) for the current observations."""
+        if self._vec_env is not None:
+            observations = self._vec_env.get_observations()
+            # All of them: a policy that takes over needs the history of the episode.
             actions = {name: policy(observations) for name, policy in self._policies.items()}
             if self.kind == "both":
                 return torch.stack([actions[name][robot] for robot, name in enumerate(PAIR)])
@@ -76,6 +102,6 @@ class Agent:
         return self._actions.normal_() if self.kind == "random" else self._actions
 
     def reset(self, dones: torch.Tensor) -> None:
-        """Forget what robots with `dones` (N,) remember."""
+        """Reset the policies' state of robots with `dones` (N,)."""
         for policy in self._policies.values():
             policy.reset(dones)

@@ -1,7 +1,7 @@
-"""What a deployed robot is told to do: a fixed command, a timed script, keys, or random commands as in an evaluation.
+"""Sources of velocity commands: a fixed command, a timed script, or random commands as in an evaluation.
 
-A command is vx, vy [m/s] and yaw rate [rad/s] in the base frame. Every source is a function from the seconds since an episode began to the command of
-that moment.
+A command is vx, vy [m/s] and yaw rate [rad/s] in the base frame. Every source is a function of the time since the start
+of an episode [s].
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from legged_gym_ext.utils.errors import UserError
 Command = Tuple[float, float, float]
 
 RANGES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
-SHOWN = 12  # commands of a script that a report names
+SHOWN = 12  # commands of a script in its text form
 RESAMPLING_TIME = 10.0  # s; this and the two below are the defaults of the tasks' `commands`
 ZERO_FRACTION = 0.1
 MIN_LIN_VEL = 0.1  # m/s
@@ -30,14 +30,14 @@ TOUR = (
     (3.0, (0.5, 0.0, 0.8)),
     (2.0, (0.0, 0.0, 0.0)),
 )
-"""The default script: seconds, and the command as shares of the trained bounds."""
+"""The default script: duration [s], and the command as shares of the trained bounds."""
 
 
 class Fixed:
-    """One command for ever.
+    """A constant command.
 
     Attributes:
-        command: may be replaced at any time.
+        command: vx, vy [m/s] and yaw rate [rad/s]; may be replaced at any time.
     """
 
     def __init__(self, command: Command) -> None:
@@ -45,36 +45,36 @@ class Fixed:
         self.command = command
 
     def __call__(self, seconds: float) -> Command:
-        """The command."""
+        """The command, at any time."""
         return self.command
 
     def __str__(self) -> str:
-        """In words, for reports."""
+        """Text for reports."""
         return in_numbers(self.command)
 
 
 class Script:
-    """Timed commands; the last one holds.
+    """Timed commands; the last one is kept.
 
     Attributes:
-        duration: s until the last command ends.
+        duration: time until the last command ends [s].
     """
 
     def __init__(self, steps: list[tuple[float, Command]]) -> None:
-        """Run `steps`, (seconds, command) each, one after the other."""
+        """Run `steps`, pairs of duration [s] and command, one after the other."""
         self._ends = np.cumsum([seconds for seconds, _ in steps])
         self._commands = [command for _, command in steps]
         self.duration = float(self._ends[-1])
         self._seconds = [seconds for seconds, _ in steps]
 
     def __call__(self, seconds: float) -> Command:
-        """The command of that moment; one that begins then counts already."""
-        # Control steps are sums of floats: half a millisecond decides nothing but which side of a boundary they are on.
+        """The command at this time; a command is valid from its first moment on."""
+        # Times are sums of floats: the half millisecond only decides on which side of a boundary they fall.
         index = int(np.searchsorted(self._ends, seconds + 5e-4, side="right"))
         return self._commands[min(index, len(self._commands) - 1)]
 
     def __str__(self) -> str:
-        """In words, for reports."""
+        """Text for reports."""
         steps = [
             f"{seconds:g} s {vx:g} {vy:g} {yaw:g}" for seconds, (vx, vy, yaw) in zip(self._seconds, self._commands)
         ]
@@ -83,15 +83,18 @@ class Script:
 
 
 class Random:
-    """Commands drawn as the tasks draw them: uniform, new every 10 s, a tenth of them "stand still", slow ones without translation."""
+    """Random commands with the distribution of the tasks.
+
+    Uniform, a new one every 10 s; a tenth of them is zero, and slow ones have no translation.
+    """
 
     def __init__(self, ranges: Mapping[str, tuple[float, float]], rng: np.random.Generator) -> None:
-        """Draw from `ranges` (those of a contract) with `rng`."""
+        """Draw from `ranges`, field of `commands.ranges` -> (lower, upper), with `rng`."""
         self._low, self._high = bounds(ranges)
         self._rng, self._drawn, self._command = rng, -1, (0.0, 0.0, 0.0)
 
     def __call__(self, seconds: float) -> Command:
-        """The command of that moment; time runs forward from zero."""
+        """The command at this time; time must not run backwards."""
         interval = int((seconds + 5e-4) / RESAMPLING_TIME)
         while self._drawn < interval:
             self._drawn += 1
@@ -110,7 +113,7 @@ def bounds(ranges: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.nd
     """Lower and upper bounds (3,) of the trained commands.
 
     Raises:
-        UserError: a range is missing or upside down.
+        UserError: a range is missing or reversed.
     """
     for name in RANGES:
         if name not in ranges or ranges[name][0] > ranges[name][1]:
@@ -120,13 +123,13 @@ def bounds(ranges: Mapping[str, tuple[float, float]]) -> tuple[np.ndarray, np.nd
 
 
 def clamp(command: Iterable[float], low: Iterable[float], high: Iterable[float]) -> Command:
-    """`command` between its bounds, in steps of 0.001, so that repeated key presses add up to round numbers."""
+    """`command` within its bounds, in steps of 0.001, so that repeated key presses add up to round numbers."""
     vx, vy, yaw = (round(min(max(float(part), least), most), 3) for part, least, most in zip(command, low, high))
     return vx, vy, yaw
 
 
 def in_numbers(command: Iterable[float]) -> str:
-    """A velocity as text of constant width, e.g. "x +0.80  y +0.00 m/s   yaw -0.50 rad/s"."""
+    """A velocity as text of fixed width, e.g. "x +0.80  y +0.00 m/s   yaw -0.50 rad/s"."""
     vx, vy, yaw = command
     return f"x {vx:+.2f}  y {vy:+.2f} m/s   yaw {yaw:+.2f} rad/s"
 
@@ -144,10 +147,12 @@ def tour(ranges: Mapping[str, tuple[float, float]]) -> Script:
 
 
 def read_script(path: Path) -> Script:
-    """Timed commands of a text file: per line seconds, vx, vy and yaw rate, apart by blanks or commas; `#` starts a comment.
+    """Read timed commands from a text file.
+
+    A line has a duration [s], vx, vy and yaw rate, separated by blanks or commas; `#` starts a comment.
 
     Raises:
-        UserError: no such file, or a line that is none of this.
+        UserError: the file cannot be read, or a line is invalid.
     """
     try:
         lines = path.expanduser().read_text(encoding="utf-8").splitlines()
@@ -171,7 +176,7 @@ def read_script(path: Path) -> Script:
 
 
 def outside(command: Command, ranges: Mapping[str, tuple[float, float]]) -> str:
-    """Which parts of `command` were never trained, in words; empty when all were."""
+    """Text that names the parts of `command` outside the trained `ranges`; empty if there are none."""
     low, high = bounds(ranges)
     found = [
         f"{name} {value:g} (trained {bottom:g} to {top:g})"

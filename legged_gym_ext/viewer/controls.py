@@ -1,22 +1,23 @@
-"""What a user can ask for while a robot is shown: keys and actions, one table for window, page, help and docs. Standard library only."""
+"""Keys and actions of a robot that is shown: one table for window, page, help and docs. Standard library only."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 AGENTS = ("policy", "teacher", "both", "zero", "random")
 TRAINED = ("policy", "teacher", "both")
-"""Who can act, and who of them is loaded from a run."""
+"""All agents, and those of them that are loaded from a run."""
 
 
 class Key(NamedTuple):
-    """One key of window and page.
+    """A key of window and page.
 
     Attributes:
-        name: as views report it: "up", "down", "left", "right", "enter", "space" or a character.
+        name: as the views report it: "up", "down", "left", "right", "enter", "space" or a character.
         action: one of `ACTIONS`.
-        value: what the action is called with.
-        meaning: for people.
+        value: argument of the action.
+        meaning: text for the help.
     """
 
     name: str
@@ -40,7 +41,7 @@ KEYS = (
     Key("=", "harder", 1, "put it one level up"),
     Key("-", "harder", -1, "put it one level down"),
 )
-"""Keys that MuJoCo's viewer leaves alone when somebody else steps the physics: all letters and 0 to 5 are its own."""
+"""Keys that MuJoCo's passive viewer does not use itself; it uses all letters and 0 to 5."""
 
 ACTIONS = {
     "command": "[vx, vy, yaw rate] m/s, m/s, rad/s",
@@ -53,7 +54,7 @@ ACTIONS = {
     "level": "level of the ground",
     "harder": "levels up, negative: down",
 }
-"""Action -> the value that goes with it."""
+"""Action -> description of its value."""
 
 BY_NAME = {key.name: key for key in KEYS}
 
@@ -62,3 +63,8 @@ def keys_help() -> str:
     """The table of keys as text."""
     rows = (f"  {key.name:<6} {key.meaning}" for key in KEYS)
     return "\n".join(("keys in the window and on the page, as on a US keyboard:", *rows))
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether a value from outside is a finite number; booleans are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

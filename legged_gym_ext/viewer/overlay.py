@@ -1,15 +1,18 @@
-"""What is written and plotted over frames, (height, width, 3) uint8 RGB: who acts, where, how well, which feet touch."""
+"""Text and plots over frames (height, width, 3) uint8 RGB: policy, ground, tracking, foot contacts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from legged_gym_ext.viewer.video import INK, PAPER, font
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw as Draw
 
 PANEL = (*PAPER, 190)  # RGBA behind text and plots
 FAINT = (168, 178, 188)
@@ -19,17 +22,17 @@ PLOTS = (("vx", "m/s"), ("vy", "m/s"), ("yaw", "rad/s"))
 
 @dataclass
 class Telemetry:
-    """What there is to say about one robot.
+    """What is shown of one robot.
 
     Attributes:
-        title: first line, e.g. who acts and on what.
-        velocities: commanded and actual velocity in words.
+        title: first line, e.g. policy and ground.
+        velocities: commanded and actual velocity as text.
         colours: RGB in 0..1 of commanded and actual.
         tracking: (T, 6) commanded vx, vy, yaw rate, then the actual ones, newest last.
-        length: samples that a plot is wide.
-        seconds: time that a plot is wide.
+        length: width of a plot in samples.
+        seconds: width of a plot in time.
         bounds: largest value on the axis of each of the three plots.
-        contacts: which feet touch something: front left, front right, rear left, rear right.
+        contacts: of the feet: front left, front right, rear left, rear right.
     """
 
     title: str
@@ -43,16 +46,16 @@ class Telemetry:
 
 
 def draw_overlay(frame: np.ndarray, telemetry: Telemetry) -> np.ndarray:
-    """A copy of `frame` with everything in `telemetry` drawn on it; without Pillow, `frame` as it is."""
+    """A copy of `frame` with `telemetry` drawn on it; without Pillow, `frame` itself."""
     if find_spec("PIL") is None:
         return frame
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(frame)
     height, width = frame.shape[:2]
-    size = _letters(frame)
+    size = _font_size(frame)
     draw = ImageDraw.Draw(image, "RGBA")
-    colours = _bytes(telemetry.colours)
+    colours = _to_rgb(telemetry.colours)
     _caption(draw, size, telemetry.title, telemetry.velocities, colours)
     _feet(draw, size, height, telemetry.contacts)
     left, top = width - size - 15.5 * size, height - size - 11.5 * size
@@ -87,25 +90,25 @@ def draw_caption(
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(frame)
-    _caption(ImageDraw.Draw(image, "RGBA"), _letters(frame), title, velocities, _bytes(colours))
+    _caption(ImageDraw.Draw(image, "RGBA"), _font_size(frame), title, velocities, _to_rgb(colours))
     return np.asarray(image)
 
 
-def _letters(frame: np.ndarray) -> float:
-    """Height of letters [px]: the caption nearly fills a narrow frame."""
+def _font_size(frame: np.ndarray) -> float:
+    """Font size [px]: the caption nearly fills a narrow frame."""
     height, width = frame.shape[:2]
     return min(height / 30, width / 32)
 
 
-def _bytes(colours: Sequence[tuple[float, ...]]) -> list[tuple[int, ...]]:
+def _to_rgb(colours: Sequence[tuple[float, ...]]) -> list[tuple[int, ...]]:
     """Colours in 0..1 as RGB bytes."""
     return [tuple(round(255 * part) for part in colour[:3]) for colour in colours]
 
 
 def curve(values: np.ndarray, length: int, bound: float, box: tuple[float, float, float, float]) -> np.ndarray:
-    """Pixels (T, 2) of values (T,): the newest at the right edge of `box` (left, top, right, bottom), `length` samples wide.
+    """Pixels (T, 2) of values (T,), the newest at the right edge of `box` (left, top, right, bottom).
 
-    Its middle is zero, its upper edge `bound`; what is beyond stays on the edge.
+    The box is `length` samples wide; its middle is zero, its upper edge `bound`; values beyond are clipped.
     """
     left, top, right, bottom = box
     x = right - (right - left) * np.arange(len(values) - 1, -1, -1) / max(1, length - 1)
@@ -113,7 +116,7 @@ def curve(values: np.ndarray, length: int, bound: float, box: tuple[float, float
     return np.stack((x, (top + bottom) / 2 - share * (bottom - top) / 2), axis=1)
 
 
-def _caption(draw: Any, size: float, title: str, velocities: tuple[str, str], colours: list[tuple[int, ...]]) -> None:
+def _caption(draw: Draw, size: float, title: str, velocities: tuple[str, str], colours: list[tuple[int, ...]]) -> None:
     """Title, commanded and actual velocity in the upper left corner."""
     rows = [f"{label}  {text}" for label, text in zip(("command", "actual"), velocities)]
     texts = [title, *rows]
@@ -127,8 +130,8 @@ def _caption(draw: Any, size: float, title: str, velocities: tuple[str, str], co
         draw.text(((3.1 if index else 1.6) * size, middle), text, fill=INK, font=font(size), anchor="lm")
 
 
-def _feet(draw: Any, size: float, height: int, contacts: list[bool]) -> None:
-    """Four dots in the lower left corner, the robot seen from above and heading up; filled ones touch something."""
+def _feet(draw: Draw, size: float, height: int, contacts: list[bool]) -> None:
+    """Four dots in the lower left corner, the robot seen from above and heading up; filled: in contact."""
     top = height - 6.4 * size
     draw.rectangle((size, top, 7.4 * size, height - size), fill=PANEL)
     draw.text((4.2 * size, top + 0.9 * size), "contacts", fill=FAINT, font=font(0.8 * size), anchor="mm")

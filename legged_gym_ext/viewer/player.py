@@ -1,28 +1,33 @@
-"""Plays a task step by step: holds a command, keeps the last seconds of tracking, and does what users ask for between steps."""
+"""Plays a task step by step: holds a command, records tracking, and processes the requests of users between steps."""
 
 from __future__ import annotations
 
 import math
 import queue
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from legged_gym_ext.terrain import RoughTerrain
 from legged_gym_ext.training.policies import hold_command
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 from legged_gym_ext.viewer.agents import Agent
 from legged_gym_ext.viewer.commands import Command, clamp, in_numbers
-from legged_gym_ext.viewer.controls import ACTIONS, BY_NAME
+from legged_gym_ext.viewer.controls import ACTIONS, BY_NAME, is_finite_number
 
-LEVEL = 3  # of the ground, unless asked for another
-REMEMBERED = 10.0  # s of tracking that plots show
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+
+LEVEL = 3  # default level of the ground
+PLOT_SECONDS = 10.0  # s of tracking that plots show
 STOP: Command = (0.0, 0.0, 0.0)
 
 
-def nominal(env_cfg: Any) -> None:
-    """One undisturbed robot with nominal physics that starts at rest in the middle of its tile and plays without end."""
+def nominal(env_cfg: LeggedRobotCfg) -> None:
+    """One undisturbed robot with nominal physics, which starts at rest in the middle of its tile, without time-out."""
     env_cfg.env.num_envs, env_cfg.terrain.curriculum, env_cfg.terrain.spawn_radius = 1, False, 0.0
     env_cfg.env.episode_length_s = 1e6
     env_cfg.noise.add_noise = False
@@ -34,17 +39,28 @@ def nominal(env_cfg: Any) -> None:
     start.joint_range, start.velocity_range, start.random_yaw = [1.0, 1.0], 0.0, False
 
 
-def choose_ground(env: Any, task: str, tile: str | None, level: int | None) -> None:
-    """Put all robots on a kind of tile at a level; on a plane there is nothing to choose."""
-    if not env.terrain.is_flat:
-        hardest = env.terrain.map.rows - 1
-        env.terrain.place_on(tile or env.terrain.kinds[0], min(LEVEL, hardest) if level is None else level)
+def choose_ground(env: LeggedRobot, task: str, tile: str | None, level: int | None) -> None:
+    """Put all robots on a kind of tile at a level.
+
+    Args:
+        env: the robots.
+        task: name of the task, for the message.
+        tile: kind of tile; None: the first of the map.
+        level: of difficulty; None: `LEVEL`, or the last one of a smaller map.
+
+    Raises:
+        UserError: a tile or level was given and the ground is flat, or there is no such tile or level.
+    """
+    terrain = env.terrain
+    if isinstance(terrain, RoughTerrain):
+        hardest = terrain.map.rows - 1
+        terrain.place_on(tile or terrain.kinds[0], min(LEVEL, hardest) if level is None else level)
     elif tile is not None or level is not None:
         raise UserError(f"--tile and --level: task '{task}' is on flat ground; leave out '_flat' for other ground")
 
 
-def command_bounds(env: Any) -> list[list[float]]:
-    """Lower and upper bound of vx, vy and yaw rate that the task trains."""
+def command_bounds(env: LeggedRobot) -> list[list[float]]:
+    """Lower and upper bounds of vx, vy [m/s] and yaw rate [rad/s] that the task trains."""
     ranges = env.cfg.commands.ranges
     return [list(ranges.lin_vel_x), list(ranges.lin_vel_y), list(ranges.ang_vel_yaw)]
 
@@ -61,44 +77,46 @@ def describe_command(command: Command) -> str:
 
 
 class Player:
-    """Steps an environment with an agent, and reports falls.
+    """Steps an environment with an agent and prints falls.
 
     Attributes:
-        command: held by all robots.
-        paused: whether whoever calls `step` should wait.
-        steps, falls: control steps since the start, and falls among them.
-        kinds: kinds of ground to choose from; empty on a plane.
+        command: of all robots.
+        paused: whether the caller of `step` should wait.
+        steps, falls: control steps since the start, and falls in them.
+        kinds, num_levels: kinds of tiles and number of levels of the map; empty and 0 on a plane.
     """
 
-    def __init__(self, env: Any, agent: Agent) -> None:
-        """Put the robots at their start, commanded to stand."""
+    def __init__(self, env: LeggedRobot, agent: Agent) -> None:
+        """Reset the robots, with a command to stand."""
         self.env, self.agent = env, agent
         self.command, self.paused, self.steps, self.falls = STOP, False, 0, 0
-        self.kinds = [] if env.terrain.is_flat else list(dict.fromkeys(env.terrain.kinds))
+        self._terrain = env.terrain if isinstance(env.terrain, RoughTerrain) else None
+        self.kinds = [] if self._terrain is None else list(dict.fromkeys(self._terrain.kinds))
+        self.num_levels = 0 if self._terrain is None else self._terrain.map.rows
         shown = 2 if agent.kind == "both" else 1
-        self._samples: deque[np.ndarray] = deque(maxlen=max(2, round(REMEMBERED / env.dt)))
+        self._samples: deque[np.ndarray] = deque(maxlen=max(2, round(PLOT_SECONDS / env.dt)))
         self._shown = slice(0, shown)
         self._feet = env.corners if len(env.sim.legs) == 4 else []
-        self._asked: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         hold_command(env, self.command)
-        self.reset()  # the very first observation was made under a random command
+        self.reset()  # the first observation has a random command
 
-    # -- stepping ----------------------------------------------------------------------------------------------------
+    # -- stepping ------------------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Start all robots again."""
+        """Reset all robots."""
         with torch.inference_mode():
             self.env.reset()
             self.agent.reset(torch.ones_like(self.env.reset_buf))
 
     def set_command(self, command: Command) -> None:
-        """Hold another command; the agent reads it in the next step but one."""
+        """Change the command; the observation after the next step is the first that holds it."""
         if command != self.command:
             hold_command(self.env, command)
             self.command = command
 
     def step(self) -> None:
-        """One control step."""
+        """Make one control step."""
         env = self.env
         with torch.inference_mode():
             env.step(self.agent.act())
@@ -116,7 +134,7 @@ class Player:
             return " and ".join(self.agent.label(robot) for robot in flags.nonzero().flatten().tolist())
         return "robot" if len(flags) == 1 else f"{int(flags.sum())} of {len(flags)} robots"
 
-    # -- what there is to see ----------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     @property
     def seconds(self) -> float:
@@ -124,70 +142,67 @@ class Player:
         return self.steps * self.env.dt
 
     def tracking(self, robot: int = 0) -> np.ndarray:
-        """(T, 6) commanded vx, vy [m/s], yaw rate [rad/s] and the actual three of the last T steps, newest last; T can be 0."""
+        """(T, 6) commanded, then actual vx, vy [m/s] and yaw rate [rad/s] of the last T steps, newest last."""
         return np.array([sample[robot] for sample in self._samples], dtype=np.float32).reshape(-1, 6)
 
     def velocities(self, robot: int = 0) -> tuple[str, str]:
-        """Commanded and actual velocity of a robot, in words."""
+        """Commanded and actual velocity of a robot, as text."""
         env = self.env
         actual = (*env.base_lin_vel[robot, :2].tolist(), float(env.base_ang_vel[robot, 2]))
         return in_numbers(env.commands[robot, :3].tolist()), in_numbers(actual)
 
     def contacts(self, robot: int = 0) -> list[bool]:
-        """Which feet of a quadruped touch something: front left, front right, rear left, rear right."""
+        """Contacts of the feet of a quadruped: front left, front right, rear left, rear right."""
         return [bool(value) for value in self.env.foot_contact[robot, self._feet].tolist()]
 
     def ground(self, robot: int = 0) -> str:
-        """What a robot is on, in words, e.g. "stairs_up, level 3"."""
-        if not self.kinds:
+        """The ground under a robot, e.g. "stairs_up, level 3"."""
+        if self._terrain is None:
             return "flat ground"
-        tiles, place = self.env.terrain.map, self.env.sim.root_pos[robot, :2].tolist()
+        tiles, place = self._terrain.map, self.env.sim.root_pos[robot, :2].tolist()
         row, column = (math.floor(part / size) for part, size in zip(place, tiles.tile_size))
         if not (0 <= row < tiles.rows and 0 <= column < tiles.columns):
             return "flat ground around the map"
         return f"{tiles.kinds[column]}, level {row}"
 
-    def start(self) -> tuple[str, int] | None:
-        """Kind and level of the tile the robots start on; None on a plane."""
-        if not self.kinds:
-            return None
-        terrain = self.env.terrain
-        return terrain.kinds[int(terrain.types[0])], int(terrain.levels[0])
+    def start_tile(self) -> tuple[str, int] | None:
+        """Kind and level of the tile on which the robots start; None on a plane."""
+        terrain = self._terrain
+        return None if terrain is None else (terrain.kinds[int(terrain.types[0])], int(terrain.levels[0]))
 
-    # -- what users ask for, from any thread -------------------------------------------------------------------------
+    # -- requests of users, from any thread ----------------------------------------------------------------------------
 
     def press(self, name: str) -> None:
-        """Ask for what the key `name` means, if anything; what cannot be done is printed."""
+        """Request the action of the key `name`, if it has one; errors are printed."""
         if name in BY_NAME:
             try:
-                self.ask(BY_NAME[name].action, BY_NAME[name].value)
+                self.request(BY_NAME[name].action, BY_NAME[name].value)
             except UserError as error:
                 print(error)
 
-    def ask(self, action: str, value: Any = None) -> None:
-        """Have one of `controls.ACTIONS` done before the next step; returns at once.
+    def request(self, action: str, value: Any = None) -> None:
+        """Queue one of `controls.ACTIONS` for `process_requests`; returns at once.
 
         Raises:
-            UserError: there is no such action, or it cannot be done with this value.
+            UserError: there is no such action, or it is not possible with this value.
         """
         if action not in ACTIONS:
             raise UserError(
                 f"unknown action '{action}'{did_you_mean(str(action), ACTIONS)}; known: {', '.join(ACTIONS)}"
             )
         self._check(action, value)
-        self._asked.put((action, value))
+        self._requests.put((action, value))
 
     def _check(self, action: str, value: Any) -> None:
-        """Refuse what cannot be done."""
+        """Raise a `UserError` for an action that is not possible."""
         if action in ("command", "move"):
-            if not (isinstance(value, (list, tuple)) and len(value) == 3 and all(map(_is_finite, value))):
+            if not (isinstance(value, (list, tuple)) and len(value) == 3 and all(map(is_finite_number, value))):
                 raise UserError(f"{action}: expected three finite numbers [vx, vy, yaw rate], got {value!r}")
         elif action == "agent":
             self.agent.check(self.agent.active if value is None else value)
         elif action in ("kind", "level", "harder"):
-            if not self.kinds:
+            if self._terrain is None:
                 raise UserError("this task is on flat ground: there is no other")
-            rows = self.env.terrain.map.rows
             if action == "kind" and value is not None and value not in self.kinds:
                 near = did_you_mean(str(value), self.kinds)
                 raise UserError(f"no tile of kind '{value}'{near}; this map has {', '.join(self.kinds)}")
@@ -195,20 +210,20 @@ class Player:
                 return
             if not isinstance(value, int) or isinstance(value, bool):
                 raise UserError(f"{action}: expected a whole number, got {value!r}")
-            if action == "level" and not 0 <= value < rows:
-                raise UserError(f"no level {value}: this map has 0 to {rows - 1}")
+            if action == "level" and not 0 <= value < self.num_levels:
+                raise UserError(f"no level {value}: this map has 0 to {self.num_levels - 1}")
 
-    def serve(self) -> None:
-        """Do what was asked for, in order; to be called between steps by whoever steps."""
+    def process_requests(self) -> None:
+        """Carry out the queued requests in order; to be called between steps."""
         while True:
             try:
-                action, value = self._asked.get_nowait()
+                action, value = self._requests.get_nowait()
             except queue.Empty:
                 return
             print(self._do(action, value))
 
     def _do(self, action: str, value: Any) -> str:
-        """Do one thing and say what is so now."""
+        """Carry out one action; returns what changed, as text."""
         if action == "pause":
             self.paused = not self.paused if value is None else bool(value)
             return "paused" if self.paused else "goes on"
@@ -218,25 +233,21 @@ class Player:
         if action == "reset":
             self.reset()
             return "starts again"
-        if action in ("kind", "level", "harder"):
-            return self._move_to_tile(action, value)
+        if action in ("kind", "level", "harder") and self._terrain is not None:
+            return self._move_to_tile(self._terrain, action, value)
         wanted = STOP if action == "stop" else value
         if action == "move":
             wanted = [old + change for old, change in zip(self.command, value)]
         self.set_command(clamp(wanted, *zip(*command_bounds(self.env))))
         return f"command: {describe_command(self.command)}"
 
-    def _move_to_tile(self, action: str, value: Any) -> str:
-        kind, level = self.start() or ("", 0)
+    def _move_to_tile(self, terrain: RoughTerrain, action: str, value: Any) -> str:
+        kind, level = self.start_tile() or ("", 0)
         if action == "kind":
             kind = self.kinds[(self.kinds.index(kind) + 1) % len(self.kinds)] if value is None else value
         else:
             wanted = value if action == "level" else level + value
-            level = min(max(wanted, 0), self.env.terrain.map.rows - 1)
-        self.env.terrain.place_on(kind, level)
+            level = min(max(wanted, 0), self.num_levels - 1)
+        terrain.place_on(kind, level)
         self.reset()
         return f"ground: {kind}, level {level}"
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,38 +7,46 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from legged_gym_ext.utils.errors import UserError, install_command
 
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 PICTURE_SUFFIXES = (".png", ".jpg")
 INSTALL = install_command("video")
-WIDTHS = (320, 3840)  # px, of pictures; 3840 is what the scene has room for
+WIDTHS = (320, 3840)  # px, smallest and largest; the scene's buffer is 3840 wide
 PANEL_HEIGHT, PANEL_GAP = 320, 6  # px, of a strip
 INK, PAPER = (255, 255, 255), (38, 48, 58)
 
 
 def check_packages(what: str, packages: tuple[str, ...]) -> None:
-    """Raise a `UserError` where a package that `what` needs is not installed."""
+    """Raise a `UserError` if a package that `what` needs is not installed."""
     for package in packages:
         if find_spec(package) is None:
             raise UserError(f"{what} needs the package '{package}': {INSTALL}")
 
 
 def check_width(width: int, flag: str) -> None:
-    """Raise a `UserError` where pictures cannot be so wide."""
+    """Raise a `UserError` for a width that frames cannot have."""
     if not WIDTHS[0] <= width <= WIDTHS[1] or width % 32:
         raise UserError(f"{flag}={width}: expected a multiple of 32 from {WIDTHS[0]} to {WIDTHS[1]}")
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], packages: tuple[str, ...]) -> Path:
-    """The path, when a file of a known kind can be written there and what writes it is installed.
+    """Check that a file can be written, before anything is computed; returns its path with `~` expanded.
+
+    Args:
+        path: of the file.
+        suffixes: that it may have.
+        packages: that are needed to write it.
 
     Raises:
-        UserError: what is in the way, before anything was computed.
+        UserError: the file cannot be written, or a package is missing.
     """
     path = path.expanduser()
     check_packages(f"writing {path.name}", packages)
@@ -52,7 +60,7 @@ def check_output(path: Path, suffixes: tuple[str, ...], packages: tuple[str, ...
 
 
 @contextmanager
-def _finished(path: Path) -> Iterator[Path]:
+def _atomic_output(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` with the same suffix, renamed to `path` when the block succeeds, else removed."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -69,7 +77,7 @@ def video_file(path: Path, fps: float) -> Iterator[Callable[..., None]]:
     """A function that appends a frame to the video `path` (H.264); the file appears when the block succeeds."""
     import imageio.v2 as imageio
 
-    with _finished(path) as temporary:
+    with _atomic_output(path) as temporary:
         writer = imageio.get_writer(str(temporary), fps=fps, codec="libx264", quality=8, macro_block_size=2)
         try:
             yield writer.append_data
@@ -78,7 +86,7 @@ def video_file(path: Path, fps: float) -> Iterator[Callable[..., None]]:
 
 
 def write_strip(path: Path, panels: list[tuple[np.ndarray, str]]) -> None:
-    """Write square middles of frames side by side, each with its label underneath, as one picture."""
+    """Write one image of frames side by side, cropped to squares, with their labels below."""
     from PIL import Image, ImageDraw
 
     label_height = PANEL_HEIGHT // 11
@@ -90,15 +98,15 @@ def write_strip(path: Path, panels: list[tuple[np.ndarray, str]]) -> None:
         side = min(height, width)
         left, top = (width - side) // 2, (height - side) // 2
         square = Image.fromarray(frame).crop((left, top, left + side, top + side))
-        strip.paste(square.resize((PANEL_HEIGHT, PANEL_HEIGHT), Image.LANCZOS), (index * pitch, 0))
+        strip.paste(square.resize((PANEL_HEIGHT, PANEL_HEIGHT), Image.Resampling.LANCZOS), (index * pitch, 0))
         where = (index * pitch + PANEL_HEIGHT // 2, PANEL_HEIGHT + label_height // 2)
         draw.text(where, label, fill=PAPER, font=font(label_height * 0.62), anchor="mm")
-    with _finished(path) as temporary:
+    with _atomic_output(path) as temporary:
         strip.save(temporary)
 
 
-def font(size: float) -> Any:
-    """Pillow's own font with letters of `size` px."""
+def font(size: float) -> FreeTypeFont | ImageFont:
+    """Pillow's default font, `size` in px."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size=size)

@@ -1,7 +1,8 @@
-"""A page in a browser that shows a `Player` and steers it: pictures, curves and controls over HTTP, nothing but the standard library.
+"""A page in a browser that shows a `Player` and controls it over HTTP, with the standard library only.
 
-GET / is the page, /state what is so (JSON), /frame?after=N the first picture newer than number N (waits for it); POST /ask (JSON) takes
-{"action": ..., "value": ...} of `controls.ACTIONS`, {"key": ...} of `controls.KEYS` or {"turn": [azimuth, elevation, zoom]} of the camera.
+GET / is the page, /state the state (JSON), /frame?after=N the first frame newer than number N (waits for it); POST /ask
+(JSON) takes {"action": ..., "value": ...} of `controls.ACTIONS`, {"key": ...} of `controls.KEYS` or
+{"turn": [azimuth, elevation, zoom]} of the camera.
 """
 
 from __future__ import annotations
@@ -19,28 +20,31 @@ import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
 from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.viewer.controls import KEYS
+from legged_gym_ext.viewer.controls import KEYS, is_finite_number
+
+if TYPE_CHECKING:
+    from legged_gym_ext.viewer.player import Player
 
 PAGE = Path(__file__).with_name("web_page.html")
 LOCAL = "127.0.0.1"
 PORT = 8080
-PATIENCE = 5.0  # s that a request waits for a picture
-STATE_EVERY = 0.1  # s between two states
+FRAME_TIMEOUT = 5.0  # s that a request waits for a frame
+STATE_INTERVAL = 0.1  # s between updates of the state
 CURVE_POINTS = 125  # of each curve
-LARGEST = 10_000  # bytes of what may be asked
+MAX_REQUEST = 10_000  # bytes
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of "8080" or "0.0.0.0:8080"; a port of 0 is any free one.
+    """Host and port of "8080" or "0.0.0.0:8080"; port 0 is any free one.
 
     Raises:
-        UserError: neither of the two.
+        UserError: the text has another form.
     """
     host, colon, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535 or (colon and not host):
@@ -49,7 +53,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def encode(frame: np.ndarray) -> tuple[str, bytes]:
-    """Content type and file of a frame (height, width, 3) uint8: JPEG with Pillow, otherwise a PNG three times as large."""
+    """Content type and bytes of a frame (height, width, 3) uint8: JPEG with Pillow, otherwise PNG."""
     if find_spec("PIL") is not None:
         from PIL import Image
 
@@ -72,21 +76,21 @@ def encode_png(frame: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def describe(player: Any, plot_bounds: list[float], span: float, bounds: list[list[float]]) -> dict[str, Any]:
-    """All that the page shows besides the picture; K robots (2 for "both", otherwise 1).
+def player_state(player: Player, plot_bounds: list[float], span: float, bounds: list[list[float]]) -> dict[str, Any]:
+    """Everything that the page shows besides the frame; K robots (2 for "both", otherwise 1).
 
     Args:
-        player: a `Player`.
+        player: the robots.
         plot_bounds: largest values of the three plots.
-        span: seconds that the plots are wide.
-        bounds: lower and upper bound of the three commands.
+        span: width of the plots [s].
+        bounds: lower and upper bounds of the three commands.
     """
     robots = range(2 if player.agent.kind == "both" else 1)
     curves, dt = [], player.env.dt
     for robot in robots:
         samples = player.tracking(robot)
         stride = max(1, math.ceil(round(span / dt) / CURVE_POINTS))
-        # Counted from the start of all, so that a sample stays in the picture until it leaves it.
+        # Strides counted from the very first sample, so that the same samples stay on the plot while it scrolls.
         first = -(player.steps - len(samples)) % stride
         kept = np.arange(first, len(samples), stride)
         ages = (len(samples) - 1 - kept) * dt
@@ -97,8 +101,8 @@ def describe(player: Any, plot_bounds: list[float], span: float, bounds: list[li
         "policies": list(player.agent.names),
         "ground": [player.ground(robot) for robot in robots],
         "kinds": player.kinds,
-        "levels": player.env.terrain.map.rows if player.kinds else 0,
-        "start": player.start(),
+        "levels": player.num_levels,
+        "start": player.start_tile(),
         "command": list(player.command),
         "bounds": bounds,
         "plot_bounds": plot_bounds,
@@ -113,17 +117,19 @@ def describe(player: Any, plot_bounds: list[float], span: float, bounds: list[li
 
 
 class PageServer:
-    """Serves the page; pictures and state come from the thread that plays, requests are answered by others.
+    """Serves the page: the playing thread publishes frames and state, other threads answer requests.
 
     Attributes:
-        url: where the page is.
+        host, port: where it listens.
+        url: of the page.
+        player: set by `serve`.
     """
 
     def __init__(self, host: str, port: int) -> None:
-        """Take the port, so that a mistake shows at once; nothing is answered before `serve`.
+        """Bind the port; requests are answered from `serve` on.
 
         Raises:
-            UserError: the port is taken or not allowed, or there is no such host.
+            UserError: the port is taken or not allowed, or the host does not exist.
         """
         try:
             self._http = _Server((host, port), _Handler)
@@ -136,92 +142,98 @@ class PageServer:
         self._http.page = self
         self.host, self.port = host, int(self._http.server_address[1])
         self.url = f"http://{LOCAL if host in ('', '0.0.0.0') else host}:{self.port}/"
-        self.player: Any = None
+        self.player: Player | None = None
         self._thread: threading.Thread | None = None
-        self._news = threading.Condition()
-        self._number, self._picture = 0, ("", b"")
+        self._changed = threading.Condition()
+        self._number, self._frame = 0, ("", b"")
         self._waiting, self._closed = 0, False
-        self._turns: list[tuple[float, float, float]] = []
-        self._state, self._noted, self._ranges = b"{}", -math.inf, {}
+        self._camera_moves: list[tuple[float, float, float]] = []
+        self._state, self._updated_at = b"{}", -math.inf
+        self._ranges: dict[str, Any] = {}
 
-    def serve(self, player: Any, **ranges: Any) -> None:
-        """Answer requests from now on; `ranges` are the other arguments of `describe`."""
+    def serve(self, player: Player, **ranges: Any) -> None:
+        """Answer requests from now on; `ranges` are the other arguments of `player_state`."""
         self.player, self._ranges = player, ranges
-        self.note_state()
+        self.update_state()
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), name="page", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering and give the port back."""
-        with self._news:
+        """Stop answering and release the port."""
+        with self._changed:
             self._closed = True
-            self._news.notify_all()
+            self._changed.notify_all()
         if self._thread is not None:
             self._http.shutdown()
             self._thread.join()
         self._http.server_close()
 
-    # -- for the thread that plays -----------------------------------------------------------------------------------
+    # -- called by the playing thread ----------------------------------------------------------------------------------
 
     def is_watched(self) -> bool:
-        """Whether somebody waits for a picture."""
+        """Whether a browser waits for a frame."""
         return self._waiting > 0
 
     def publish(self, frame: np.ndarray) -> None:
-        """Give a frame (height, width, 3) uint8 to all who wait."""
-        picture = encode(frame)
-        with self._news:
-            self._number, self._picture = self._number + 1, picture
-            self._news.notify_all()
+        """Send a frame (height, width, 3) uint8 to all waiting browsers."""
+        encoded = encode(frame)
+        with self._changed:
+            self._number, self._frame = self._number + 1, encoded
+            self._changed.notify_all()
 
-    def note_state(self) -> None:
-        """Take over what is so now, unless that was done a moment ago."""
-        if time.monotonic() - self._noted >= STATE_EVERY:
-            self._state = json.dumps(describe(self.player, **self._ranges)).encode()
-            self._noted = time.monotonic()
+    def update_state(self) -> None:
+        """Update the state, at most every `STATE_INTERVAL`."""
+        if self.player is not None and time.monotonic() - self._updated_at >= STATE_INTERVAL:
+            self._state = json.dumps(player_state(self.player, **self._ranges)).encode()
+            self._updated_at = time.monotonic()
 
-    def turns(self) -> list[tuple[float, float, float]]:
-        """How the camera was moved since the last call, see `VideoView.turn`."""
-        with self._news:
-            taken, self._turns = self._turns, []
-        return taken
+    def pop_camera_moves(self) -> list[tuple[float, float, float]]:
+        """Moves of the camera since the last call, see `FrameRenderer.turn`."""
+        with self._changed:
+            moves, self._camera_moves = self._camera_moves, []
+        return moves
 
-    # -- for the threads that answer ---------------------------------------------------------------------------------
+    # -- called by the threads that answer requests --------------------------------------------------------------------
 
     def state(self) -> bytes:
         """The latest state, JSON."""
         return self._state
 
-    def picture_after(self, number: int) -> tuple[int, str, bytes] | None:
-        """Number, content type and file of a picture newer than `number`; None when none comes."""
-        with self._news:
+    def frame_after(self, number: int) -> tuple[int, str, bytes] | None:
+        """Number, content type and bytes of a frame newer than `number`; None after `FRAME_TIMEOUT`."""
+        with self._changed:
             self._waiting += 1
             try:
-                self._news.wait_for(lambda: self._number != number or self._closed, PATIENCE)
+                self._changed.wait_for(lambda: self._number != number or self._closed, FRAME_TIMEOUT)
             finally:
                 self._waiting -= 1
-            return None if self._number == number or self._closed else (self._number, *self._picture)
+            return None if self._number == number or self._closed else (self._number, *self._frame)
 
-    def take(self, asked: Any) -> None:
-        """Have done what was asked for; nonsense is a `UserError`."""
-        if not isinstance(asked, dict):
+    def handle(self, request: Any) -> None:
+        """Pass a request on to the player.
+
+        Raises:
+            UserError: the request is invalid.
+        """
+        assert self.player is not None  # requests are answered from `serve` on
+        if not isinstance(request, dict):
             raise UserError("expected a JSON object with action and value, or key, or turn")
-        if "key" in asked:
-            key = next((key for key in KEYS if key.name == asked["key"]), None)
+        if "key" in request:
+            key = next((key for key in KEYS if key.name == request["key"]), None)
             if key is None:
-                raise UserError(f"no key {asked['key']!r}; there are {' '.join(key.name for key in KEYS)}")
-            self.player.ask(key.action, key.value)
-        elif "turn" in asked:
-            turn = asked["turn"]
-            if not (isinstance(turn, list) and len(turn) == 3 and all(map(_is_finite, turn)) and turn[2] > 0):
+                raise UserError(f"no key {request['key']!r}; there are {' '.join(key.name for key in KEYS)}")
+            self.player.request(key.action, key.value)
+        elif "turn" in request:
+            turn = request["turn"]
+            if not (isinstance(turn, list) and len(turn) == 3 and all(map(is_finite_number, turn)) and turn[2] > 0):
                 raise UserError(f"turn: expected degrees, degrees and a positive factor, got {turn!r}")
-            with self._news:
-                self._turns.append((turn[0], turn[1], turn[2]))
+            with self._changed:
+                self._camera_moves.append((turn[0], turn[1], turn[2]))
         else:
-            self.player.ask(str(asked.get("action")), asked.get("value"))
+            self.player.request(str(request.get("action")), request.get("value"))
 
-    def is_meant(self, host: str) -> bool:
-        """Whether a request's Host header is ours: another name that leads here is some web site's trick."""
+    def is_own_host(self, host: str) -> bool:
+        """Whether a request's Host header is ours; a foreign name for this machine is an attack (DNS rebinding)."""
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
@@ -235,11 +247,11 @@ class PageServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    allow_reuse_address = os.name != "nt"  # where it would let two programs share the port
+    allow_reuse_address = os.name != "nt"  # there it would let two programs share the port
     page: PageServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is no error."""
+        """Ignore browsers that disconnect."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
@@ -250,9 +262,9 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """The page, the state or a picture."""
+        """Answer with the page, the state or a frame."""
         page, url = self.server.page, urlsplit(self.path)
-        if not page.is_meant(self.headers.get("Host", "")):
+        if not page.is_own_host(self.headers.get("Host", "")):
             self._answer(403, "text/plain", b"not for this host\n")
         elif url.path == "/":
             self._answer(200, "text/html; charset=utf-8", PAGE.read_bytes())
@@ -260,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, "application/json", page.state())
         elif url.path == "/frame":
             after = parse_qs(url.query).get("after", ["0"])[0]
-            found = page.picture_after(int(after) if after.isdecimal() else 0)
+            found = page.frame_after(int(after) if after.isdecimal() else 0)
             if found is None:
                 self._answer(204, "text/plain", b"")
             else:
@@ -269,19 +281,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, "text/plain", b"there are /, /state, /frame and /ask\n")
 
     def do_POST(self) -> None:
-        """What the user asks for."""
+        """Pass on a request of the user."""
         try:
             length = int(self.headers.get("Content-Length", ""))
-            # A form of some web site cannot send this type without asking first, and is not answered.
-            if self.headers.get_content_type() != "application/json" or not 0 <= length <= LARGEST:
-                raise UserError(f"expected application/json of at most {LARGEST} bytes")
-            asked = json.loads(self.rfile.read(length))
-            if self.path != "/ask" or not self.server.page.is_meant(self.headers.get("Host", "")):
+            # A form on a foreign web site cannot send this type without a preflight request, which is not answered.
+            if self.headers.get_content_type() != "application/json" or not 0 <= length <= MAX_REQUEST:
+                raise UserError(f"expected application/json of at most {MAX_REQUEST} bytes")
+            request = json.loads(self.rfile.read(length))
+            if self.path != "/ask" or not self.server.page.is_own_host(self.headers.get("Host", "")):
                 raise UserError("questions go to /ask of this host")
-            self.server.page.take(asked)
+            self.server.page.handle(request)
             self._answer(200, "application/json", b"{}")
         except (UserError, ValueError) as error:
-            self.close_connection = True  # what was not read of a refused request would be taken for the next one
+            self.close_connection = True  # the unread rest of a refused request would be read as the next one
             self._answer(400, "application/json", json.dumps({"error": str(error)}).encode())
 
     def _answer(self, code: int, kind: str, content: bytes, headers: dict[str, str] | None = None) -> None:
@@ -296,8 +308,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not worth a line each."""
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        """Do not log requests."""

@@ -1,4 +1,4 @@
-"""The environment as rsl-rl-lib 3.x to 5.x want it: observations are a TensorDict of groups."""
+"""The environment for rsl-rl-lib 3.x to 5.x: observations are a TensorDict of groups."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GROUPS = {
 
 
 class RslRlVecEnv(VecEnv):
-    """Wraps a `LeggedRobot`.
+    """A `LeggedRobot` as a `VecEnv` of rsl-rl-lib.
 
-    Groups: `policy`, `privileged` and `critic` (N, D) as `LeggedRobot.group_dims` has them and, when the configuration
-    asks for it, `history` (N, T, D) of the policy's frames.
+    Groups: `policy`, `privileged` and `critic` (N, D), see `LeggedRobot.group_dims`, and, with `env.num_history` in the
+    configuration, `history` (N, T, D) of the policy's frames.
     """
 
     def __init__(self, env: LeggedRobot, groups: Iterable[str] | None = None) -> None:
-        """Show the named groups of `env`, all by default; what is not shown is not stored by the learner either."""
+        """Wrap `env`, with the named groups of observations, all by default; others are not stored by the learner."""
         self.env = env
         self.groups = tuple(GROUPS) if groups is None else tuple(dict.fromkeys(groups))
         for group in self.groups:
@@ -45,22 +45,22 @@ class RslRlVecEnv(VecEnv):
 
     @property
     def episode_length_buf(self) -> torch.Tensor:
-        """(N,) control steps since each reset; the runner may randomise it at the start."""
+        """(N,) control steps since each reset; the runner may randomise them at the start."""
         return self.env.episode_length_buf
 
     @episode_length_buf.setter
     def episode_length_buf(self, value: torch.Tensor) -> None:
-        """Take over values (N,)."""
+        """Set values (N,)."""
         self.env.episode_length_buf.copy_(value)
 
     def get_observations(self) -> TensorDict:
-        """Current groups."""
+        """The current observation groups."""
         buffers = {name: getattr(self.env, buffer) for name, buffer in GROUPS.items() if name in self.groups}
         # The history is shifted in place; the others are new tensors in every step.
         groups = {name: b.clone() if name == "history" else b for name, b in buffers.items() if b is not None}
         return TensorDict(groups, batch_size=[self.num_envs], device=self.device)
 
     def step(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:
-        """Observations, rewards (N,), dones (N,) and extras after one control step."""
+        """Make one control step with `actions` (N, A); returns observations, rewards (N,), dones (N,) and extras."""
         _, _, rewards, dones, extras = self.env.step(actions)
         return self.get_observations(), rewards.clone(), dones.long(), extras

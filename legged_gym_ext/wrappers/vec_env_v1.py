@@ -1,12 +1,13 @@
-"""The environment and the tasks as legged_gym forks with rsl_rl 1.0.2 want them: flat buffers, five values from `step`, one registry entry each.
+"""Environment and tasks for legged_gym forks with rsl_rl 1.0.2: flat buffers, five values from `step`.
 
-`privileged_obs_buf` is the critic's observation followed by the privileged one; `TERMS` names the two, and the training configurations made here tell
-the policy which is which. A checkpoint is the same in these hosts and under rsl-rl-lib 5.x (of CTS with `critic_reads_latent=False`).
+`privileged_obs_buf` is the critic's observation followed by the privileged one; `VecEnvV1.terms` has their sizes, which
+the training configurations made here pass to the policy. A checkpoint is the same in these hosts and under rsl-rl-lib
+5.x (of CTS with `critic_reads_latent=False`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 import torch
 
@@ -15,20 +16,27 @@ from legged_gym_ext.envs.base.legged_robot import LeggedRobot
 from legged_gym_ext.envs.go2.terms import go2_group_dims
 from legged_gym_ext.utils.config import to_dict
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+
 PLAIN_POLICY = ("init_noise_std", "actor_hidden_dims", "critic_hidden_dims", "activation")
 PLAIN_ALGORITHM = (
-    "value_loss_coef", "use_clipped_value_loss", "clip_param", "entropy_coef", "num_learning_epochs", "num_mini_batches",
-    "learning_rate", "schedule", "gamma", "lam", "desired_kl", "max_grad_norm",
+    "value_loss_coef", "use_clipped_value_loss", "clip_param", "entropy_coef", "num_learning_epochs",
+    "num_mini_batches", "learning_rate", "schedule", "gamma", "lam", "desired_kl", "max_grad_norm",
 )  # fmt: skip
-"""What a fork's own `ActorCritic` and `PPO` take."""
+"""Arguments of a fork's own `ActorCritic` and `PPO`."""
 
 
 class VecEnvV1:
-    """A `LeggedRobot` behind the surface of legged_gym's `VecEnv`."""
+    """A `LeggedRobot` with the interface of legged_gym's `VecEnv`.
+
+    Attributes:
+        terms: size of each block of `privileged_obs_buf`.
+    """
 
     def __init__(
         self,
-        cfg: Any,
+        cfg: LeggedRobotCfg,
         sim_params: Any = None,
         physics_engine: Any = None,
         sim_device: str = "cpu",
@@ -37,11 +45,11 @@ class VecEnvV1:
         """Build the environment as a fork's registry does.
 
         Args:
-            cfg: a `LeggedRobotCfg`; names its engine itself.
-            sim_params: Isaac Gym's, not used: time step and solver stand in `cfg.sim`.
-            physics_engine: Isaac Gym's, not used.
-            sim_device: where the physics runs, for engines that have a choice.
-            headless: accepted; training never opens a window.
+            cfg: configuration of the environment, engine included.
+            sim_params: of Isaac Gym, not used: time step and solver are in `cfg.sim`.
+            physics_engine: of Isaac Gym, not used.
+            sim_device: where the physics runs, for engines with a choice.
+            headless: not used; training never opens a window.
         """
         if cfg.sim.engine != "mujoco":
             cfg.sim.device = sim_device
@@ -55,12 +63,12 @@ class VecEnvV1:
 
     @property
     def obs_buf(self) -> torch.Tensor:
-        """(N, num_obs) what the policy sees."""
+        """(N, num_obs) observations of the policy."""
         return self.env.obs_buf
 
     @property
     def privileged_obs_buf(self) -> torch.Tensor:
-        """(N, 266) what the critic sees, then what the teacher sees."""
+        """(N, num_privileged_obs) observations of the critic, then of the teacher."""
         return torch.cat((self.env.critic_obs_buf, self.env.privileged_obs_buf), dim=-1)
 
     @property
@@ -75,17 +83,17 @@ class VecEnvV1:
 
     @property
     def extras(self) -> dict[str, Any]:
-        """Figures of the last step."""
+        """Time-outs and metrics of the last step."""
         return self.env.extras
 
     @property
     def episode_length_buf(self) -> torch.Tensor:
-        """(N,) control steps since each reset; runners may randomise it."""
+        """(N,) control steps since each reset; runners may randomise them."""
         return self.env.episode_length_buf
 
     @episode_length_buf.setter
     def episode_length_buf(self, value: torch.Tensor) -> None:
-        """Take over values (N,)."""
+        """Set values (N,)."""
         self.env.episode_length_buf.copy_(value)
 
     def get_observations(self) -> torch.Tensor:
@@ -97,32 +105,32 @@ class VecEnvV1:
         return self.privileged_obs_buf
 
     def reset(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Reset all robots; both observations."""
+        """Reset all robots; returns both observations."""
         self.env.reset()
         return self.obs_buf, self.privileged_obs_buf
 
     def step(
         self, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
-        """Both observations, rewards (N,), dones (N,) and extras after one control step."""
+        """Make one control step; returns both observations, rewards (N,), dones (N,) and extras."""
         self.env.step(actions)
         return self.obs_buf, self.privileged_obs_buf, self.rew_buf.clone(), self.reset_buf.clone(), self.extras
 
 
 class _Cfg:
-    """Fields as attributes, which is what forks turn into dictionaries."""
+    """Fields as attributes; forks convert them to dictionaries."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
 
 
-def train_cfg_v1(train_cfg: Any, terms: dict[str, int], class_prefix: str = "") -> Any:
+def train_cfg_v1(train_cfg: LeggedRobotCfgPPO, terms: dict[str, int], class_prefix: str = "") -> Any:
     """A training configuration of this package in the sections of 1.0.2: `policy`, `algorithm`, `runner`.
 
     Args:
-        train_cfg: a `LeggedRobotCfgPPO`.
-        terms: blocks of `privileged_obs_buf`, see `VecEnvV1.terms`.
-        class_prefix: what stands before the names of our classes in the fork; plain tasks name the fork's own classes.
+        train_cfg: configuration of the training.
+        terms: see `VecEnvV1.terms`.
+        class_prefix: prefix of the names of our classes in the fork; plain PPO tasks use the fork's own classes.
     """
     cfg = to_dict(train_cfg)
     actor, critic, algorithm, runner = cfg["actor"], cfg["critic"], cfg["algorithm"], cfg["runner"]
@@ -167,8 +175,8 @@ def train_cfg_v1(train_cfg: Any, terms: dict[str, int], class_prefix: str = "") 
     )
 
 
-def _blocks(env_cfg: Any) -> dict[str, int]:
-    """Blocks of `privileged_obs_buf` of a Go2, see `VecEnvV1.terms`."""
+def _blocks(env_cfg: LeggedRobotCfg) -> dict[str, int]:
+    """`VecEnvV1.terms` of a Go2."""
     dims = go2_group_dims(env_cfg)
     return {group: dims[group] for group in ("critic", "privileged")}
 
@@ -180,14 +188,14 @@ def register_tasks(
     names: Sequence[str] | None = None,
     class_prefix: str = "",
 ) -> list[str]:
-    """Put tasks of this package into the registry of a legged_gym fork.
+    """Register tasks of this package in a legged_gym fork.
 
-    Tasks that the fork has under these names stay the fork's, and one line says so.
+    Names that the fork already has are left out, and one line says so.
 
     Args:
-        task_registry: a fork's; has `register(name, task_class, env_cfg, train_cfg)`.
+        task_registry: the fork's; has `register(name, task_class, env_cfg, train_cfg)`.
         terms: see `train_cfg_v1`; those of the Go2 by default.
-        prefix: put before every name, and before the folder of the task's runs.
+        prefix: of every name, and of the folder of the task's runs.
         names: tasks of this package; all by default.
         class_prefix: the one that `rsl_rl_ult.register` was given.
 
@@ -204,20 +212,20 @@ def register_tasks(
             taken.append(prefix + name)
             continue
         cfg = train_cfg_v1(train_cfg, terms or _blocks(env_cfg), class_prefix)
-        # A fork loads the newest run of the folder with this name, whichever task has left it there.
+        # A fork loads the newest run in the folder of this name, whichever task wrote it.
         cfg.runner.experiment_name = prefix + cfg.runner.experiment_name
         task_registry.register(prefix + name, VecEnvV1, env_cfg, cfg)
         registered.append(prefix + name)
     if taken:
         print(
-            f"legged_gym_ext: register_tasks() left out tasks that this fork has already: {', '.join(taken)}; for ours call "
-            f"register_tasks(task_registry, prefix='{'our_' if prefix != 'our_' else 'ext_'}')"
+            f"legged_gym_ext: register_tasks() left out tasks that this fork has already: {', '.join(taken)}; "
+            f"for ours call register_tasks(task_registry, prefix='{'our_' if prefix != 'our_' else 'ext_'}')"
         )
     return registered
 
 
 def _is_taken(task_registry: Any, name: str) -> bool:
-    """Whether a registry of whatever fork has a task of that name, not ours: they keep tasks in dictionaries."""
+    """Whether a fork's registry has a task of this name that is not ours; all forks keep tasks in dictionaries."""
     tables = [
         value for value in {**vars(type(task_registry)), **vars(task_registry)}.values() if isinstance(value, dict)
     ]

@@ -197,7 +197,7 @@ def test_without_a_logger_nothing_needs_to_be_installed_and_the_writer_exists(mo
 
 def test_tensorboard_is_passed_on_by_name() -> None:
     assert to_rsl_cfg(train_cfg("tensorboard"))["logger"] == {
-        "class_name": "legged_gym_ext.training.scalars:TensorboardWriter"
+        "class_name": "legged_gym_ext.training.tensorboard_writer:TensorboardWriter"
     }
 
 

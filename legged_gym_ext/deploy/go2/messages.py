@@ -1,13 +1,13 @@
 """The two messages of the Go2's low level, `LowState_` and `LowCmd_`, as bytes.
 
-The SDK's Python classes take milliseconds to turn into bytes and back (figures: docs/robot.md), too long for 500 messages a second each way. Here
-the layout is computed once from the fields of the SDK's IDL files (package unitree_go, as in unitree_sdk2_python) and messages are read and
-written in place. The encoding is CDR little endian, version 1: every number is aligned to its own size, counted after the header of 4 bytes.
+The SDK's Python classes take milliseconds to encode and decode (measured: docs/robot.md), too long for 500
+messages a second each way. Here the layout is computed once from the fields of the SDK's IDL files (package unitree_go,
+as in unitree_sdk2_python) and messages are read and written in place. The encoding is CDR little endian, version 1:
+every number is aligned to its own size, counted after the header of 4 bytes.
 """
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -31,12 +31,19 @@ POS_STOP, VEL_STOP = 2.146e9, 16000.0
 
 
 def _fields(text: str, **structures: Any) -> tuple[tuple[str, Any, int], ...]:
-    """Name, type and count of fields written as "sn 2I": two numbers of struct's letter I; or as "motor_cmd 20motor": 20 of `structures["motor"]`."""
+    """Name, type and count of each field.
+
+    Args:
+        text: fields separated by commas: "sn 2I" is two numbers of struct's letter I, "motor_cmd 20motor" is 20 of
+            `structures["motor"]`.
+        **structures: fields of nested structures, by name.
+    """
     found = []
     for field in text.split(","):
         name, kind = field.split()
-        count, letter = re.fullmatch(r"(\d*)(\w+)", kind).groups()  # pyright: ignore
-        found.append((name, structures.get(letter, letter), int(count or 1)))
+        letter = kind.lstrip("0123456789")
+        count = int(kind[: -len(letter)] or 1)
+        found.append((name, structures.get(letter, letter), count))
     return tuple(found)
 
 
@@ -85,7 +92,10 @@ def cdr_layout(fields: Any, start: int = 0) -> tuple[dict[str, int], int]:
 
 
 def c_layout(fields: Any, start: int = 0) -> tuple[dict[str, int], int]:
-    """The same for C structures, over which the checksum is taken: a structure is aligned to, and padded to, its largest number."""
+    """The same for C structures, over which the checksum is taken.
+
+    A structure is aligned to, and padded to, its largest number.
+    """
     offsets: dict[str, int] = {}
     first = start
     for name, kind, count in fields:
@@ -106,21 +116,22 @@ def _largest(kind: Any) -> int:
     return SIZES[kind] if isinstance(kind, str) else max(_largest(inner) for _, inner, _ in kind)
 
 
-_MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+_REVERSED_BITS = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 def crc32_words(data: bytes) -> int:
-    """Checksum of a message: CRC-32/MPEG-2 (polynomial 04C11DB7, start FFFFFFFF, nothing mirrored) over 32-bit words, high byte first.
+    """Checksum of a message over 32-bit words, high byte first.
 
-    zlib's CRC-32 is the mirror image of that with the result inverted, so bits are mirrored on the way in and out.
+    CRC-32/MPEG-2: polynomial 04C11DB7, start FFFFFFFF, nothing reflected.
+    zlib's CRC-32 reflects bits and inverts the result, so bits are reversed before and after.
     """
     words = np.frombuffer(data, "<u4").byteswap().tobytes()
-    return int(f"{zlib.crc32(words.translate(_MIRRORED)) ^ 0xFFFFFFFF:032b}"[::-1], 2)
+    return int(f"{zlib.crc32(words.translate(_REVERSED_BITS)) ^ 0xFFFFFFFF:032b}"[::-1], 2)
 
 
 @dataclass
 class LowState:
-    """What a `LowState_` says, joints in the order of the robot's motors.
+    """The contents of a `LowState_`, joints in the order of the robot's motors.
 
     Attributes:
         quat: (4,) orientation of the base, w x y z.
@@ -151,7 +162,7 @@ class LowState:
 
 @dataclass
 class LowCommand:
-    """Torque of a motor is kp (q - measured) + kd (dq - measured) + tau; all (12,), in the order of the robot's motors."""
+    """Torque of a motor is kp (q - measured) + kd (dq - measured) + tau; all (12,), in the motors' order."""
 
     q: np.ndarray
     dq: np.ndarray

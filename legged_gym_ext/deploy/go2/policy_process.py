@@ -1,7 +1,8 @@
 """The policy in a process of its own, and what each process does when the other one dies.
 
-The robot's process (runtime.py) asks for targets over a pipe and notices at once when the policy's process dies. The policy's process in turn notices when it is
-no longer asked, because the robot's process was killed or hangs, and then sends damping itself through a publisher that has been waiting for that.
+The robot's process (runtime.py) asks for targets over a pipe, which closes when the policy's process dies. The policy's
+process in turn notices when it is no longer asked, because the robot's process was killed or hangs, and then sends
+damping itself through a publisher that was opened for this case.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from legged_gym_ext.deploy.controller import Reading
-from legged_gym_ext.deploy.go2.messages import damping_command
-from legged_gym_ext.deploy.go2.process_watch import Lifeline
+from legged_gym_ext.deploy.go2.messages import LowCommand, damping_command
 from legged_gym_ext.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from legged_gym_ext.deploy.controller import Controller
 
 START_TIMEOUT = 60.0
 """Seconds that onnxruntime may take to load."""
@@ -28,11 +32,11 @@ START_TIMEOUT = 60.0
 
 @dataclass
 class Answer:
-    """What the policy's process returned.
+    """Reply of the policy's process.
 
     Attributes:
         targets: (J,) rad, in the contract's order; None when it was only asked whether it is alive.
-        error: why there are none; empty when all is well.
+        error: why there are no targets; empty without an error.
     """
 
     targets: np.ndarray | None = None
@@ -40,14 +44,28 @@ class Answer:
 
 
 class Link(Protocol):
-    """How the runtime talks to a policy; tests have their own."""
+    """How the runtime talks to a policy."""
 
     def ask(self, reading: Reading, command: np.ndarray, run: bool) -> None:
-        """Send a question and return at once; `run` False only asks whether the policy is alive, and forgets what it remembers."""
+        """Send a question and return at once.
+
+        Args:
+            reading: of the robot's sensors.
+            command: (3,) vx, vy [m/s], yaw rate [rad/s].
+            run: False only asks whether the policy is alive, and resets its state.
+        """
         ...
 
     def answer(self) -> Answer | None:
-        """The answer if it is there; an `Answer` with an error when the process is gone."""
+        """The answer, None while there is none; an `Answer` with an error when the process is gone."""
+        ...
+
+
+class CommandSink(Protocol):
+    """Sends commands to a robot."""
+
+    def write(self, command: LowCommand) -> None:
+        """Send `command`."""
         ...
 
 
@@ -69,17 +87,26 @@ class Guard:
 
 
 class PolicyProcess:
-    """Starts and asks the policy's process; use as a context manager."""
+    """Starts the policy's process and talks to it; use as a context manager."""
 
-    def __init__(self, path: Path, make_standby: Callable[[], Any] | None, guard: Guard) -> None:
-        """`make_standby` makes, in the new process, a robot to `write` to when this one is silent; None sends nothing (dry run)."""
+    def __init__(self, path: Path, make_standby: Callable[[], CommandSink] | None, guard: Guard) -> None:
+        """Start the process and wait until the policy is loaded.
+
+        Args:
+            path: policy.onnx.
+            make_standby: called in the new process; what it returns sends damping when this process falls silent. None:
+                nothing is sent (dry run).
+            guard: when and how the new process takes over.
+
+        Raises:
+            UserError: the process did not start within `START_TIMEOUT`, or the policy cannot be loaded.
+        """
         context = multiprocessing.get_context("spawn")  # a fork would inherit the threads of DDS in an unknown state
-        self._pipe, theirs = context.Pipe()
-        self._lifeline = Lifeline(context)
-        words = (str(path), theirs, self._lifeline, make_standby, guard)
-        self._process = context.Process(target=_serve, args=words, daemon=True)
+        self._pipe, other_end = context.Pipe()
+        arguments = (str(path), other_end, make_standby, guard)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
-        theirs.close()
+        other_end.close()
         if not self._pipe.poll(START_TIMEOUT):
             self.close()
             raise UserError(f"the policy's process did not start within {START_TIMEOUT:.0f} s")
@@ -93,11 +120,11 @@ class PolicyProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     def ask(self, reading: Reading, command: np.ndarray, run: bool) -> None:
-        """See `Link`; a process that is gone shows in `answer`."""
+        """See `Link`; `answer` reports a process that is gone."""
         try:
             self._pipe.send((reading, command, run))
         except OSError:
@@ -110,7 +137,7 @@ class PolicyProcess:
                 return self._pipe.recv()
         except (EOFError, OSError):
             return self._ended()
-        return self._ended() if self._lifeline.broken() else None
+        return None
 
     def _ended(self) -> Answer:
         self._process.join(0.001)
@@ -118,7 +145,7 @@ class PolicyProcess:
         return Answer(error="the policy's process ended" + ("" if code is None else f" (exit code {code})"))
 
     def close(self) -> None:
-        """End the process; it sends nothing then."""
+        """End the process, without damping."""
         try:
             self._pipe.send(None)
         except OSError:
@@ -136,9 +163,8 @@ class PolicyProcess:
         self.close()
 
 
-def _serve(path: str, pipe: Any, lifeline: Lifeline, make_standby: Callable[[], Any] | None, guard: Guard) -> None:
-    """Answer questions until told to end; damp the robot when the asker falls silent."""
-    lifeline.hold()
+def _serve(path: str, pipe: Connection, make_standby: Callable[[], CommandSink] | None, guard: Guard) -> None:
+    """Answer questions until told to end; damp the robot when the robot's process falls silent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches both; the robot's process handles it
     try:
         from legged_gym_ext.deploy.controller import Controller
@@ -169,7 +195,7 @@ def _serve(path: str, pipe: Any, lifeline: Lifeline, make_standby: Callable[[], 
         _damp(standby, guard, len(controller.contract.joint_names))
 
 
-def _answer(controller: Any, reading: Reading, command: np.ndarray, run: bool) -> Answer:
+def _answer(controller: Controller, reading: Reading, command: np.ndarray, run: bool) -> Answer:
     if not run:
         controller.reset()
         return Answer()
@@ -179,8 +205,8 @@ def _answer(controller: Any, reading: Reading, command: np.ndarray, run: bool) -
         return Answer(error=str(error) or type(error).__name__)
 
 
-def _damp(standby: Any, guard: Guard, joints: int) -> None:
-    """Send damping for a while, without anyone's help."""
+def _damp(standby: CommandSink, guard: Guard, joints: int) -> None:
+    """Send damping for `guard.damping_time`."""
     os.write(2, b"the robot's process is silent: the policy's process sends damping\n")
     end = time.monotonic() + guard.damping_time
     command = damping_command(joints, guard.damping_kd)

@@ -26,7 +26,7 @@ from legged_gym_ext.deploy.controller import Controller, projected_gravity
 from legged_gym_ext.deploy.go2.messages import GO2_MOTORS, LowState
 from legged_gym_ext.deploy.go2.policy_process import Guard, PolicyProcess
 from legged_gym_ext.deploy.go2.remote import decode
-from legged_gym_ext.deploy.go2.runtime import DAMP, RUN, WAIT, Options, Runtime, loop
+from legged_gym_ext.deploy.go2.runtime import DAMP, RUN, WAIT, Options, Robot, Runtime, loop
 from legged_gym_ext.deploy.go2.safety import Limits, Supervisor
 from legged_gym_ext.deploy.go2.sdk2 import Go2, Publisher, check_interface, check_sdk
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
@@ -35,8 +35,11 @@ from legged_gym_ext.utils.cli import Parser, parse
 from legged_gym_ext.utils.errors import UserError
 
 COMMAND_PERIOD = 0.002
-"""s between two commands. The robot sends states at 500 Hz and Unitree's own examples answer each: a lost message is then made up for, and a fault
-acted on, within 2 ms, while the policy's targets change every control step only."""
+"""s between two commands.
+
+The robot sends states at 500 Hz and Unitree's own examples answer each. A lost message is then replaced, and a fault
+acted on, within 2 ms, although the policy's targets change only every control step.
+"""
 
 STATE_RATE = 500.0
 """States per second that a Go2 sends."""
@@ -117,7 +120,8 @@ def check_policy(policy: ExportedPolicy) -> Contract:
     Controller(policy)
     if tuple(contract.sdk_joint_order) != GO2_MOTORS:
         raise UserError(
-            f"{policy.path}: its sdk_joint_order starts with {', '.join(contract.sdk_joint_order[:3]) or 'nothing'}, a Go2's motors are "
+            f"{policy.path}: its sdk_joint_order starts with {', '.join(contract.sdk_joint_order[:3]) or 'nothing'}, "
+            "a Go2's motors are "
             f"{', '.join(GO2_MOTORS[:3])}, ...; export the policy again"
         )
     low, high = np.asarray(contract.joint_pos_limits).T
@@ -145,8 +149,12 @@ def parse_command(text: str | None, contract: Contract) -> tuple[float, float, f
     return values[0], values[1], values[2]
 
 
-def make_settings(args: Any, contract: Contract) -> tuple[Options, Limits]:
-    """Flags as options and limits; UserError for values that make no sense."""
+def make_settings(args: argparse.Namespace, contract: Contract) -> tuple[Options, Limits]:
+    """Options and limits of the command line.
+
+    Raises:
+        UserError: invalid values.
+    """
     for flag, low, high in (
         ("max_tilt", 5.0, 90.0),
         ("max_temperature", 30.0, 100.0),
@@ -169,7 +177,7 @@ def make_settings(args: Any, contract: Contract) -> tuple[Options, Limits]:
     return options, limits
 
 
-def first_state(robot: Any, wait: float, interface: str, domain: int, seconds: float = 0.5) -> tuple[LowState, float]:
+def first_state(robot: Robot, wait: float, interface: str, domain: int, seconds: float = 0.5) -> tuple[LowState, float]:
     """The newest state and the states per second, measured over `seconds` after the first.
 
     Raises:
@@ -185,14 +193,15 @@ def first_state(robot: Any, wait: float, interface: str, domain: int, seconds: f
         time.sleep(0.001)
     if state is None:
         raise UserError(
-            f"no robot answers on interface '{interface}' (domain {domain}) within {wait:g} s: is it on, is the cable in, is this computer's "
+            f"no robot answers on interface '{interface}' (domain {domain}) within {wait:g} s: is it on, is the cable "
+            "in, is this computer's "
             "address 192.168.123.x?"
         )
     return state, count / seconds
 
 
 def check_list(contract: Contract, state: LowState, rate: float, options: Options, limits: Limits) -> list[str]:
-    """Lines about policy and robot; what must not be is a `UserError`.
+    """Lines about policy and robot, after checking that the robot can be driven.
 
     Raises:
         UserError: states too seldom, a state that would be a fault, or no remote where one is needed.
@@ -203,33 +212,39 @@ def check_list(contract: Contract, state: LowState, rate: float, options: Option
         raise UserError(f"the robot cannot be driven: {supervisor.fault.reason}")
     if rate * contract.control_dt < 1.0:
         raise UserError(
-            f"the robot's states come at {rate:.0f} Hz, a policy at {1.0 / contract.control_dt:.0f} Hz needs one for each step: is the network "
+            f"the robot's states come at {rate:.0f} Hz, a policy at {1.0 / contract.control_dt:.0f} Hz needs one for "
+            "each step: is the network "
             "busy or wireless, or this computer?"
         )
     if options.remote and not options.dry_run and not remote.connected:
         raise UserError(
-            "no wireless remote: switch it on, or use --no_remote with --command (then only this computer can stop the robot)"
+            "no wireless remote: switch it on, or use --no_remote with --command (then only this computer can stop "
+            "the robot)"
         )
     tilt = math.degrees(math.acos(min(1.0, max(-1.0, -projected_gravity(state.quat)[2]))))
     order = [contract.joint_names.index(name) for name in contract.sdk_joint_order]
     ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in contract.commands.items())
+    slow = "" if rate > 0.8 * STATE_RATE else f" (SLOW: expected {STATE_RATE:.0f})"
     lines = [
-        f"policy: task {contract.task}, {contract.method} {contract.role}, {1.0 / contract.control_dt:.0f} Hz; trained commands: {ranges}",
+        f"policy: task {contract.task}, {contract.method} {contract.role}, {1.0 / contract.control_dt:.0f} Hz; "
+        f"trained commands: {ranges}",
         f"provenance: {', '.join(f'{key} {value}' for key, value in contract.provenance.items()) or 'unknown'}",
-        f"robot: {rate:.0f} states per second{'' if rate > 0.8 * STATE_RATE else f' (SLOW: expected {STATE_RATE:.0f})'}, battery {state.battery} % at {state.voltage:.1f} V, tilt {tilt:.0f} degrees, motors up to "
-        f"{state.temperature.max():.0f} degrees, {int(state.lost.sum())} messages to them lost, remote {'on' if remote.connected else 'NOT FOUND'}",
+        f"robot: {rate:.0f} states per second{slow}, battery {state.battery} % at {state.voltage:.1f} V, "
+        f"tilt {tilt:.0f} degrees, motors up to {state.temperature.max():.0f} degrees, "
+        f"{int(state.lost.sum())} messages to them lost, remote {'on' if remote.connected else 'NOT FOUND'}",
         "motor  joint            now     stand up to  kp    kd    limits [rad]",
     ]
     for motor, (name, index) in enumerate(zip(contract.sdk_joint_order, order)):
         low, high = contract.joint_pos_limits[index]
         lines.append(
-            f"{motor:5d}  {name:15s} {state.q[motor]:7.3f}  {contract.default_joint_pos[index]:7.3f}      {contract.stiffness[index]:<5g} "
+            f"{motor:5d}  {name:15s} {state.q[motor]:7.3f}  {contract.default_joint_pos[index]:7.3f}      "
+            f"{contract.stiffness[index]:<5g} "
             f"{contract.damping[index]:<5g} {low:.2f} to {high:.2f}"
         )
     return lines
 
 
-def confirm(args: Any) -> None:
+def confirm(args: argparse.Namespace) -> None:
     """Ask whether the operator has checked what the program cannot see."""
     print("Before anything is sent:")
     for item in OPERATOR_CHECKS:
@@ -239,13 +254,13 @@ def confirm(args: Any) -> None:
     try:
         answer = input("All true? Type yes to let the robot lie down and stand up: ")
     except EOFError as error:
-        raise UserError("nobody confirms on standard input; give --yes if that is meant") from error
+        raise UserError("no confirmation on standard input; give --yes to go on without") from error
     if answer.strip().lower() != "yes":
         raise UserError("not confirmed; nothing was sent")
 
 
 class Operator:
-    """What is done beside the loop: signals, the Enter key, the clock of `--duration`, and lines of a dry run."""
+    """Called after each tick: signals, the Enter key, the end of `--duration`, and the output of a dry run."""
 
     def __init__(self, runtime: Runtime, duration: float | None) -> None:
         self._runtime, self._duration, self._walking = runtime, duration, None
@@ -255,7 +270,7 @@ class Operator:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
 
-    def _stop(self, number: int, _: Any) -> None:
+    def _stop(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number).name
 
     def __call__(self, now: float) -> None:
@@ -279,9 +294,9 @@ class Operator:
 
 
 def drive(
-    args: Any, contract: Contract, robot: Go2, policy: PolicyProcess, options: Options, limits: Limits
+    args: argparse.Namespace, contract: Contract, robot: Go2, policy: PolicyProcess, options: Options, limits: Limits
 ) -> dict[str, Any]:
-    """From the check list to the end of damping; returns what happened."""
+    """Run from the check list to the end of damping; returns the contents of `--report`."""
     state, rate = first_state(robot, args.wait, args.interface, args.domain)
     print("\n".join(check_list(contract, state, rate, options, limits)))
     print(f"policy process {policy.pid}")
@@ -304,7 +319,7 @@ def drive(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run; 0 when the operator ended it, 1 after a fault."""
+    """Run; returns 0 when the operator ended it, 1 after a fault."""
     args = parse(make_parser(), argv)
     if args.policy is None or args.interface is None:
         raise UserError("give --policy=FILE and --interface=NAME; see --help")

@@ -22,7 +22,7 @@ START_KEYS = frozenset({"start"})
 
 @dataclass(frozen=True)
 class Remote:
-    """Sticks (-1 to 1) and held buttons; `connected` is False where the bytes cannot come from a remote that is switched on."""
+    """Sticks (-1 to 1) and pressed buttons; `connected` is False without a remote that is switched on."""
 
     lx: float = 0.0
     ly: float = 0.0
@@ -45,8 +45,8 @@ class Remote:
 def decode(data: bytes) -> Remote:
     """Read the 40 bytes `wireless_remote`.
 
-    Nothing but zeros, and sticks that are not numbers within 1.1, count as no remote. A robot that repeats the last bytes of a remote which went
-    out of range cannot be told from a hand that holds still.
+    Nothing but zeros, and sticks that are not numbers within 1.1, count as no remote. A robot that repeats the last
+    bytes of a remote that went out of range looks like one that is held still.
     """
     if len(data) != 40 or not any(data):
         return Remote()
@@ -73,7 +73,8 @@ def encode(remote: Remote) -> bytes:
 def stick_command(remote: Remote, ranges: Mapping[str, tuple[float, float]], dead_zone: float = 0.05) -> np.ndarray:
     """(vx, vy [m/s], yaw rate [rad/s]) of the sticks: full deflection is the end of the trained range.
 
-    Left stick: forward and sideways. Right stick, sideways: turning. Stick to the left is positive y and positive yaw rate.
+    Left stick: forward and sideways. Right stick, sideways: turning. Stick to the left is positive y and positive yaw
+    rate.
     """
     command = []
     for name, stick in (("lin_vel_x", remote.ly), ("lin_vel_y", -remote.lx), ("ang_vel_yaw", -remote.rx)):

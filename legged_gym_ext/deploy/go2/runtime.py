@@ -1,7 +1,7 @@
 """The loop between a robot and a policy: stand up, wait, walk, and damping on every fault.
 
-`Runtime.tick(now)` is one pass of the command loop; it reads no clock, sleeps nowhere and starts nothing, so that tests drive it through any sequence
-of times, states and answers. `loop` calls it at a fixed rate on the monotonic clock.
+`Runtime.tick(now)` is one pass of the command loop; it reads no clock, sleeps nowhere and starts nothing, so that tests
+drive it through any sequence of times, states and answers. `loop` calls it at a fixed rate on the monotonic clock.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class JointMap:
 
 
 class Runtime:
-    """What to send, tick by tick. Arrays are in the motors' order unless a name says otherwise."""
+    """Decides what to send at each tick. Arrays are in the motors' order unless a name says otherwise."""
 
     def __init__(
         self,
@@ -122,10 +122,10 @@ class Runtime:
         self._asked: float | None = None  # when the open question was put
         self._next_step: float | None = None
         self._last_tick: float | None = None
-        self._told = False
+        self._fault_logged = False
 
     def request_start(self) -> None:
-        """The operator lets the policy begin; ignored before the robot stands."""
+        """Let the policy begin; ignored before the robot stands."""
         if self.phase == WAIT and self.supervisor.fault is None:
             self._enter(RUN)
 
@@ -134,11 +134,11 @@ class Runtime:
         self.supervisor.raise_fault(name, reason)
 
     def tick(self, now: float) -> None:
-        """Read, check, ask the policy when it is time, send one command. Never raises: whatever goes wrong in here is a fault."""
+        """Read, check, ask the policy when it is time, send one command. Never raises: every exception is a fault."""
         command: LowCommand | None = None
         try:
             if self.phase == DAMP:
-                self._keep_company(now)
+                self._send_poll_answertbeat(now)
             else:
                 command = self._step(now)
         except Exception as error:
@@ -151,19 +151,19 @@ class Runtime:
             command = damping_command(len(self._default), self.options.damping_kd)
         if not self.options.dry_run:
             self._send(command)
-        if fault is not None and not self._told:
-            self._told = True
-            self._say(f"DAMPING ({fault.name}): {fault.reason}")
+        if fault is not None and not self._fault_logged:
+            self._fault_logged = True
+            self._log(f"DAMPING ({fault.name}): {fault.reason}")
 
-    def _say(self, line: str) -> None:
-        """Tell people; a terminal that went away is no reason to stop sending."""
+    def _log(self, line: str) -> None:
+        """Print a line; a closed terminal is no reason to stop sending."""
         try:
             self.log(line)
         except Exception:
             pass
 
-    def _keep_company(self, now: float) -> None:
-        """While damping, show the policy's process that this one is alive, or it would send damping too."""
+    def _send_poll_answertbeat(self, now: float) -> None:
+        """While damping, show the policy's process that this one is alive: otherwise it would send damping too."""
         if self.link.answer() is not None:
             self._asked = None
         if self._asked is None and self._next_step is not None and now >= self._next_step:
@@ -192,7 +192,7 @@ class Runtime:
             self.remote = decode(state.remote)
         self.supervisor.check_age(self.state.received, now)
         self.supervisor.check_remote(self.remote, now, self.options.remote and not self.options.dry_run)
-        self._hear(now)
+        self._poll_answer(now)
         self.supervisor.check_policy(self._asked, now)
         if self._since is None:
             self._since = now
@@ -209,7 +209,7 @@ class Runtime:
     def _enter(self, phase: str, now: float | None = None) -> None:
         self.phase, self._since = phase, now
         if phase in (WAIT, RUN):
-            self._say("standing; press START to let the policy begin" if phase == WAIT else "the policy runs")
+            self._log("standing; press START to let the policy begin" if phase == WAIT else "the policy runs")
         if phase == RUN:
             self.targets = self._default.copy()
 
@@ -235,7 +235,7 @@ class Runtime:
         if run:
             self.timing.asked(due + dt * passed, now)
 
-    def _hear(self, now: float) -> None:
+    def _poll_answer(self, now: float) -> None:
         """Take the policy's answer if there is one."""
         answer = self.link.answer()
         if answer is None:
@@ -269,7 +269,8 @@ def loop(
 ) -> None:
     """Call `runtime.tick` every `period` seconds until damping has been sent long enough.
 
-    `every(now)` is called after each tick, until it raises: that is a fault like any other. Late ticks are not made up for.
+    `every(now)` is called after each tick, until it raises: that is a fault like any other. Late ticks are not made up
+    for.
     """
     due = clock()
     while True:
@@ -282,7 +283,7 @@ def loop(
             due = max(due + period, clock() - period)
             if (pause := due - clock()) > 0:
                 time.sleep(pause)
-        except BaseException as error:  # KeyboardInterrupt too, where nobody handles the signal
+        except BaseException as error:  # KeyboardInterrupt too, where the signal is not handled
             runtime.stop("error", f"{type(error).__name__}: {' '.join(str(error).split())}")
             every = _nothing
 

@@ -1,6 +1,7 @@
-"""When a robot must stop: every limit in one place, decided from numbers alone, so that each can be tested by hand-made ones.
+"""When a robot must stop: every limit in one place.
 
-No clock, no messages and no processes in here: times come in as arguments. The first fault is latched; whoever asks afterwards gets the same one.
+No clock, no messages and no processes in here: times and states are arguments, so that tests can make any of them. The
+first fault is latched.
 """
 
 from __future__ import annotations
@@ -17,22 +18,24 @@ from legged_gym_ext.deploy.go2.remote import Remote
 
 @dataclass(frozen=True)
 class Limits:
-    """What is still allowed.
+    """Limits of safe operation.
 
     Attributes:
-        state_age: s since the newest state arrived. Two control steps: one late message in twenty is no fault, a policy that acts twice on the
-            same state is.
-        policy_age: s that an answer of the policy may take. Two control steps as well: the targets of the step before are held meanwhile.
-        loop_gap: s between two passes of the command loop. Half of what the policy's process waits before it takes over (policy_process.Guard):
-            a loop that hung must not go on driving beside it.
+        state_age: s since the newest state arrived. Two control steps: one late message in twenty is no fault, a policy
+            that acts twice on the same state is.
+        policy_age: s that an answer of the policy may take. Two control steps as well: the targets of the step before
+            are held meanwhile.
+        loop_gap: s between two passes of the command loop. Half of what the policy's process waits before it takes over
+            (policy_process.Guard): a loop that hung must not go on driving beside it.
         remote_age: s without a remote.
         tilt: rad between the base's and the world's vertical.
         joint_tolerance: rad that a measured angle may be beyond its limit: links rest on their stops, and stops give.
         speed_factor: times a motor's no-load speed.
         speed_states: states in a row above that speed; a single one is a spike of an impact.
-        temperature: degrees Celsius of a motor; our choice, no figure of the maker's is known to us.
+        temperature: degrees Celsius of a motor; our choice, Unitree publishes none.
         target_margin: rad that commanded angles keep from the joint limits.
-        target_steps: control steps in a row in which the policy may ask one joint for more than its limits; targets are clipped all the while.
+        target_steps: control steps in a row in which the policy may ask one joint for more than its limits; targets are
+            clipped all the while.
         quat_norm: allowed difference of the orientation's norm from 1.
     """
 
@@ -52,14 +55,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why the robot was stopped: a short name for programs, and a line for people."""
+    """Why the robot was stopped: a short name for programs, and a line of text."""
 
     name: str
     reason: str
 
 
 class Supervisor:
-    """Watches states, targets, remote and policy; `fault` is None as long as all is well, then stays what it is."""
+    """Checks states, targets, remote and policy; `fault` is None until the first fault, then never changes."""
 
     def __init__(self, contract: Contract, limits: Limits) -> None:
         """`contract.sdk_joint_order` is the order in which states and targets come."""
@@ -83,7 +86,8 @@ class Supervisor:
         if now - last > self.limits.loop_gap:
             self.raise_fault(
                 "loop late",
-                f"the command loop stood still for {1e3 * (now - last):.0f} ms (limit {1e3 * self.limits.loop_gap:.0f})",
+                f"the command loop stood still for {1e3 * (now - last):.0f} ms (limit "
+                f"{1e3 * self.limits.loop_gap:.0f})",
             )
 
     def check_age(self, received: float, now: float) -> None:
@@ -121,7 +125,8 @@ class Supervisor:
         if beyond[joint] > self.limits.joint_tolerance:
             self.raise_fault(
                 "joint limit",
-                f"{self.names[joint]} is at {state.q[joint]:.3f} rad, allowed are {self.low[joint]:.3f} to {self.high[joint]:.3f}",
+                f"{self.names[joint]} is at {state.q[joint]:.3f} rad, allowed are {self.low[joint]:.3f} to "
+                f"{self.high[joint]:.3f}",
             )
         self._too_fast = np.where(np.abs(state.dq) > self._max_speed, self._too_fast + 1, 0)
         if self._too_fast.max() >= self.limits.speed_states:
@@ -134,7 +139,8 @@ class Supervisor:
             joint = int(state.temperature.argmax())
             self.raise_fault(
                 "temperature",
-                f"the motor of {self.names[joint]} has {state.temperature[joint]:.0f} degrees (limit {self.limits.temperature:.0f})",
+                f"the motor of {self.names[joint]} has {state.temperature[joint]:.0f} degrees (limit "
+                f"{self.limits.temperature:.0f})",
             )
         return None
 
@@ -152,14 +158,16 @@ class Supervisor:
         if asked is not None and now - asked > self.limits.policy_age:
             self.raise_fault(
                 "policy late",
-                f"the policy has not answered for {1e3 * (now - asked):.0f} ms (limit {1e3 * self.limits.policy_age:.0f})",
+                f"the policy has not answered for {1e3 * (now - asked):.0f} ms (limit "
+                f"{1e3 * self.limits.policy_age:.0f})",
             )
 
     def check_targets(self, targets: np.ndarray) -> np.ndarray:
         """The policy's (J,) targets [rad], kept within the joint limits.
 
-        Targets that are not finite are a fault, and so is one joint whose targets are beyond its limits for `target_steps` control steps in a
-        row. Once in a while that is normal: a target beyond the limit is how a policy asks for more torque near it.
+        Targets that are not finite are a fault, and so is one joint whose targets are beyond its limits for
+        `target_steps` control steps in a row. Once in a while that is normal: a target beyond the limit is how a policy
+        asks for more torque near it.
         """
         if not np.isfinite(targets).all():
             self.raise_fault("bad targets", f"the policy's targets are not finite: {np.asarray(targets).tolist()}")
@@ -169,7 +177,8 @@ class Supervisor:
             joint = int(self._beyond.argmax())
             self.raise_fault(
                 "target limit",
-                f"for {self._beyond[joint]} steps the policy has asked {self.names[joint]} for {targets[joint]:.2f} rad or so, "
+                f"for {self._beyond[joint]} steps the policy has asked {self.names[joint]} for {targets[joint]:.2f} "
+                "rad or so, "
                 f"allowed are {self.low[joint]:.2f} to {self.high[joint]:.2f}",
             )
         return self.clip(targets)

@@ -1,7 +1,8 @@
 """Unitree's SDK2: the Go2's low level over DDS, and the service that must let go of the motors first.
 
-The SDK is imported when a robot is opened. Topics, message types, network set-up and service calls are the SDK's; only the bytes of the two messages
-are read and written by messages.py, through the two places where CycloneDDS asks a type to encode itself.
+The SDK is imported when a robot is opened. Topics, message types, network set-up and service calls are the SDK's; only
+the bytes of the two messages are read and written by messages.py, through the two places where CycloneDDS asks a type
+to encode itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from legged_gym_ext.deploy.go2.messages import CommandCodec, LowCommand, LowStat
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 COMMANDS, STATES = "rt/lowcmd", "rt/lowstate"
-INSTALL = "install Unitree's SDK: git clone https://github.com/unitreerobotics/unitree_sdk2_python && pip install -e unitree_sdk2_python"
+INSTALL = (
+    "install Unitree's SDK: git clone https://github.com/unitreerobotics/unitree_sdk2_python "
+    "&& pip install -e unitree_sdk2_python"
+)
 
 
 class CommunicationError(Exception):
@@ -35,7 +39,7 @@ class RawBytes:
 
     @classmethod
     def deserialize_key(cls, data: bytes, **_: Any) -> RawBytes:
-        """What it calls when there is no message but news, such as that a sender is gone; the reader wraps it in another type."""
+        """What CycloneDDS calls for a notice without a message, e.g. that a sender is gone."""
         return cls(data)
 
 
@@ -44,7 +48,8 @@ def check_interface(interface: str) -> None:
     names = [name for _, name in socket.if_nameindex()]
     if interface not in names:
         raise UserError(
-            f"no network interface '{interface}'{did_you_mean(interface, names)}; this computer has {', '.join(names)} (see: ip -br addr)"
+            f"no network interface '{interface}'{did_you_mean(interface, names)}; this computer has "
+            f"{', '.join(names)} (see: ip -br addr)"
         )
 
 
@@ -151,7 +156,8 @@ class Go2:
         code, result = self._motion.CheckMode()
         if code != 0 or not isinstance(result, dict):
             raise UserError(
-                f"the robot's motion switcher does not answer (code {code}); switch the sport service off in the app and use --keep_service"
+                f"the robot's motion switcher does not answer (code {code}); switch the sport service off in the app "
+                "and use --keep_service"
             )
         return str(result.get("name") or "")
 
@@ -167,7 +173,8 @@ class Go2:
         while name := self.motion_service():
             if time.monotonic() > end:
                 raise UserError(
-                    f"the robot's service '{name}' still has the motors after {patience:.0f} s; switch it off in the app"
+                    f"the robot's service '{name}' still has the motors after {patience:.0f} s; switch it off in the "
+                    "app"
                 )
             sport = SportClient()
             sport.SetTimeout(3.0)

@@ -1,4 +1,4 @@
-"""How punctual a control loop was: jitter of its steps, latency of the policy, deadlines missed."""
+"""Timing of a control loop: jitter of its steps, latency of the policy, deadlines missed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Timing:
-    """Collects times [s] of the control steps; `summary` has the figures."""
+    """Collects times [s] of the control steps for `summary`."""
 
     def __init__(self, control_dt: float) -> None:
         self._dt = control_dt
@@ -28,14 +28,15 @@ class Timing:
         self._latency.append(latency)
 
     def skipped(self, steps: int) -> None:
-        """So many steps were due and not taken: the loop was late, or the answer to the step before was not there yet."""
+        """Count steps that were due and not taken: the loop was late, or the previous answer was not there yet."""
         self._skipped += steps
 
     def summary(self) -> dict[str, float]:
         """Milliseconds and counts.
 
-        A deadline is missed when a step is not taken, or its targets come later than one control step after it was due (from two control steps on
-        the step after it is not taken, and that one is counted). Jitter is the difference between two steps' distance in time and the control step.
+        A deadline is missed when a step is not taken, or its targets come later than one control step after it was due
+        (from two control steps on the step after it is not taken, and that one is counted). Jitter is the difference
+        between two steps' distance in time and the control step.
         """
         late = [start + took for start, took in zip(self._late, self._latency)]
         return {

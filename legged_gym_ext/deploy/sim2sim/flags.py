@@ -32,12 +32,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="POLICY=MODEL",
         help="joints that the model names differently; or a file with one such pair per line",
     )
-    told = parser.add_mutually_exclusive_group()
-    told.add_argument(
+    commands = parser.add_mutually_exclusive_group()
+    commands.add_argument(
         "--command", type=float, nargs=3, metavar=("VX", "VY", "YAW"), help="fixed command [m/s, m/s, rad/s]"
     )
-    told.add_argument("--script", type=Path, metavar="FILE", help="timed commands, per line: SECONDS VX VY YAW")
-    told.add_argument(
+    commands.add_argument("--script", type=Path, metavar="FILE", help="timed commands, per line: SECONDS VX VY YAW")
+    commands.add_argument(
         "--episodes", type=int, metavar="N", help="N times 20 s of random starts and commands, as evaluate.py"
     )
     add("--seed", type=int, default=12345, metavar="N", help="of commands, starts, noise and pushes; default: 12345")
@@ -54,9 +54,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="flat (default), a kind of tile such as stairs_up, or model: the file's own",
     )
     add("--level", type=int, metavar="N", help=f"how hard that tile is, 0 to 9; default: {LEVEL}")
-    add("--headless", action="store_true", help="no window, figures only")
+    add("--headless", action="store_true", help="no window, metrics only")
     add("--video", type=Path, metavar="FILE", help="write a video (.mp4) instead of opening a window")
-    add("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    add("--json", type=Path, metavar="FILE", help="also write the metrics to FILE")
 
 
 def _add_disturbances(parser: argparse.ArgumentParser) -> None:
@@ -83,12 +83,12 @@ def _add_disturbances(parser: argparse.ArgumentParser) -> None:
         help="sensor noise of the tasks, times F (1)",
     )
     add("--physics_dt", type=float, metavar="S", help="physics step [s]; default: that of the training")
-    add("--solver", metavar="NAME", help="pgs, newton or cg; default: what the model says")
-    add("--iterations", type=int, metavar="N", help="of the solver; default: what the model says")
+    add("--solver", metavar="NAME", help="pgs, newton or cg; default: the model's")
+    add("--iterations", type=int, metavar="N", help="of the solver; default: the model's")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse values without sense and files that cannot be written, before anything was computed.
+    """Refuse invalid values and files that cannot be written, before anything is computed.
 
     Raises:
         UserError: names the flag.

@@ -1,7 +1,7 @@
 """Runs an exported policy on a simulated robot: the loop, its disturbances, and when a robot has fallen.
 
-The order within a control step is the environment's: the policy reads sensors and command, the physics runs, errors are taken against the command
-that the policy saw, then the robot is pushed and the next command counts.
+The order within a control step is the environment's: the policy reads sensors and command, the physics runs, errors are
+taken against the command that the policy saw, then the robot is pushed and the next command counts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from legged_gym_ext.deploy.policy_file import PolicyError
 from legged_gym_ext.deploy.sim2sim.simulated import SimulatedRobot, Start
 from legged_gym_ext.training.metrics import Fall, Metrics
 from legged_gym_ext.viewer.commands import Command, Random
+
+if TYPE_CHECKING:
+    from legged_gym_ext.deploy.sim2sim.robot import PlainRobot
 
 MAX_TILT, CONTACT_FORCE = 1.0, 1.0  # rad, N on the base; `termination` of the tasks
 EPISODE = 20.0  # s, as in the tasks, like all that follows
@@ -36,7 +39,10 @@ JOINT_VALUES = {
 """What is compared of the joints -> in words, and its unit."""
 
 NOISE = {"gravity": 0.05, "ang_vel": 0.2, "dof_pos": 0.01, "dof_vel": 1.5}
-"""Half widths of the tasks' uniform sensor noise [rad, rad/s, rad, rad/s]; a tilt of 0.05 rad moves projected gravity by 0.05."""
+"""Half widths of the tasks' uniform sensor noise [rad, rad/s, rad, rad/s].
+
+A tilt of 0.05 rad moves projected gravity by 0.05.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Moment:
     fall: Fall | None
 
 
-def model_notes(trained: Mapping[str, Any], robot: Any, added_mass: float, *, chosen: bool) -> list[str]:
+def model_notes(trained: Mapping[str, Any], robot: PlainRobot, added_mass: float, *, chosen: bool) -> list[str]:
     """Lines about what differs between the robot that a policy was trained on and the one it is tried on.
 
     Args:
@@ -105,7 +111,7 @@ def random_start(contract: Contract, rng: np.random.Generator) -> Start:
 
 
 def run_episodes(trial: Trial, episodes: int, seed: int, duration: float = EPISODE) -> Iterator[int]:
-    """Episodes as an evaluation has them: random starts and commands, an episode ends with a fall; yields the number done."""
+    """Episodes as in an evaluation: random starts and commands, a fall ends one; yields the number done."""
     rng, contract = np.random.default_rng(seed), trial.controller.contract
     for episode in range(episodes):
         start, command = random_start(contract, rng), Random(contract.commands, rng)
@@ -151,15 +157,15 @@ class Trial:
             seconds = step * self.control_dt
             if seconds >= duration - 1e-9:
                 return
-            told = command(seconds)
-            fall = self._step(told, seconds)
+            velocity = command(seconds)
+            fall = self._step(velocity, seconds)
             if fall is not None:
                 self.metrics.falls.append(fall)
                 self._begin(start)
             elif self._disturbances.push > 0.0 and (step + 1) % self._push_every == 0:
                 vx, vy = self._rng.uniform(-1.0, 1.0, 2) * self._disturbances.push
                 self.robot.push((vx, vy))
-            yield Moment(seconds + self.control_dt, told, fall)
+            yield Moment(seconds + self.control_dt, velocity, fall)
             if fall is not None and not restart:
                 return
 

@@ -1,7 +1,8 @@
-"""One robot in plain MuJoCo, built from what an exported policy says about itself; no torch, no batches.
+"""One robot in plain MuJoCo, built from the contract of an exported policy; no torch, no batches.
 
-Motors, rates and reading instants are those of the training's engine (mujoco_cpu.py): same motor model in every physics step, same state read after
-a control step. Masses, friction, contacts and solver are the model file's own.
+Motors, rates and reading instants are those of the training's engine (simulators/mujoco/cpu.py): same motor model in
+every physics step, same state read after a control step. Masses, friction, contacts and solver are those of the model
+file.
 
     robot = PlainRobot(policy.contract)
     robot.reset()
@@ -14,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -73,7 +73,8 @@ class PlainRobot:
         contract: of the policy that will move it; all joint quantities are in its joint order.
         dt: physics step [s].
         control_steps: physics steps per control step.
-        model, data: MuJoCo's, for views; what follows from a state (contacts, torques) is one physics step older than the state.
+        model, data: MuJoCo's, for views; what follows from a state (contacts, torques) is one physics step older than
+            the state.
         file: that it was read from.
         mass: of the robot [kg].
         joint_values: smallest and largest of the file's joint damping, friction, stiffness and armature, see
@@ -92,7 +93,7 @@ class PlainRobot:
         ground: TerrainMap | str | None = None,
         origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
         joint_map: Mapping[str, str] | None = None,
-        dress: Callable[[mujoco.MjSpec, str], None] | None = None,
+        add_visuals: Callable[[mujoco.MjSpec, str], None] | None = None,
     ) -> None:
         """Build the model.
 
@@ -103,10 +104,11 @@ class PlainRobot:
             ground: None: a plane at height zero; a map of tiles; or "model": whatever the file's world has.
             origin: where the robot starts [m].
             joint_map: joint of the policy -> joint of the model, for those that differ.
-            dress: called with the specification and the base's name before it is compiled, to add what only pictures need.
+            add_visuals: called with the specification and the base's name before it is compiled, to add what only
+                pictures need.
 
         Raises:
-            UserError: the file is missing, unreadable, has other joints or no free base, or a value has no sense.
+            UserError: the file is missing, unreadable, has other joints or no free base, or a value is invalid.
         """
         keep_quiet()
         self.contract, self.origin = contract, np.array(origin, dtype=float)
@@ -124,8 +126,8 @@ class PlainRobot:
             _set_friction(spec, physics.friction)
         self._add_motors(spec, joints, physics)
         contact_sensor(spec, 0, mujoco.mjtObj.mjOBJ_BODY, base.name)
-        if dress is not None:
-            dress(spec, base.name)
+        if add_visuals is not None:
+            add_visuals(spec, base.name)
         try:
             self.model = spec.compile()
         except ValueError as error:
@@ -138,7 +140,7 @@ class PlainRobot:
         self._saturated = 0.0
         self.reset()
 
-    def _add_motors(self, spec: mujoco.MjSpec, joints: list[Any], physics: Physics) -> None:
+    def _add_motors(self, spec: mujoco.MjSpec, joints: list[mujoco.MjsJoint], physics: Physics) -> None:
         contract = self.contract
         columns = zip(joints, contract.stiffness, contract.damping, contract.torque_limits, contract.velocity_limits)
         for joint, kp, kd, torque, speed in columns:
@@ -193,12 +195,12 @@ class PlainRobot:
                 return
             self.data.qpos[self._root_qpos + 2] += 1e-5 - deepest
 
-    def _with_ground(self, contact: Any) -> bool:
+    def _with_ground(self, contact: mujoco.MjContact) -> bool:
         fixed = self.model.body_weldid[self.model.geom_bodyid[contact.geom]] == 0
         return bool(fixed.any())
 
     def read(self) -> Reading:
-        """What the robot's sensors say now."""
+        """The sensors' present readings."""
         qpos, qvel, root, dof = self.data.qpos, self.data.qvel, self._root_qpos, self._root_dof
         return Reading(
             quat=qpos[root + 3 : root + 7].copy(),
@@ -285,7 +287,8 @@ def _joint_names(spec: mujoco.MjSpec, contract: Contract, joint_map: Mapping[str
     if missing:
         others = [name for name in hinges if name not in names]
         raise UserError(
-            f"{file} is another robot than the policy's, or names its joints differently: it lacks {', '.join(missing)}; "
+            f"{file} is another robot than the policy's, or names its joints differently: it lacks "
+            f"{', '.join(missing)}; "
             f"its other hinges are {', '.join(others) or 'none'}; map names with --joint_map POLICY=MODEL"
         )
     if len(set(names)) < len(names):
@@ -293,7 +296,7 @@ def _joint_names(spec: mujoco.MjSpec, contract: Contract, joint_map: Mapping[str
     return names
 
 
-def _floating_base(joints: list[Any], file: Path) -> Any:
+def _floating_base(joints: list[mujoco.MjsJoint], file: Path) -> mujoco.MjsBody:
     """The body that carries all `joints` and floats."""
     roots = []
     for joint in joints:
@@ -305,13 +308,14 @@ def _floating_base(joints: list[Any], file: Path) -> Any:
     first = base.joints[0] if base.joints else None
     if first is None or first.type != mujoco.mjtJoint.mjJNT_FREE or any(root != base for root in roots):
         raise UserError(
-            f"{file}: the policy's joints must belong to one body with a free joint, but '{base.name}' has none; add <freejoint/> to it"
+            f"{file}: the policy's joints must belong to one body with a free joint, but '{base.name}' has none; add "
+            "<freejoint/> to it"
         )
     base.name = base.name or "base"
     return base
 
 
-def _others(spec: mujoco.MjSpec, base: Any, names: list[str]) -> list[str]:
+def _others(spec: mujoco.MjSpec, base: mujoco.MjsBody, names: list[str]) -> list[str]:
     own = {joint.name for body in [base, *base.find_all("body")] for joint in body.joints}
     return [j.name for j in spec.joints if j.name in own - set(names) and j.type != mujoco.mjtJoint.mjJNT_FREE]
 
@@ -341,7 +345,7 @@ def _set_options(spec: mujoco.MjSpec, physics: Physics, dt: float) -> None:
 
 
 def _add_ground(spec: mujoco.MjSpec, ground: TerrainMap | str | None, file: Path) -> None:
-    """A plane or a map that every colliding geom touches, with the robot's friction; or check that the file brings some."""
+    """Add a plane or a map that every colliding geom touches, or check that the file has ground of its own."""
     if ground == "model":
         if not any(geom.contype or geom.conaffinity for geom in spec.worldbody.geoms):
             raise UserError(f"{file} has no ground of its own; leave out --terrain model")
@@ -351,8 +355,8 @@ def _add_ground(spec: mujoco.MjSpec, ground: TerrainMap | str | None, file: Path
     else:
         spec.worldbody.add_geom(name=GROUND, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], condim=3)
     for geom in spec.worldbody.geoms:
-        # Below every other priority, so that friction and softness of a contact are the robot's, as in the tasks. What defaults
-        # of the file say was not meant for this ground.
+        # Below every other priority, so that friction and softness of a contact are the robot's, as in the tasks. What
+        # defaults of the file say was not meant for this ground.
         geom.contype, geom.conaffinity, geom.priority = EVERYTHING, EVERYTHING, -1
         geom.group, geom.margin, geom.gap = 0, 0.0, 0.0
 

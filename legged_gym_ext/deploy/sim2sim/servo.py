@@ -1,4 +1,4 @@
-"""One Go2 in plain MuJoCo whose motors obey position, velocity, stiffness, damping and torque, like those of the robot's low level.
+"""One Go2 in plain MuJoCo whose motors obey q, dq, tau, kp and kd, like those of the robot's low level.
 
 For rehearsing deployment: no environment, no batch, the robot file's own friction and armature.
 """
@@ -6,13 +6,16 @@ For rehearsing deployment: no environment, no batch, the robot file's own fricti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 
 from legged_gym_ext.simulators.mujoco.ground import COLLISION
 from legged_gym_ext.simulators.mujoco.model import load_robot
+
+if TYPE_CHECKING:
+    from legged_gym_ext.deploy.go2.messages import LowCommand
 
 DT = 0.001
 """Physics step [s]."""
@@ -24,7 +27,14 @@ class ServoRobot:
     def __init__(
         self, file: str, joint_names: Sequence[str], torque_limits: Sequence[float], max_speeds: Sequence[float]
     ) -> None:
-        """`torque_limits` [N m] fall in a line to zero at `max_speeds` [rad/s] when a motor drives, as those of a DC motor."""
+        """Build the model.
+
+        Args:
+            file: MJCF of the robot.
+            joint_names: in the order of commands and states.
+            torque_limits: N m; a driving motor's falls linearly to zero at `max_speeds`, as that of a DC motor.
+            max_speeds: rad/s.
+        """
         spec = load_robot(file)
         spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], **COLLISION)
         spec.option.timestep = DT
@@ -43,7 +53,7 @@ class ServoRobot:
         self.data.qpos[self._qpos] = joint_pos
         mujoco.mj_forward(self.model, self.data)
 
-    def step(self, command: Any, seconds: float) -> None:
+    def step(self, command: LowCommand, seconds: float) -> None:
         """Let time pass with the motors following `command` (q, dq, tau, kp, kd)."""
         for _ in range(round(seconds / DT)):
             dq = self.dq

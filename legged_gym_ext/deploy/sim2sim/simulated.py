@@ -1,4 +1,4 @@
-"""What the run loop needs of a simulated robot; `legged_gym_ext.deploy.sim2sim.robot.PlainRobot` is one."""
+"""The interface between the run loop and a simulated robot, such as `PlainRobot`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SimulatedRobot(Protocol):
         ...
 
     def read(self) -> Reading:
-        """What the sensors say now."""
+        """The sensors' present readings."""
         ...
 
     def step(self, targets: np.ndarray) -> None:

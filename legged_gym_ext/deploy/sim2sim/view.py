@@ -1,4 +1,7 @@
-"""Pictures of a `PlainRobot`: off-screen frames for videos, and an interactive window. The model that is stepped is the one that is drawn."""
+"""Pictures of a `PlainRobot`: off-screen frames for videos, and an interactive window.
+
+The model that is drawn is the one that is stepped.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from legged_gym_ext.simulators.mujoco.visuals import (
     COMMAND_RGBA,
     NAMED_KEYS,
     add_arrow,
-    dress,
+    add_visuals,
     follow,
     hide_far_ground,
     show_groups,
@@ -27,17 +30,17 @@ COLOURS = (COMMAND_RGBA, ACTUAL_RGBA)
 DISTANCE, AZIMUTH, ELEVATION = 1.8, 135.0, -18.0  # m, degrees, degrees; `viewer` of the tasks
 
 
-def dress_plain(spec: mujoco.MjSpec, base_name: str) -> None:
-    """`PlainRobot(dress=...)` for our own ground."""
-    dress(spec, base_name, np.deg2rad(AZIMUTH))
+def add_plain_visuals(spec: mujoco.MjSpec, base_name: str) -> None:
+    """`PlainRobot(add_visuals=...)` for our own ground."""
+    add_visuals(spec, base_name, np.deg2rad(AZIMUTH))
 
 
-def dress_scene(spec: mujoco.MjSpec, base_name: str) -> None:
-    """`PlainRobot(dress=...)` for a file with a ground, which then has its looks too: only room for large frames."""
+def allow_large_frames(spec: mujoco.MjSpec, base_name: str) -> None:
+    """`PlainRobot(add_visuals=...)` for a file with its own ground and looks: only room for large frames."""
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 3840, 2160
 
 
-class _Pictures:
+class _Drawing:
     """What frames and window share."""
 
     def __init__(self, robot: PlainRobot) -> None:
@@ -60,7 +63,7 @@ class _Pictures:
             add_arrow(scene, base + np.array([0.0, 0.0, lift]), yaw, velocity[:2], rgba)
 
 
-class PlainVideo(_Pictures):
+class PlainVideo(_Drawing):
     """Draws frames off-screen with a camera that follows the robot."""
 
     def __init__(self, robot: PlainRobot, fps: float, width: int = 1280, height: int = 720) -> None:
@@ -91,7 +94,7 @@ class PlainVideo(_Pictures):
         self._renderer.close()
 
 
-class PlainWindow(_Pictures):
+class PlainWindow(_Drawing):
     """An interactive window; the mouse turns the camera, which tracks the robot."""
 
     def __init__(self, robot: PlainRobot, on_key: Callable[[str], None]) -> None:

@@ -1,1 +1,1 @@
-"""A simulated Go2 that speaks the real one's messages."""
+"""A simulated Go2 that exchanges the real one's messages."""

@@ -1,11 +1,11 @@
-"""A simulated Go2 that speaks the real one's messages over DDS, for rehearsing a deployment.
+"""A simulated Go2 that exchanges the real one's messages over DDS, for rehearsing a deployment.
 
     python -m legged_gym_ext.deploy.simulated_go2
 
-It publishes low states at 500 Hz, obeys low commands whose checksum is right, and, like the robot, ignores them until the motion service has been
-released. Lines on standard input are the operator: start, stop, release (of those keys), sticks LX LY
-RX, fault NAME, reset, status, quit. Lines of JSON on standard output say what
-happened, with times of this computer's monotonic clock.
+It publishes low states at 500 Hz, obeys low commands whose checksum is right, and, like the robot, ignores them until
+the motion service has been released. Lines on standard input are the operator: start, stop, release (of those keys),
+sticks LX LY RX, fault NAME, reset, status, quit. Lines of JSON on standard output say what happened, with times of this
+computer's monotonic clock.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class SimulatedGo2:
         self.counts["states"] += 1
 
     def _operate(self) -> bool:
-        """Do what standard input says; False to end."""
+        """Carry out the operator's commands; False to end."""
         while not self._lines.empty():
             line = self._lines.get()
             if not line or line.strip() == "quit":

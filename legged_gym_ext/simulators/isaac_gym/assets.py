@@ -1,24 +1,29 @@
 """What Isaac Gym needs to know of a robot, read from its files without the engine: joints, feet, where the feet are.
 
-Isaac Gym reads URDF, so next to the MJCF that `asset.file` names it expects a URDF of the same name. URDF has no word for the inertia of the rotors;
-that is taken from the MJCF. Reading the joints ourselves keeps damping and friction in the units of the files, and forward kinematics says where
-the feet of a robot are that was just put somewhere: Isaac Gym moves its bodies along only when it simulates.
+Isaac Gym reads URDF, so next to the MJCF that `asset.file` names it expects a URDF of the same name. URDF has no word
+for the inertia of the rotors; that is taken from the MJCF. Reading the joints ourselves keeps damping and friction in
+the units of the files. Forward kinematics gives the feet of a robot right after a reset, because Isaac Gym moves its
+bodies only when it simulates.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from legged_gym_ext import ROOT_DIR
-from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet
+from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet, joints_of
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import quat_mul
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 HINGES = ("revolute", "continuous")
 
@@ -39,7 +44,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Robot:
-    """A robot as its files describe it; J joints in the order of the configuration, F feet in the order of their legs."""
+    """A robot as its files describe it; J joints in the configuration's order, F feet in the order of their legs."""
 
     path: Path  # the URDF
     joint_names: list[str]
@@ -53,7 +58,7 @@ class Robot:
     kinematics: FootKinematics
 
 
-def read_robot(cfg: Any) -> Robot:
+def read_robot(cfg: LeggedRobotCfg) -> Robot:
     """The robot of `cfg` (a `LeggedRobotCfg`).
 
     Raises:
@@ -64,7 +69,7 @@ def read_robot(cfg: Any) -> Robot:
     root = _parse(path, "Isaac Gym reads the URDF with the name of asset.file")
     joints = {_required(joint, "child", "link"): _read_joint(joint, path) for joint in root.findall("joint")}
     hinges = {joint.name: joint for joint in joints.values() if joint.kind in HINGES}
-    names = _check_joints(cfg, hinges, path)
+    names = joints_of(cfg, hinges, str(path))
     places = {link.get("name", ""): _place(link.get("name", ""), joints, names) for link in root.findall("link")}
     spheres = _find_feet(root, cfg.asset.foot_name, path, joints, names)
     feet = sorted(spheres, key=lambda link: places[link])
@@ -83,7 +88,7 @@ def read_robot(cfg: Any) -> Robot:
     )
 
 
-def _parse(path: Path, why: str) -> Any:
+def _parse(path: Path, why: str) -> ElementTree.Element:
     if not path.is_file():
         raise UserError(f"robot model not found: {path}; {why}")
     try:
@@ -92,18 +97,18 @@ def _parse(path: Path, why: str) -> Any:
         raise UserError(f"robot model {path} cannot be read: {error}") from error
 
 
-def _required(element: Any, tag: str, attribute: str) -> str:
+def _required(element: ElementTree.Element, tag: str, attribute: str) -> str:
     """An attribute of a child element; missing ones read as empty text, which no link is called."""
     child = element.find(tag)
     return "" if child is None else child.get(attribute, "")
 
 
-def _numbers(element: Any, attribute: str, default: str) -> tuple[float, ...]:
+def _numbers(element: ElementTree.Element | None, attribute: str, default: str) -> tuple[float, ...]:
     text = default if element is None else element.get(attribute, default)
     return tuple(float(word) for word in text.split())
 
 
-def _read_joint(element: Any, path: Path) -> Joint:
+def _read_joint(element: ElementTree.Element, path: Path) -> Joint:
     kind, origin, dynamics = element.get("type", ""), element.find("origin"), element.find("dynamics")
     if kind not in (*HINGES, "fixed"):
         raise UserError(f"robot model {path}: expected hinges and fixed joints, found {element.get('name')} ({kind})")
@@ -117,20 +122,6 @@ def _read_joint(element: Any, path: Path) -> Joint:
         damping=_numbers(dynamics, "damping", "0")[0],
         friction=_numbers(dynamics, "friction", "0")[0],
     )
-
-
-def _check_joints(cfg: Any, hinges: dict[str, Joint], path: Path) -> list[str]:
-    """Joints in the order of the configuration; they must be exactly the robot's hinges."""
-    wanted = list(cfg.init_state.default_joint_angles)
-    missing, extra = [n for n in wanted if n not in hinges], [n for n in hinges if n not in wanted]
-    if missing or extra:
-        raise UserError(
-            f"robot model {path}: joints differ from init_state.default_joint_angles; "
-            f"not in the model: {missing or 'none'}; not in the configuration: {extra or 'none'}"
-        )
-    if cfg.env.num_actions != len(wanted):
-        raise UserError(f"env.num_actions is {cfg.env.num_actions}, but there are {len(wanted)} joints")
-    return wanted
 
 
 def _chain(link: str, joints: dict[str, Joint]) -> list[Joint]:
@@ -148,7 +139,7 @@ def _place(link: str, joints: dict[str, Joint], order: list[str]) -> int:
 
 
 def _find_feet(
-    root: Any, foot_name: Any, path: Path, joints: dict[str, Joint], order: list[str]
+    root: ElementTree.Element, foot_name: str | Sequence[str], path: Path, joints: dict[str, Joint], order: list[str]
 ) -> dict[str, tuple[float, tuple[float, ...]]]:
     """Link -> radius and centre [m] of the collision sphere that `foot_name` means, one at the end of each limb."""
     chain = lambda link: tuple(joint.name for joint in _chain(link, joints) if joint.name in order)  # noqa: E731
@@ -159,7 +150,7 @@ def _find_feet(
             sphere = collision.find("geometry/sphere")
             if sphere is not None:
                 centre = _numbers(collision.find("origin"), "xyz", "0 0 0")
-                spheres.append((name, (float(sphere.get("radius")), centre)))
+                spheres.append((name, (float(sphere.attrib["radius"]), centre)))
                 shapes.append(Shape(collision.get("name", name), name, chain(name)))
     chains = [chain(link) for link, joint in joints.items() if joint.name in order]
     return dict(spheres[index] for index in choose_feet(foot_name, shapes, chains, str(path)))
@@ -183,21 +174,21 @@ def _leg(chain: list[Joint], order: list[str]) -> Leg:
 
 
 def _read_armature(path: Path, names: list[str]) -> list[float]:
-    """Inertia [kg m^2] that the rotors add to joints `names`, as the MJCF says it: at the joint, or in its class of defaults."""
+    """Rotor inertia [kg m^2] of joints `names`, from the MJCF: at the joint, or in its class of defaults."""
     root = _parse(path, "set --env.asset.file to an MJCF or URDF file")
     classes: dict[str | None, str] = {None: "0"}
     found: dict[str, float] = {}
 
-    def read_class(element: Any, inherited: str, name: str | None) -> None:
+    def read_class(element: ElementTree.Element, inherited: str, name: str | None) -> None:
         joint = element.find("joint")
         classes[name] = inherited if joint is None else joint.get("armature", inherited)
         for child in element.findall("default"):
             read_class(child, classes[name], child.get("class"))
 
-    def read_body(element: Any, name: str | None) -> None:
+    def read_body(element: ElementTree.Element, name: str | None) -> None:
         name = element.get("childclass", name)
         for joint in element.findall("joint"):
-            found[joint.get("name")] = float(joint.get("armature") or classes[joint.get("class", name)])
+            found[joint.get("name", "")] = float(joint.get("armature") or classes[joint.get("class", name)])
         for child in element.findall("body"):
             read_body(child, name)
 
@@ -222,7 +213,13 @@ class FootKinematics:
     """Where the feet are, from the pose of the base and the joint angles."""
 
     def __init__(self, chains: list[list[Joint]], centres: list[tuple[float, ...]], order: list[str]) -> None:
-        """Take the joints from the base to each of F feet, the centres (x, y, z) [m] in the last links, and the order of the J joints."""
+        """Prepare the chains.
+
+        Args:
+            chains: joints from the base to each of F feet.
+            centres: (x, y, z) m of each foot in the last link of its chain.
+            order: names of the J joints in the order of joint angles.
+        """
         depth = max(len(chain) for chain in chains)
         shape = (len(chains), depth)
         self._joints = torch.full(shape, len(order), dtype=torch.long)  # J: no angle
@@ -244,7 +241,13 @@ class FootKinematics:
         return self
 
     def positions(self, root_pos: torch.Tensor, root_quat: torch.Tensor, dof_pos: torch.Tensor) -> torch.Tensor:
-        """Centres (M, F, 3) [m] of the feet of bases at (M, 3), turned by (M, 4) w x y z, with joint angles (M, J) [rad]."""
+        """Centres (M, F, 3) [m] of the feet.
+
+        Args:
+            root_pos: (M, 3) m of the bases.
+            root_quat: (M, 4) w x y z.
+            dof_pos: (M, J) rad.
+        """
         count, feet = len(dof_pos), len(self._centres)
         angles = torch.cat((dof_pos, dof_pos.new_zeros(count, 1)), dim=-1)[:, self._joints]  # (M, F, depth)
         half = 0.5 * angles[..., None]

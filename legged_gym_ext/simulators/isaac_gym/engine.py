@@ -1,17 +1,19 @@
-# pyright: reportAttributeAccessIssue=true, reportMissingModuleSource=none
+# pyright: reportMissingModuleSource=none
 """Isaac Gym (NVIDIA, Preview 4) behind the `Simulator` protocol, on a GPU or on CPU cores.
 
 Written against the Preview 4 API and a recording double (tests/isaac_double.py), never run on the real one.
 
-Isaac Gym's world differs from ours in these ways, and all of them end in this file: quaternions are x y z w; joints come in an order of its own;
-angular velocity is in world axes; linear velocity is that of the base's centre of mass and not of its origin; state is read from tensors that are current
-only after a refresh, and written once per simulated step, so that writes are collected until the next one.
+Isaac Gym's world differs from ours in these ways, and all of them end in this file: quaternions are x y z w; joints
+come in an order of its own; angular velocity is in world axes; linear velocity is that of the base's centre of mass and
+not of its origin; state is read from tensors that are current only after a refresh, and written once per simulated
+step, so that writes are collected until the next one.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,8 +26,15 @@ from legged_gym_ext.simulators.isaac_gym.world import FRICTION, World
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import quat_rotate_inverse
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+    from legged_gym_ext.terrain import Terrain
+
 SPACING = 3.0
-"""m between robots on a plane. They could all stand on one spot, but PhysX would still sort out every pair of overlapping shapes in every step."""
+"""m between robots on a plane.
+
+They could all stand on one spot, but PhysX would sort out all pairs of overlapping shapes in every step.
+"""
 
 POS, QUAT, LIN_VEL, ANG_VEL = slice(0, 3), slice(3, 7), slice(7, 10), slice(10, 13)
 """Columns of Isaac Gym's root states."""
@@ -34,7 +43,7 @@ POS, QUAT, LIN_VEL, ANG_VEL = slice(0, 3), slice(3, 7), slice(7, 10), slice(10, 
 class IsaacGymSimulator(Simulator):
     """See the module; the protocol is `Simulator`."""
 
-    def __init__(self, cfg: Any, terrain: Any, num_envs: int) -> None:
+    def __init__(self, cfg: LeggedRobotCfg, terrain: Terrain, num_envs: int) -> None:
         """Build the world of `cfg` on `terrain` with `num_envs` robots in their default pose."""
         self.device = torch.device(cfg.sim.device)
         if self.device.type not in ("cpu", "cuda"):
@@ -61,10 +70,13 @@ class IsaacGymSimulator(Simulator):
         rows = torch.div(robots, side, rounding_mode="floor")
         return SPACING * torch.stack((rows, robots % side, torch.zeros_like(robots)), dim=-1).float()
 
-    def _set_names(self, cfg: Any, robot: Robot) -> None:
+    def _set_names(self, cfg: LeggedRobotCfg, robot: Robot) -> None:
         """Names, limits and the maps from Isaac Gym's orders to ours."""
         world, motors = self._world, self._motors
-        index = lambda names, of: torch.tensor([of.index(n) for n in names], dtype=torch.long, device=self.device)  # noqa: E731
+
+        def index(names: Sequence[str], of: Sequence[str]) -> torch.Tensor:
+            return torch.tensor([of.index(n) for n in names], dtype=torch.long, device=self.device)
+
         self.joint_names = robot.joint_names
         self._dofs = index(robot.joint_names, world.dof_names)  # (J,) columns of Isaac Gym's tensors
         limits = torch.as_tensor(world.dof_limits, dtype=torch.float32, device=self.device)
@@ -106,7 +118,7 @@ class IsaacGymSimulator(Simulator):
         self._handed_over: list[torch.Tensor] = []
         self._prepared = False
 
-    def _place(self, cfg: Any, places: torch.Tensor) -> None:
+    def _place(self, cfg: LeggedRobotCfg, places: torch.Tensor) -> None:
         """Put all robots at rest at `places` (N, 3)."""
         joints = self.default_dof_pos.repeat(self.num_envs, 1)
         state = RobotState(
@@ -124,7 +136,8 @@ class IsaacGymSimulator(Simulator):
     def _prepare(self) -> None:
         """Start Isaac Gym's tensors, with the states that were written so far.
 
-        Not before the first step: until then everything about the robots may still be changed, also centres of mass on a GPU.
+        Not before the first step: until then everything about the robots may still be changed, also centres of mass on
+        a GPU.
         """
         # These tensors live longer than a rollout's inference mode and are written in place also outside of it.
         with torch.inference_mode(False):
@@ -143,7 +156,7 @@ class IsaacGymSimulator(Simulator):
         self._prepared = True
 
     def _hand_over(self) -> None:
-        """Tell Isaac Gym the written states, all in one call per kind: of several calls between two steps it heeds only the last."""
+        """Give Isaac Gym the written states, one call per kind: of several calls between two steps the last counts."""
         calls = (
             (self._new_roots, self._native_root, self._gym.set_actor_root_state_tensor_indexed),
             (self._new_dofs, self._native_dof, self._gym.set_dof_state_tensor_indexed),
@@ -311,7 +324,7 @@ class IsaacGymSimulator(Simulator):
             self.set_root_lin_vel(velocity)
 
 
-def _contact_bodies(robot: Robot, bodies: list[str], asset: Any) -> list[str]:
+def _contact_bodies(robot: Robot, bodies: list[str], asset: type[LeggedRobotCfg.asset]) -> list[str]:
     """Bodies besides the feet whose contact forces the configuration asks for, in the order of their joints."""
     others = [name for name in bodies if name not in robot.feet]
     wanted = list(asset.terminate_after_contacts_on) + list(asset.penalize_contacts_on)

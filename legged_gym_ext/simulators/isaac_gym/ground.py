@@ -1,4 +1,4 @@
-"""The ground of a terrain map as one triangle mesh for Isaac Gym: level or sloping cells, exactly vertical risers between them."""
+"""The ground of a map as one triangle mesh for Isaac Gym: flat or sloping cells, exactly vertical risers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def ground_mesh(ground: TerrainMap) -> tuple[np.ndarray, np.ndarray]:
     """Triangles of all of a map and of the level border around it, in world axes.
 
     Returns:
-        Vertices (V, 3) float32 [m], and triangles (T, 3) uint32 of vertex indices, counter-clockwise seen from the open side: from above, and from the lower
-        side of a riser.
+        Vertices (V, 3) float32 [m], and triangles (T, 3) uint32 of vertex indices, counter-clockwise seen from the open
+        side: from above, and from the lower side of a riser.
     """
-    # One ring of level cells, so that the tiles' outer edges have risers too; heights in whole units, so that equal ones are equal.
+    # One ring of level cells, so that the tiles' outer edges have risers too; heights in whole units, so that equal
+    # ones are equal.
     corners = np.pad(ground.corners, ((1, 1), (1, 1), (0, 0)))
     heights = np.round(corners / ground.unit).astype(np.int64)
     nodes = _Nodes(heights)
@@ -86,7 +87,10 @@ class _Nodes:
 
 
 def _border(ground: TerrainMap) -> np.ndarray:
-    """(24, 3) corners [m] of the triangles of four level rectangles outside the ring of cells; (0, 3) where the border is no wider than the ring."""
+    """(24, 3) corners [m] of the triangles of four level rectangles outside the ring of cells.
+
+    (0, 3) where the border is no wider than the ring.
+    """
     ring, far, (size_x, size_y) = ground.cell, ground.border, ground.size
     if far <= ring:
         return np.zeros((0, 3))

@@ -1,14 +1,14 @@
 """Position motors and joint forces in torch, for engines that want a torque in every physics step.
 
-The same laws as in the MuJoCo model: PD torque within a torque-speed line, targets that arrive late by whole physics steps, and, besides the motor,
-viscous and Coulomb friction and a spring. Isaac Gym has no place for the last three: its joint drives belong to its own motors, and its joint
-friction is a share of the load and not a torque.
+The same laws as in the MuJoCo model: PD torque within a torque-speed line, targets that arrive late by whole physics
+steps, and, besides the motor, viscous and Coulomb friction and a spring. Isaac Gym has no place for the last three: its
+joint drives belong to its own motors, and its joint friction is a share of the load and not a torque.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,8 +17,14 @@ from legged_gym_ext.simulators.isaac_gym.assets import Robot
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+
 STICK_SPEED = 0.25
-"""rad/s below which Coulomb friction falls linearly to 0. A jump would be overshot within a step: 0.5 N m for 5 ms take 0.15 rad/s from a rotor of 0.0165 kg m^2."""
+"""rad/s below which Coulomb friction falls linearly to 0.
+
+A jump would be overshot within a step: 0.5 N m for 5 ms take 0.15 rad/s from a rotor of 0.0165 kg m^2.
+"""
 
 
 class Motors:
@@ -33,7 +39,7 @@ class Motors:
         waiting: (1 + longest delay in steps, N, J) rad, targets of this and earlier physics steps.
     """
 
-    def __init__(self, cfg: Any, robot: Robot, num_envs: int, device: torch.device) -> None:
+    def __init__(self, cfg: LeggedRobotCfg, robot: Robot, num_envs: int, device: torch.device) -> None:
         """Motors of `cfg` (a `LeggedRobotCfg`) for the joints of `robot`, holding the default pose."""
         control, asset, names = cfg.control, cfg.asset, robot.joint_names
         if control.control_type != "P":
@@ -86,7 +92,7 @@ class Motors:
         return spring - self.damping * vel - self.friction * (vel / STICK_SPEED).clamp(-1.0, 1.0)
 
     def hold(self, ids: torch.Tensor) -> None:
-        """Forget the waiting targets of robots `ids` (M,): their motors hold the default pose."""
+        """Clear the delay lines of robots `ids` (M,): their motors hold the default pose."""
         self.waiting[:, ids] = self.default_pos
 
     def scale_friction(self, ids: torch.Tensor, factors: torch.Tensor) -> None:

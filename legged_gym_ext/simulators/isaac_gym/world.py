@@ -1,5 +1,5 @@
-# pyright: reportAttributeAccessIssue=true, reportMissingModuleSource=none
-"""Isaac Gym's simulation with ground and robots: everything that is made before the first step, and what belongs to single robots.
+# pyright: reportMissingModuleSource=none
+"""Isaac Gym's simulation with ground and robots: what is made before the first step, and properties of robots.
 
 Written against the Preview 4 API and a recording double (tests/isaac_double.py), never run on the real one.
 """
@@ -7,7 +7,7 @@ Written against the Preview 4 API and a recording double (tests/isaac_double.py)
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,20 +18,30 @@ from legged_gym_ext.simulators.isaac_gym.ground import ground_mesh
 from legged_gym_ext.utils.cpus import usable_cpus
 from legged_gym_ext.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+    from legged_gym_ext.terrain import Terrain
+
 GROUND_FRICTION = 0.0
-"""PhysX takes the mean of two bodies' coefficients; with 0 on one side, twice the wanted one on the other counts alone, as in MuJoCo."""
+"""PhysX takes the mean of two bodies' coefficients.
+
+With 0 for the ground, a shape with twice the wanted coefficient decides alone, as in MuJoCo.
+"""
 
 FRICTION = 0.8
 """Of the robot's shapes until it is set, the nominal value of domain randomisation."""
 
 FRICTION_STEP = 0.01
-"""To which coefficients are rounded: every other one is another PhysX material, of which there can be 65536, and a robot has dozens of shapes."""
+"""To which coefficients are rounded.
+
+Each other one is another PhysX material, of which there can be 65536, and a robot has dozens of shapes.
+"""
 
 UNLIMITED_EFFORT, UNLIMITED_SPEED = 1000.0, 100.0
 """N m and rad/s (PhysX's own default) for the joints, whose limits are those of our motors."""
 
 
-def sim_params(cfg: Any, device: torch.device) -> gymapi.SimParams:
+def sim_params(cfg: LeggedRobotCfg, device: torch.device) -> gymapi.SimParams:
     """Parameters of the simulation on `device`; those of PhysX are legged_gym's."""
     params, gpu = gymapi.SimParams(), device.type == "cuda"
     params.dt, params.substeps = float(cfg.sim.dt), 1
@@ -74,7 +84,9 @@ class World:
         base_com: (3,) m, centre of mass in the base's frame.
     """
 
-    def __init__(self, cfg: Any, terrain: Any, robot: Robot, places: np.ndarray, device: torch.device) -> None:
+    def __init__(
+        self, cfg: LeggedRobotCfg, terrain: Terrain, robot: Robot, places: np.ndarray, device: torch.device
+    ) -> None:
         """Make everything for robots that start at `places` (N, 3) m in Isaac Gym's world.
 
         Raises:
@@ -93,7 +105,7 @@ class World:
         base, self.mass = bodies[self._base], float(sum(body.mass for body in bodies))
         self.base_mass, self.base_com = base.mass, np.array([base.com.x, base.com.y, base.com.z])
 
-    def _add_ground(self, terrain: Any) -> None:
+    def _add_ground(self, terrain: Terrain) -> None:
         if terrain.is_flat:
             plane = gymapi.PlaneParams()
             plane.normal, plane.distance = gymapi.Vec3(0.0, 0.0, 1.0), 0.0
@@ -107,9 +119,10 @@ class World:
         mesh.static_friction = mesh.dynamic_friction = GROUND_FRICTION
         mesh.restitution = 0.0
         # The stubs have numpy's types of 2021.
-        self.gym.add_triangle_mesh(self.sim, vertices.flatten(), triangles.flatten(), mesh)  # pyright: ignore[reportArgumentType]
+        flat = vertices.flatten(), triangles.flatten()
+        self.gym.add_triangle_mesh(self.sim, *flat, mesh)  # pyright: ignore[reportArgumentType]
 
-    def _load(self, cfg: Any, robot: Robot) -> None:
+    def _load(self, cfg: LeggedRobotCfg, robot: Robot) -> None:
         gym, path = self.gym, robot.path
         self._asset = gym.load_asset(self.sim, str(path.parent), path.name, asset_options())
         if self._asset is None:
@@ -121,7 +134,8 @@ class World:
         lost = [foot for foot in robot.feet if foot not in self.body_names]
         if lost:
             raise UserError(
-                f'robot model {path}: Isaac Gym merged {lost} into other links; add dont_collapse="true" to their joints'
+                f'robot model {path}: Isaac Gym merged {lost} into other links; add dont_collapse="true" to their '
+                "joints"
             )
         if cfg.asset.base_name not in self.body_names:
             raise UserError(
@@ -136,12 +150,12 @@ class World:
         self.dof_limits = np.stack((self._dof_props["lower"], self._dof_props["upper"]), axis=-1)
         self._dof_props["driveMode"] = int(gymapi.DOF_MODE_EFFORT)
         self._dof_props["effort"], self._dof_props["velocity"] = UNLIMITED_EFFORT, UNLIMITED_SPEED
-        for field in ("stiffness", "damping", "friction"):  # ours: see isaac_gym_motors
+        for field in ("stiffness", "damping", "friction"):  # ours: see motors.py
             self._dof_props[field] = 0.0
         self._dof_props["armature"] = [robot.armature[robot.joint_names.index(name)] for name in self.dof_names]
         self._nominal_armature = self._dof_props["armature"].copy()
 
-    def _populate(self, cfg: Any, places: np.ndarray) -> None:
+    def _populate(self, cfg: LeggedRobotCfg, places: np.ndarray) -> None:
         """One environment without extent or offset per robot: all share the world's axes, as in legged_gym."""
         gym, zero, rot = self.gym, gymapi.Vec3(0.0, 0.0, 0.0), cfg.init_state.rot
         shared_bits = 0 if cfg.asset.self_collisions else 1  # shapes that share a bit do not collide
@@ -167,7 +181,8 @@ class World:
     def set_base(self, ids: np.ndarray, mass: np.ndarray, com: np.ndarray) -> None:
         """Set masses (M,) [kg] and centres of mass (M, 3) [m] of the bases of robots `ids` (M,).
 
-        The inertia about the centre of mass stays that of the URDF, as in MuJoCo; Isaac Gym would recompute all bodies' from their shapes.
+        The inertia about the centre of mass stays that of the URDF, as in MuJoCo; Isaac Gym would recompute all bodies'
+        from their shapes.
         """
         for index, kg, place in zip(ids.tolist(), mass.tolist(), com.tolist()):
             env, actor = self._envs[index], self._actors[index]

@@ -1,13 +1,14 @@
 """MuJoCo on CPU cores through `mjbatch`: one model, N states, a C++ thread pool.
 
-One call of `Batch.step` runs all physics steps of a control step for all environments. What follows from a state (contact
-forces, foot positions) is one physics step older than the state, because another forward pass would cost a fifth of
-the time.
+One call of `Batch.step` runs all physics steps of a control step for all environments. What follows from a state
+(contact forces, foot positions) is one physics step older than the state, because another forward pass would cost a
+fifth of the time.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
@@ -18,17 +19,22 @@ from legged_gym_ext.simulators.base import PARAMETERS, RobotState, Simulator, ch
 from legged_gym_ext.simulators.mujoco.faults import FAULTS, keep_quiet
 from legged_gym_ext.simulators.mujoco.model import ModelInfo, build_model
 from legged_gym_ext.utils.cpus import usable_cpus
-from legged_gym_ext.utils.errors import UserError, count
+from legged_gym_ext.utils.errors import UserError, pluralize
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+    from legged_gym_ext.terrain import Terrain
 
 
 class MujocoSimulator(Simulator):
     """See the module; the protocol is `Simulator`."""
 
-    def __init__(self, cfg: Any, terrain: Any, num_envs: int) -> None:
+    def __init__(self, cfg: LeggedRobotCfg, terrain: Terrain, num_envs: int) -> None:
         """Build the model of `cfg` on `terrain` and `num_envs` states of it."""
         if torch.device(cfg.sim.device).type != "cpu":
             raise UserError(
-                f"the mujoco engine steps on the CPU, not on '{cfg.sim.device}'; use --sim_device=cpu (--rl_device may be a GPU)"
+                f"the mujoco engine steps on the CPU, not on '{cfg.sim.device}'; use --sim_device=cpu (--rl_device "
+                "may be a GPU)"
             )
         self.device = torch.device("cpu")
         self.num_envs, self.dt = num_envs, float(cfg.sim.dt)
@@ -37,7 +43,7 @@ class MujocoSimulator(Simulator):
         self.model = self.info.model
         threads = cfg.sim.num_threads or usable_cpus()
         self.batch = Batch(self.model, num_envs, num_threads=min(threads, num_envs))
-        self.description = f"MuJoCo {mujoco.__version__}, {count(self.batch.num_threads, 'CPU thread')}"
+        self.description = f"MuJoCo {mujoco.__version__}, {pluralize(self.batch.num_threads, 'CPU thread')}"
         self._set_names()
         self._bind()
         self._targets = self.batch.bind("ctrl")  # (N, J) float64, a view of the states
@@ -153,7 +159,7 @@ class MujocoSimulator(Simulator):
         self._fault_count[ids] = self._warning[ids][:, FAULTS, 1].sum(axis=1)
 
     def set_root_lin_vel(self, velocity: torch.Tensor) -> None:
-        """See `Simulator`; written into the states, because what waits in a float32 view is lost to resets and snapshots."""
+        """See `Simulator`; written into the states, because resets and snapshots ignore the float32 views."""
         at_qvel = mujoco.mj_stateSize(self.model, int(mujoco.mjtState.mjSTATE_TIME)) + self.model.nq
         self.batch.bind("state")[:, at_qvel : at_qvel + 3] = velocity.numpy()
         self._forward(None)
@@ -246,7 +252,7 @@ class MujocoSimulator(Simulator):
         self.batch.bind("state")[:] = saved
 
 
-def _columns(tensor: torch.Tensor, index: np.ndarray) -> Any:
+def _columns(tensor: torch.Tensor, index: np.ndarray) -> Callable[[], torch.Tensor]:
     """Reader of `tensor[:, index]`: a view where the columns are adjacent, a copy otherwise."""
     start = int(index[0])
     if np.array_equal(index, np.arange(start, start + len(index))):

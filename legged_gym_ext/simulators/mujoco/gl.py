@@ -1,4 +1,4 @@
-"""Finds a way to draw before MuJoCo is imported, because MuJoCo chooses its OpenGL library at import."""
+"""Chooses an OpenGL library before MuJoCo is imported, because MuJoCo does so at import."""
 
 from __future__ import annotations
 

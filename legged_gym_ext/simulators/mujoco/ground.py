@@ -1,19 +1,22 @@
 """The ground of a terrain map as MuJoCo geoms.
 
-A map has thousands of boxes, and MuJoCo pays for every geom of a model in every physics step. So a model that is stepped gets a few slots
-instead, boxes and height fields that are alone on a fixed body each, and every environment has what is near its own robot in them: `NearGround`
-moves them along when the robot comes into another bucket of ground. What that saves: benchmarks/ground.py. Pictures and rays use all of the
-map (`add_map`).
+A map has thousands of boxes, and every geom of a model costs time in every physics step. A model that is stepped gets a
+few slots instead: boxes and height fields, each alone on a fixed body. In every environment they hold what is near its
+own robot; `NearGround` moves them when the robot comes into another bucket of ground. What that saves:
+benchmarks/ground.py. Pictures and rays use all of the map (`add_map`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
 
 from legged_gym_ext.terrain.map import Field, TerrainMap
+
+if TYPE_CHECKING:
+    from mjbatch import Batch
 
 GROUND = "ground"
 BUCKET = 0.5  # m, side of the squares of ground for which the boxes nearby are listed
@@ -61,7 +64,8 @@ def add_slots(spec: mujoco.MjSpec, ground: TerrainMap, reach: float) -> NearGrou
         reach: m from the middle of the base to the farthest point of the robot in any pose, seen from above.
     """
     near = NearGround(ground, reach + TRAVEL)
-    # Its trees of bounding volumes are built once, with the model; the slots' geoms move. The broad phase keeps up with them.
+    # Its trees of bounding volumes are built once, with the model; the slots' geoms move. The broad phase keeps up with
+    # them.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
     places = [_add_field(spec, index, field) for index, field in enumerate(ground.fields)]
     near.field_places = np.array(places).reshape(-1, 3)
@@ -112,9 +116,12 @@ class NearGround:
             count[area] += 1
         return table
 
-    def attach(self, model: mujoco.MjModel, batch: Any) -> None:
+    def attach(self, model: mujoco.MjModel, batch: Batch) -> None:
         """Take the slots of a `mjbatch.Batch` of `model` over; every environment's are empty."""
-        ids = lambda kind, count: np.array([model.geom(f"{GROUND}_{kind}_{i}").id for i in range(count)], dtype=int)  # noqa: E731
+
+        def ids(kind: str, count: int) -> np.ndarray:
+            return np.array([model.geom(f"{GROUND}_{kind}_{i}").id for i in range(count)], dtype=int)
+
         self._box_ids, self._field_ids = ids("box", self.box_slots), ids("slope", self.field_slots)
         self._pos, self._size = batch.expand("geom_pos"), batch.expand("geom_size")
         self._aabb, self._bound = batch.expand("geom_aabb"), batch.expand("geom_rbound")
@@ -128,7 +135,12 @@ class NearGround:
         self._bucket = np.full((batch.num_sims, 2), np.iinfo(np.int64).min)
 
     def follow(self, positions: np.ndarray, ids: np.ndarray | None = None) -> None:
-        """Fill the slots of environments `ids` (M,), or all, whose robots, at `positions` (M, 2 or more) [m], came into another bucket."""
+        """Fill the slots of robots that came into another bucket.
+
+        Args:
+            positions: (M, 2 or more) m.
+            ids: (M,) environments; None: all.
+        """
         ids = np.arange(len(positions)) if ids is None else ids
         bucket = np.floor(np.nan_to_num(positions[:, :2], posinf=0.0, neginf=0.0) / BUCKET).astype(np.int64)
         moved = (bucket != self._bucket[ids]).any(axis=1)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 
 from legged_gym_ext import ROOT_DIR
-from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet
+from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet, joints_of
 from legged_gym_ext.simulators.mujoco.ground import COLLISION, GROUND, NearGround, add_map, add_slots
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+    from legged_gym_ext.terrain import Terrain
 
 SOLVERS = {
     "newton": mujoco.mjtSolver.mjSOL_NEWTON,
@@ -35,7 +39,7 @@ FOOT_SITE, CONTACT_SENSOR = "foot_site_", "contact_"
 
 @dataclass
 class ModelInfo:
-    """Names and indices of the parts of a compiled model that the environment speaks of."""
+    """Names and indices of the parts of a compiled model that the environment uses."""
 
     model: mujoco.MjModel
     joint_names: list[str]  # in the order of the configuration, which is the order of the actuators
@@ -57,7 +61,15 @@ class ModelInfo:
 
 
 def load_robot(file: str, *, keep_ground: bool = False) -> mujoco.MjSpec:
-    """Read the robot's MJCF ("{ROOT}" is the repository) and drop everything that is not robot, ground excepted if it is to be kept."""
+    """Read the robot's MJCF and drop everything that is not robot.
+
+    Args:
+        file: path; "{ROOT}" is the repository.
+        keep_ground: keep the geoms of the world body.
+
+    Raises:
+        UserError: the file is missing, or MuJoCo cannot read it.
+    """
     path = Path(file.replace("{ROOT}", str(ROOT_DIR))).expanduser()
     if not path.is_file():
         raise UserError(f"robot model not found: {path}; set --env.asset.file to an MJCF file")
@@ -74,12 +86,12 @@ def load_robot(file: str, *, keep_ground: bool = False) -> mujoco.MjSpec:
     return spec
 
 
-def build_model(cfg: Any, terrain: Any) -> ModelInfo:
+def build_model(cfg: LeggedRobotCfg, terrain: Terrain) -> ModelInfo:
     """Compile robot and ground for `cfg` (a `LeggedRobotCfg`).
 
     Args:
         cfg: sections asset, control, init_state, domain_rand and sim are read.
-        terrain: a plane, or a map of which every environment has what is near its robot (mujoco_ground.py).
+        terrain: a plane, or a map of which every environment has what is near its robot (ground.py).
     """
     spec = load_robot(cfg.asset.file)
     _set_options(spec, cfg.sim)
@@ -100,15 +112,15 @@ def build_model(cfg: Any, terrain: Any) -> ModelInfo:
     return _index(_compile(spec, cfg), joints, feet, contacts, cfg, near)
 
 
-def _compile(spec: mujoco.MjSpec, cfg: Any) -> mujoco.MjModel:
+def _compile(spec: mujoco.MjSpec, cfg: LeggedRobotCfg) -> mujoco.MjModel:
     try:
         return spec.compile()
     except ValueError as error:
         raise UserError(f"robot model {cfg.asset.file} does not compile: {' '.join(str(error).split())}") from error
 
 
-def add_ground(spec: mujoco.MjSpec, terrain: Any) -> None:
-    """Add all of a terrain's geometry to the world body, with contype 1 and conaffinity 0; robots have it the other way round."""
+def add_ground(spec: mujoco.MjSpec, terrain: Terrain) -> None:
+    """Add all of a terrain to the world body, with contype 1 and conaffinity 0; robots have these reversed."""
     if terrain.is_flat:
         spec.worldbody.add_geom(name=GROUND, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], **COLLISION)
     else:
@@ -128,7 +140,7 @@ def reach(model: mujoco.MjModel) -> float:
     return float(ends[model.geom_bodyid > 0].max())
 
 
-def _set_options(spec: mujoco.MjSpec, sim: Any) -> None:
+def _set_options(spec: mujoco.MjSpec, sim: type[LeggedRobotCfg.sim]) -> None:
     options, mj = spec.option, sim.mujoco
     for value, known, field in (
         (mj.solver, SOLVERS, "solver"),
@@ -150,7 +162,7 @@ def _set_options(spec: mujoco.MjSpec, sim: Any) -> None:
     spec.visual.global_.bvactive = 0
 
 
-def _find_joints(spec: mujoco.MjSpec, cfg: Any) -> list[Any]:
+def _find_joints(spec: mujoco.MjSpec, cfg: LeggedRobotCfg) -> list[mujoco.MjsJoint]:
     """Joints in the order of the configuration; their names must be exactly the robot's hinges."""
     free = [j for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]
     if len(free) != 1:
@@ -162,19 +174,10 @@ def _find_joints(spec: mujoco.MjSpec, cfg: Any) -> list[Any]:
             f"found {others or spec.joints[0].name}"
         )
     hinges = {j.name: j for j in spec.joints if j.type == mujoco.mjtJoint.mjJNT_HINGE}
-    wanted = list(cfg.init_state.default_joint_angles)
-    missing, extra = [n for n in wanted if n not in hinges], [n for n in hinges if n not in wanted]
-    if missing or extra:
-        raise UserError(
-            f"robot model {cfg.asset.file}: joints differ from init_state.default_joint_angles; "
-            f"not in the model: {missing or 'none'}; not in the configuration: {extra or 'none'}"
-        )
-    if cfg.env.num_actions != len(wanted):
-        raise UserError(f"env.num_actions is {cfg.env.num_actions}, but there are {len(wanted)} joints")
-    return [hinges[n] for n in wanted]
+    return [hinges[name] for name in joints_of(cfg, hinges, cfg.asset.file)]
 
 
-def _find_feet(spec: mujoco.MjSpec, asset: Any, order: dict[str, int]) -> list[Any]:
+def _find_feet(spec: mujoco.MjSpec, asset: type[LeggedRobotCfg.asset], order: dict[str, int]) -> list[mujoco.MjsGeom]:
     """The colliding geoms that `asset.foot_name` means, one at the end of each limb."""
     solid = [g for g in spec.geoms if g.contype or g.conaffinity]
     shapes = [Shape(g.name, g.parent.name, tuple(_chain(g.parent, order))) for g in solid]
@@ -182,7 +185,7 @@ def _find_feet(spec: mujoco.MjSpec, asset: Any, order: dict[str, int]) -> list[A
     return [solid[index] for index in choose_feet(asset.foot_name, shapes, chains, asset.file)]
 
 
-def _chain(body: Any, order: dict[str, int]) -> list[str]:
+def _chain(body: mujoco.MjsBody, order: dict[str, int]) -> list[str]:
     """Joints of the configuration from the base to `body`."""
     chain: list[str] = []
     while body is not None and body.name != "world":
@@ -191,7 +194,7 @@ def _chain(body: Any, order: dict[str, int]) -> list[str]:
     return chain
 
 
-def _place(body: Any, order: dict[str, int]) -> int:
+def _place(body: mujoco.MjsBody, order: dict[str, int]) -> int:
     """Place of a body in the configuration's joint order: that of the joint that carries it; -1 for the base."""
     chain = _chain(body, order)
     return order[chain[-1]] if chain else -1
@@ -209,7 +212,7 @@ def _set_collisions(spec: mujoco.MjSpec, self_collisions: bool) -> None:
             )  # it only looks like something, and every geom costs time; elsewhere it may carry the mass
 
 
-def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:
+def _add_motors(spec: mujoco.MjSpec, joints: list[mujoco.MjsJoint], cfg: LeggedRobotCfg) -> None:
     """One position motor per joint, with a delay line where delays are randomised."""
     control = cfg.control
     if control.control_type != "P":
@@ -228,12 +231,14 @@ def _add_motors(spec: mujoco.MjSpec, joints: list[Any], cfg: Any) -> None:
             motor.delay = cfg.sim.dt  # replaced per environment
 
 
-def add_motor(spec: mujoco.MjSpec, joint: Any, kind: str, *, kp: float, kd: float, torque: float, speed: float) -> Any:
+def add_motor(
+    spec: mujoco.MjSpec, joint: mujoco.MjsJoint, kind: str, *, kp: float, kd: float, torque: float, speed: float
+) -> mujoco.MjsActuator:
     """A position motor on `joint`, named after it; limits and torque-speed line are evaluated in every physics step.
 
     MuJoCo's `dcmotor` with a position controller clips the PD torque to the line
-    `tau_max (+-1 - v / v_max)`: with K = 1 and R = v_max / tau_max, the voltage limit v_max gives exactly that. The joint's
-    own force range then cuts what the line allows above tau_max while braking.
+    `tau_max (+-1 - v / v_max)`: with K = 1 and R = v_max / tau_max, the voltage limit v_max gives exactly that. The
+    joint's own force range then cuts what the line allows above tau_max while braking.
 
     Args:
         spec: of the robot.
@@ -267,7 +272,7 @@ def add_motor(spec: mujoco.MjSpec, joint: Any, kind: str, *, kp: float, kd: floa
     return motor
 
 
-def set_delay(motor: Any, longest: float, dt: float) -> None:
+def set_delay(motor: mujoco.MjsActuator, longest: float, dt: float) -> None:
     """Let `motor` act on targets that are up to `longest` s old, in physics steps of `dt` s."""
     # One sample more than the longest delay, so that the oldest target is still there.
     motor.nsample = int(np.ceil(longest / dt - 1e-9)) + 1
@@ -275,7 +280,7 @@ def set_delay(motor: Any, longest: float, dt: float) -> None:
 
 
 def _add_contact_sensors(
-    spec: mujoco.MjSpec, feet: list[Any], asset: Any, order: dict[str, int]
+    spec: mujoco.MjSpec, feet: list[mujoco.MjsGeom], asset: type[LeggedRobotCfg.asset], order: dict[str, int]
 ) -> tuple[list[str], list[tuple[int, int]], list[int]]:
     """Net contact force of each named body and each foot; a foot's force is taken out of the body it belongs to.
 
@@ -304,7 +309,7 @@ def _add_contact_sensors(
     return bodies + foot_names, inside, [_place(part, order) for part in parts]
 
 
-def contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> None:
+def contact_sensor(spec: mujoco.MjSpec, index: int, kind: mujoco.mjtObj, name: str) -> None:
     """Sum of the contact forces on one body or geom, three numbers in world axes."""
     data, reduce = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3  # 3: net force
     spec.add_sensor(
@@ -317,11 +322,11 @@ def contact_sensor(spec: mujoco.MjSpec, index: int, kind: Any, name: str) -> Non
 
 
 def _index(
-    model: Any,
-    joints: list[Any],
-    feet: list[Any],
+    model: mujoco.MjModel,
+    joints: list[mujoco.MjsJoint],
+    feet: list[mujoco.MjsGeom],
     contacts: tuple[list[str], list[tuple[int, int]], list[int]],
-    cfg: Any,
+    cfg: LeggedRobotCfg,
     near_ground: NearGround | None,
 ) -> ModelInfo:
     joint_names = [j.name for j in joints]
@@ -357,7 +362,7 @@ def _index(
     )
 
 
-def _legs(model: Any, base: int, chains: list[list[str]], order: dict[str, int]) -> list[Leg]:
+def _legs(model: mujoco.MjModel, base: int, chains: list[list[str]], order: dict[str, int]) -> list[Leg]:
     """The legs with joints `chains`, measured with all joints at zero."""
     data = mujoco.MjData(model)
     data.qpos[:7] = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
@@ -374,8 +379,8 @@ def _legs(model: Any, base: int, chains: list[list[str]], order: dict[str, int])
     return legs
 
 
-def joint_values(model: Any, joints: list[int]) -> dict[str, tuple[float, float]]:
-    """Smallest and largest of what a compiled model says about joints (by id): name as in `base.NOMINAL` -> bounds."""
+def joint_values(model: mujoco.MjModel, joints: list[int]) -> dict[str, tuple[float, float]]:
+    """Smallest and largest values of joints (by id) in a compiled model: name as in `base.NOMINAL` -> bounds."""
     dofs = model.jnt_dofadr[joints]
     values = {
         "armature": model.dof_armature[dofs],

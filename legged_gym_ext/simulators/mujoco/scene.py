@@ -1,12 +1,12 @@
-"""What MuJoCo draws of an environment: its robots in a dressed model, the ground near them, arrows for velocities.
+"""What MuJoCo draws of an environment: robots, the ground near them, arrows for velocities.
 
-The scene has a model of its own, with the geoms that only look like something, and reads poses through the `Simulator`
-protocol; so it does not matter which engine steps the physics, and looking changes nothing.
+The scene has a model of its own, with the visual geoms, and reads poses through the `Simulator`
+protocol; so it works with every engine, and drawing changes no state.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
@@ -17,16 +17,21 @@ from legged_gym_ext.simulators.mujoco.visuals import (
     ARROW_HEIGHT,
     COMMAND_RGBA,
     add_arrow,
-    dress,
+    add_visuals,
     hide_far_ground,
     show_groups,
 )
 from legged_gym_ext.utils.math import yaw_of
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+    from legged_gym_ext.terrain import Terrain
+
 MAX_ROBOTS = 50  # drawn; more would overflow the scene's list of geoms
 
 
-def build_scene(cfg: Any, terrain: Any, *, draft: bool = False) -> mujoco.MjModel:
+def build_scene(cfg: LeggedRobotCfg, terrain: Terrain, *, draft: bool = False) -> mujoco.MjModel:
     """Robot and ground of `cfg` (a `LeggedRobotCfg`) with sky, floor pattern and lights; it is never stepped.
 
     Args:
@@ -36,7 +41,7 @@ def build_scene(cfg: Any, terrain: Any, *, draft: bool = False) -> mujoco.MjMode
     """
     spec = load_robot(cfg.asset.file)
     add_ground(spec, terrain)
-    dress(spec, cfg.asset.base_name, np.deg2rad(cfg.viewer.azimuth))
+    add_visuals(spec, cfg.asset.base_name, np.deg2rad(cfg.viewer.azimuth))
     if draft:
         spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 1024, 0
     return spec.compile()
@@ -54,7 +59,7 @@ class Scene:
 
     colours = (COMMAND_RGBA, ACTUAL_RGBA)
 
-    def __init__(self, env: Any, robot: int = 0, *, alone: bool = False, draft: bool = False) -> None:
+    def __init__(self, env: LeggedRobot, robot: int = 0, *, alone: bool = False, draft: bool = False) -> None:
         """Build the scene of `env` (a `LeggedRobot`) around one robot, with the others unless it is `alone`."""
         self.env, self.robot = env, robot
         others = [] if alone else [index for index in range(env.num_envs) if index != robot]

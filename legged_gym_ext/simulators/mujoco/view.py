@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
@@ -12,6 +12,9 @@ from legged_gym_ext.simulators.mujoco.gl import check_glfw
 from legged_gym_ext.simulators.mujoco.scene import Scene
 from legged_gym_ext.simulators.mujoco.visuals import ACTUAL_RGBA, COMMAND_RGBA, NAMED_KEYS, follow, show_groups
 from legged_gym_ext.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
 
 CLOSEST, FARTHEST, STEEPEST = 0.4, 15.0, 89.0  # m, m, degrees: how the camera can be moved
 CURVE_POINTS = 250  # of a curve in the window
@@ -26,7 +29,7 @@ class VideoView(Scene):
 
     def __init__(
         self,
-        env: Any,
+        env: LeggedRobot,
         width: int = 1280,
         height: int = 720,
         robot: int = 0,
@@ -74,7 +77,7 @@ class VideoView(Scene):
 class WindowView(Scene):
     """An interactive window; the mouse turns the camera, which tracks robot 0."""
 
-    def __init__(self, env: Any, on_key: Callable[[str], None]) -> None:
+    def __init__(self, env: LeggedRobot, on_key: Callable[[str], None]) -> None:
         """Open the window.
 
         Args:

@@ -1,4 +1,4 @@
-"""What MuJoCo pictures need besides robot and ground: sky, floor pattern, light, arrows for velocities, names of keys. Numpy only."""
+"""What only pictures need: sky, floor pattern, light, arrows for velocities, names of keys. Numpy only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMED_KEYS = {262: "right", 263: "left", 264: "down", 265: "up", 257: "enter", 3
 """GLFW key codes -> names; other keys are reported as their character."""
 
 
-def dress(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
+def add_visuals(spec: mujoco.MjSpec, base_name: str, azimuth: float) -> None:
     """Add what only pictures need: sky, a pattern on the ground, a light that travels with the robot.
 
     Args:
@@ -90,7 +90,13 @@ def add_arrow(
 
 
 def follow(camera: mujoco.MjvCamera, base: np.ndarray, seconds: float) -> None:
-    """Move a camera after a robot whose base is at `base` (3,) m, `seconds` after the last time; infinitely many put it there."""
+    """Move a camera after a robot.
+
+    Args:
+        camera: to move.
+        base: (3,) m, position of the robot's base.
+        seconds: since the last call; infinity puts the camera there at once.
+    """
     # A hand's breadth below the base, so that robot and arrows are in the middle of the picture.
     way = base - np.array([0.0, 0.0, 0.04]) - camera.lookat
     pull = 1.0 - float(np.exp(-seconds / FOLLOW_TIME))
@@ -98,7 +104,7 @@ def follow(camera: mujoco.MjvCamera, base: np.ndarray, seconds: float) -> None:
 
 
 def hide_far_ground(model: mujoco.MjModel, ground: np.ndarray, place: np.ndarray) -> None:
-    """Of the thousands of boxes of a map (geoms `ground`) draw only those around `place` (2,) m; physics does not look at groups."""
+    """Draw only those boxes (geoms `ground`) of a map that are around `place` (2,) m; physics ignores groups."""
     way = np.abs(model.geom_pos[ground, :2] - place) - model.geom_size[ground, :2]
     model.geom_group[ground] = np.where(way.max(axis=1, initial=-np.inf) < SIGHT, 0, HIDDEN)
 

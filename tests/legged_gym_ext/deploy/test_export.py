@@ -15,8 +15,8 @@ import torch
 
 from legged_gym_ext.deploy.contract import KEY, Contract
 from legged_gym_ext.deploy.controller import Controller
-from legged_gym_ext.deploy.export.files import export_policies
-from legged_gym_ext.deploy.export.parity import ObservationWalk, UnitreeForm, reset_steps
+from legged_gym_ext.deploy.export.parity import ObservationWalk, UnitreeFile, reset_steps
+from legged_gym_ext.deploy.export.writer import export_policies
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
@@ -138,7 +138,8 @@ def test_the_contract_has_the_values_of_the_go2(exported, runs):
     assert (contract.control_dt, contract.physics_dt, contract.motor) == (0.02, 0.005, "dc")
     assert (contract.action_scale, contract.clip_actions, contract.clip_observations) == (0.25, 100.0, 100.0)
     assert contract.commands == {"lin_vel_x": (-1.0, 1.0), "lin_vel_y": (-0.5, 0.5), "ang_vel_yaw": (-1.0, 1.0)}
-    # The legs' closed form, mean of front and rear: L (cos t + cos(t + c)), times cos 0.1, 0.0955 sin 0.1 higher, and the sphere below.
+    # The legs' closed form, mean of front and rear: L (cos t + cos(t + c)), times cos 0.1, 0.0955 sin 0.1 higher, and
+    # the sphere below.
     front, rear = (0.213 * (np.cos(t) + np.cos(t - 1.5)) for t in (0.8, 1.0))
     assert contract.standing_height == pytest.approx(
         np.cos(0.1) * (front + rear) / 2 - 0.0955 * np.sin(0.1) + 0.022, abs=3e-3
@@ -215,7 +216,8 @@ def test_torchscript_needs_nothing_but_torch(exported, tmp_path):
         f"policy(torch.ones(1, 45)); policy.reset()\nframes = {[frame.tolist() for frame in observations]}\n"
         "found = [policy(torch.tensor([frame])) for frame in frames]\n"
         "own = [name for name in sys.modules if name.split('.')[0] in ('legged_gym_ext', 'rsl_rl_ult', 'rsl_rl')]\n"
-        "print(json.dumps([[a[0].tolist() for a in found], policy.targets(found[-1])[0].tolist(), own, extra['contract.json'].decode()]))"
+        "print(json.dumps([[a[0].tolist() for a in found], policy.targets(found[-1])[0].tolist(), own, "
+        "extra['contract.json'].decode()]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -233,7 +235,7 @@ def test_actions_are_clipped_and_so_are_the_observations_of_unitrees_window(tmp_
     source = sources(run, "go2_ts_flat")[0]
     export_policies([source], tmp_path / "out", 30)
     policy, script = ExportedPolicy(tmp_path / "out/policy.onnx"), torch.jit.load(str(tmp_path / "out/policy.pt"))
-    unitree = UnitreeForm(tmp_path / "out/unitree/exported/policy.onnx", source.contract)
+    unitree = UnitreeFile(tmp_path / "out/unitree/exported/policy.onnx", source.contract)
     rng, clipped = np.random.default_rng(0), 0
     source.live.reset(torch.ones(1))
     for _ in range(30):

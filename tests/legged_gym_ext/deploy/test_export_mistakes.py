@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from legged_gym_ext import ROOT_DIR
-from legged_gym_ext.deploy.export import files as writing
 from legged_gym_ext.deploy.export import parity
+from legged_gym_ext.deploy.export import writer as writing
 from legged_gym_ext.scripts import export
 from legged_gym_ext.utils.errors import UserError, install_command
 from tests.exported import make_run, sources
@@ -139,7 +139,10 @@ def sources_contract() -> Any:
 
 
 def test_help_answers_without_torch_and_a_run_is_exported_from_the_command_line(run):
-    code = "import sys\nfrom legged_gym_ext.scripts import export\ntry:\n    export.main(['--help'])\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys\nfrom legged_gym_ext.scripts import export\ntry:\n    export.main(['--help'])\n"
+        "except SystemExit:\n    sys.exit('torch' in sys.modules)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT_DIR)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == 0
     program = [

@@ -1,4 +1,4 @@
-"""One control step of every policy as a function, with what it remembers as a tensor; the same as TorchScript, and on a window."""
+"""One control step of every policy as a function with its state as a tensor; as TorchScript; on a window."""
 
 from __future__ import annotations
 

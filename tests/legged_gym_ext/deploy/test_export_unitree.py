@@ -1,4 +1,4 @@
-"""The folder for Unitree's controllers: what stands in deploy.yaml, and that a controller that follows it acts like ours."""
+"""The folder for Unitree's controllers: deploy.yaml, and that a controller that follows it acts like ours."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from legged_gym_ext.deploy.controller import Controller, Reading, projected_gravity
-from legged_gym_ext.deploy.export.files import export_policies
-from legged_gym_ext.deploy.export.unitree import UnitreePolicy, deploy_yaml, obstacle
+from legged_gym_ext.deploy.export.unitree import UnitreeGraph, deploy_yaml, unsupported_reason
+from legged_gym_ext.deploy.export.writer import export_policies
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from tests.exported import make_run, sources
 
@@ -36,13 +36,14 @@ commands:
 actions:
   JointPositionAction:
     clip: null
-    joint_names: ['.*']
+    joint_names: [".*"]
     scale: [0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25]
     offset: [0.1, 0.8, -1.5, -0.1, 0.8, -1.5, 0.1, 1.0, -1.5, -0.1, 1.0, -1.5]
     joint_ids: null
 observations:
   velocity_commands:
-    params: {command_name: base_velocity}
+    params:
+      command_name: "base_velocity"
     clip: null
     scale: [2.0, 2.0, 0.25]
     history_length: 1
@@ -111,7 +112,7 @@ def read_yaml(path: Path) -> dict:
 
 
 class CppController:
-    """What Unitree's C++ code does with the two files, from its sources (see deploy_yaml.py); sensors and motors in the order of the SDK."""
+    """What Unitree's C++ code does with the two files (see unitree.py); sensors and motors in the SDK's order."""
 
     def __init__(self, folder: Path) -> None:
         self.cfg = read_yaml(folder / "params/deploy.yaml")
@@ -189,8 +190,8 @@ def test_a_controller_like_unitrees_commands_the_motors_as_ours_does(task, same_
         cpp.reset(sensors)
         own.reset()
         if not same_first_reading:
-            # Controllers fill the window with a reading before the first step. To the policy it is the first frame of the episode, in which
-            # nothing was done.
+            # Controllers fill the window with a reading before the first step. To the policy it is the first frame of
+            # the episode, in which nothing was done.
             own.policy(obs=own.observe(reading, command))
             if source.contract.state == "cache":
                 own.policy._state[:, 15 : 15 + 12] = 0.0  # the last action, after 15 flags
@@ -224,9 +225,12 @@ def test_the_map_leads_from_joints_to_motors():
 
     names = ("a", "b", "c", "d")
     contract: Any = SimpleNamespace(
-        joint_names=names, sdk_joint_order=("b", "c", "d", "a"), stiffness=(1.0, 2.0, 3.0, 4.0), damping=(5.0, 6.0, 7.0, 8.0),
-        default_joint_pos=(0.1, 0.2, 0.3, 0.4), action_scale=0.5, control_dt=0.02, history_length=1, task="t", method="m",
-        provenance={}, commands=dict.fromkeys(("lin_vel_x", "lin_vel_y", "ang_vel_yaw"), (0.0, 1.0)), observations={"obs": ()},
+        joint_names=names, sdk_joint_order=("b", "c", "d", "a"), stiffness=(1.0, 2.0, 3.0, 4.0),
+        damping=(5.0, 6.0, 7.0, 8.0),
+        default_joint_pos=(0.1, 0.2, 0.3, 0.4), action_scale=0.5, control_dt=0.02, history_length=1, task="t",
+        method="m",
+        commands=dict.fromkeys(("lin_vel_x", "lin_vel_y", "ang_vel_yaw"), (0.0, 1.0)), provenance={},
+        observations={"obs": ()},
     )  # fmt: skip
     lines = deploy_yaml(contract).splitlines()
     assert "joint_ids_map: [3, 0, 1, 2]" in lines
@@ -283,7 +287,7 @@ def test_standing_still_in_the_middle_of_an_episode_is_not_taken_for_its_start()
         def forward(self, window: torch.Tensor) -> torch.Tensor:
             return window[..., 0]
 
-    policy = UnitreePolicy(Sum(), contract)  # pyright: ignore
+    policy = UnitreeGraph(Sum(), contract)  # pyright: ignore
     act = lambda *values: policy(torch.tensor([[v, 1.0] for v in values]).reshape(1, -1)).tolist()[0]  # noqa: E731
     assert act(1.0, 2.0, 2.0, 2.0) == [1.0, 2.0, 2.0, 2.0]
     assert act(2.0, 2.0, 2.0, 3.0) == [0.0, 0.0, 2.0, 3.0]
@@ -294,10 +298,10 @@ def test_standing_still_in_the_middle_of_an_episode_is_not_taken_for_its_start()
 def test_what_unitrees_controllers_do_not_know_is_named(exported):
     _, source = exported["go2_flat"]
     contract = source.contract
-    assert obstacle(contract) is None
+    assert unsupported_reason(contract) is None
     terms = contract.observations["obs"]
     foreign = dataclasses.replace(
         contract, observations={"obs": (dataclasses.replace(terms[0], name="friction"), *terms[1:])}
     )
-    assert obstacle(foreign) == "Unitree's controllers have no observation friction"
-    assert "asset.sdk_joint_order" in str(obstacle(dataclasses.replace(contract, sdk_joint_order=())))
+    assert unsupported_reason(foreign) == "Unitree's controllers have no observation friction"
+    assert "asset.sdk_joint_order" in str(unsupported_reason(dataclasses.replace(contract, sdk_joint_order=())))

@@ -1,4 +1,4 @@
-"""The program that runs a policy on a Go2: mistakes, check list, and the whole chain over DDS where the SDK is installed."""
+"""The program that runs a policy on a Go2: mistakes, check list, and all of it over DDS with the SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of the robot as bytes: offsets and checksums counted by hand, the SDK's own encoding where it is installed, and the remote."""
+"""The robot's messages as bytes: offsets and checksums counted by hand, the SDK's own encoding, the remote."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def make_command(seed=0):
 
 
 def test_offsets_of_a_command_in_cdr():
-    # head 2 + flag 1 + reserve 1 + sn 8 + version 8 + bandwidth 2 = 22: mode at 22, floats from 24; a motor is 1 + 3 + 20 + 12 = 36
+    # head 2 + flag 1 + reserve 1 + sn 8 + version 8 + bandwidth 2 = 22: mode at 22, floats from 24; a motor is 1 + 3 +
+    # 20 + 12 = 36
     offsets, length = cdr_layout(LOW_CMD)
     assert offsets["motor_cmd[0].mode"] == 22
     assert offsets["motor_cmd[0].q"] == 24
@@ -53,7 +54,8 @@ def test_offsets_of_a_command_in_cdr():
 
 
 def test_offsets_of_a_command_in_c():
-    # A motor is aligned to 4, so the first starts at 24: 24 + 20 * 36 = 744; 4 + 40 + 12 + 2 + 1 = 803, padded to 804; 2 words: 812
+    # A motor is aligned to 4, so the first starts at 24: 24 + 20 * 36 = 744; 4 + 40 + 12 + 2 + 1 = 803, padded to 804;
+    # 2 words: 812
     offsets, length = c_layout(LOW_CMD)
     assert offsets["motor_cmd[0].mode"] == 24
     assert offsets["motor_cmd[0].q"] == 28
@@ -63,7 +65,8 @@ def test_offsets_of_a_command_in_c():
 
 
 def test_offsets_of_a_state_in_cdr():
-    # imu from 24: 13 floats to 76, temperature 76; motor mode 77, floats from 80, temperature 108, lost 112, reserve 116 to 124: 48 each
+    # imu from 24: 13 floats to 76, temperature 76; motor mode 77, floats from 80, temperature 108, lost 112, reserve
+    # 116 to 124: 48 each
     offsets, length = cdr_layout(LOW_STATE)
     assert offsets["imu_state.quaternion"] == 24
     assert offsets["imu_state.gyroscope"] == 40
@@ -86,7 +89,8 @@ def test_c_structures_are_padded_at_their_end():
 
 
 def test_the_checksum_is_crc_32_mpeg_2():
-    # Published check value of the ASCII digits 1 to 9 is 0376E6E7; here 12 digits, for whole words, against the definition.
+    # Published check value of the ASCII digits 1 to 9 is 0376E6E7; here 12 digits, for whole words, against the
+    # definition.
     assert bitwise_crc([0x31323334, 0x35363738]) == crc32_words(struct.pack("<2I", 0x31323334, 0x35363738))
     rng = np.random.default_rng(3)
     words = rng.integers(0, 2**32, 202, dtype=np.uint32)

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import struct
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 
 from legged_gym_ext.deploy.controller import Reading
 from legged_gym_ext.deploy.go2.policy_process import Guard, PolicyProcess
-from legged_gym_ext.deploy.go2.process_watch import Lifeline
 from legged_gym_ext.utils.errors import UserError
 from tests.policy_files import DEFAULT
 from tests.robot_policies import write_policy
@@ -79,48 +77,6 @@ def test_a_killed_process_answers_with_an_error(files):
         wait_for(lambda: (answer := process.answer()) is not None and answers.append(answer) is None)
         assert "ended" in answers[0].error
         process.ask(READING, SLOW, True)  # must not raise
-
-
-def hold(lifeline, ready):
-    lifeline.hold()
-    ready.set()
-    time.sleep(60)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="robust locks are used on Linux only")
-def test_a_lifeline_breaks_when_its_holder_dies_and_only_then():
-    context = multiprocessing.get_context("spawn")
-    line, ready = Lifeline(context), context.Event()
-    assert not line.broken()  # nobody held it
-    holder = context.Process(target=hold, args=(line, ready), daemon=True)
-    holder.start()
-    assert ready.wait(60)
-    assert not line.broken()
-    os.kill(holder.pid, signal.SIGKILL)
-    wait_for(line.broken)
-    assert line.broken()  # and stays so
-    holder.join()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="robust locks are used on Linux only")
-def test_a_killed_process_is_noticed_before_its_pipe_closes(files, monkeypatch):
-    with PolicyProcess(files["hold"], None, Guard()) as process:
-        ask(process, SLOW)
-        monkeypatch.setattr(process, "_pipe", SilentPipe(process._pipe))
-        assert process.answer() is None
-        os.kill(process.pid, signal.SIGKILL)
-        wait_for(lambda: process.answer() is not None)
-        assert "ended" in process.answer().error
-
-
-class SilentPipe:
-    """A pipe on which nothing ever arrives, as long as it is still open."""
-
-    def __init__(self, pipe):
-        self.send, self.close = pipe.send, pipe.close
-
-    def poll(self):
-        return False
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path):

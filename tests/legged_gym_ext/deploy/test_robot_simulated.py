@@ -1,4 +1,4 @@
-"""The runtime and a simulated Go2, step by step and without a clock: it stands up from lying, holds, and sinks when damped."""
+"""The runtime and a simulated Go2, step by step without a clock: it stands up, holds, and sinks when damped."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SteppedRobot:
 
 @pytest.fixture(scope="module")
 def story():
-    """Heights, tilts and speeds of lying, standing, holding the default pose with the policy's gains, and after damping."""
+    """Heights, tilts and speeds: lying, standing, holding the default pose with the policy's gains, damped."""
     robot, link = SteppedRobot(), FakeLink()
     runtime = Runtime(
         make_contract(),

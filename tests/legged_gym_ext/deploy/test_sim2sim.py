@@ -146,8 +146,9 @@ def test_figures_are_those_of_a_hand_calculation():
     robot.velocity, robot.yaw_rate = np.array([0.3, 0.4, 0.0]), 0.5
     for seconds in (0.001, 0.003):
         metrics.add(robot, (0.0, 0.0, 0.0), 0.01, seconds, fell=False)
-    figures = metrics.figures()
-    # |v error|^2 = 0.25, (yaw error)^2 = 0.25: both kernels are exp(-1). Power 12 x |2 x -0.5| = 12 W, speed 0.02 m / 0.04 s.
+    figures = metrics.compute()
+    # |v error|^2 = 0.25, (yaw error)^2 = 0.25: both kernels are exp(-1). Power 12 x |2 x -0.5| = 12 W, speed 0.02 m /
+    # 0.04 s.
     assert figures["linear_tracking"] == figures["yaw_tracking"] == pytest.approx(math.exp(-1.0))
     assert figures["linear_rmse"] == figures["yaw_rmse"] == pytest.approx(0.5)
     assert figures["energy"] == pytest.approx(12.0) and figures["speed"] == pytest.approx(0.5)
@@ -163,7 +164,7 @@ def test_a_fall_is_counted_where_it_happened_and_the_robot_starts_again(puppet_t
     falls = [moment.fall for moment in puppet_trial.run(commands.Fixed((0.5, 0.0, 0.0)), 2.5) if moment.fall]
     assert [fall.time for fall in falls] == pytest.approx([1.0, 2.0])
     assert [fall.x for fall in falls] == pytest.approx([0.5, 0.5]) and falls[0].reason == "base touched something"
-    figures = puppet_trial.metrics.figures()
+    figures = puppet_trial.metrics.compute()
     # 125 steps, two of them falls that have no part in the errors, which are zero otherwise.
     assert figures["fall_rate"] == 1.0 and figures["distance"] == pytest.approx(1.25)
     assert figures["linear_tracking"] == pytest.approx(1.0)
@@ -172,7 +173,7 @@ def test_a_fall_is_counted_where_it_happened_and_the_robot_starts_again(puppet_t
 def test_an_episode_of_an_evaluation_ends_with_its_fall(puppet_trial):
     puppet_trial.robot.fall_at = 0.99
     assert list(loop.run_episodes(puppet_trial, 3, seed=0, duration=4.0)) == [1, 2, 3]
-    assert puppet_trial.metrics.figures()["duration"] == pytest.approx(3.0)
+    assert puppet_trial.metrics.compute()["duration"] == pytest.approx(3.0)
     assert [fall.episode for fall in puppet_trial.metrics.falls] == [1, 2, 3]
 
 
@@ -312,7 +313,8 @@ def test_a_video_without_an_encoder_says_what_to_install(hold, tmp_path, monkeyp
 
 def test_help_imports_nothing_slow(tmp_path):
     program = (
-        "import sys\nfrom legged_gym_ext.scripts.sim2sim import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom legged_gym_ext.scripts.sim2sim import main\ntry:\n    main(['--help'])\nexcept "
+        "SystemExit:\n    pass\n"
         "assert not {'numpy', 'torch', 'mujoco', 'onnxruntime'} & set(sys.modules), sorted(sys.modules)"
     )
     result = run(cwd=tmp_path, program=program)

@@ -26,7 +26,8 @@ WORLD = """
   </default>
   <worldbody><geom name="floor" type="plane" size="1 1 1" pos="0 0 0.3"/></worldbody>
   <contact><pair geom1="floor" geom2="FL_foot"/></contact>
-  <actuator><motor name="FL_hip_joint" joint="FL_hip_joint"/><position name="p" joint="RL_calf_joint" kp="500"/></actuator>
+  <actuator><motor name="FL_hip_joint" joint="FL_hip_joint"/>
+  <position name="p" joint="RL_calf_joint" kp="500"/></actuator>
   <sensor><actuatorpos actuator="p"/></sensor>
   <keyframe><key name="home" ctrl="1 1"/></keyframe>
 """
@@ -106,7 +107,10 @@ def test_a_file_keeps_its_own_ground_when_asked(tmp_path):
 
 
 def test_motors_hold_targets_with_the_torques_of_the_contract():
-    """Hanging free, a hip turned by a constant target settles where kp (target - q) = 0 up to gravity; the torque is kp (q* - q) - kd v."""
+    """Hanging free, a hip with a constant target settles where kp (target - q) = 0 up to gravity.
+
+    The torque is kp (q* - q) - kd v.
+    """
     robot = PlainRobot(exported.contract())
     targets = np.array(exported.DEFAULT) + 0.1
     robot.apply(targets)

@@ -1,4 +1,4 @@
-"""Plain MuJoCo moves a policy as the training's environment does: same sensors at the same instants, same motors, same steps."""
+"""Plain MuJoCo moves a policy as the training's environment does: same sensors, instants, motors and steps."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_tracking_is_that_of_evaluate(tmp_path):
     # An evaluation leaves the last of 100 steps out, because robots that time out show their next start.
     for _ in trial.run(commands.Fixed(tuple(COMMAND)), 99 * 0.02):
         pass
-    expected, found = episodes.figures(), trial.metrics.figures()
+    expected, found = episodes.metrics(), trial.metrics.compute()
     assert expected["fall_rate"] == 0.0 == found["fall_rate"]
     for name in ("linear_tracking", "yaw_tracking", "linear_rmse", "yaw_rmse", "energy"):
         assert found[name] == pytest.approx(expected[name], rel=1e-3), name

@@ -1,7 +1,8 @@
-"""Every package that a page calls optional: where it is missing, one line says which and how to get it, and nothing is written.
+"""Optional packages: where one is missing, one line says which and how to get it, and nothing is written.
 
-That each of them does its work where it is installed is tested with what uses it: wandb in test_wandb.py, tensorboard and matplotlib in
-test_report.py, imageio, ffmpeg and Pillow in test_play.py, onnx and onnxruntime in test_export.py, the SDK in test_robot_go2.py.
+That each of them does its work where it is installed is tested with what uses it: wandb in test_wandb.py, tensorboard
+and matplotlib in test_report.py, imageio, ffmpeg and Pillow in test_play.py, onnx and onnxruntime in test_export.py,
+the SDK in test_robot_go2.py.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ import numpy, torch  # once; the programs are forked from here
 
 def run(hidden, module, argv):
     find = PathFinder.find_spec
-    PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name.split(".")[0] == hidden else find(name, *rest))
+    PathFinder.find_spec = classmethod(
+        lambda cls, name, *rest: None if name.split(".")[0] == hidden else find(name, *rest)
+    )
     assert hidden not in sys.modules
     from legged_gym_ext.utils.errors import run_main
     sys.argv = [module, *argv]
@@ -66,7 +69,7 @@ NEW = "--log_root={new}"  # comes last, and counts
 
 
 def extra(name: str) -> str:
-    """How an extra is installed; interpreter and folder, which depend on where one stands, are left out (`without_paths`)."""
+    """How an extra is installed, without interpreter and folder, which depend on the machine (`without_paths`)."""
     return f"python -m pip install -e '[{name}]'"
 
 
@@ -88,19 +91,28 @@ ISAAC = (
     'https://developer.nvidia.com/isaac-gym and "pip install -e isaacgym/python" in a Python from 3.6 to 3.8'
 )
 CASES = [
-    ("wandb", "scripts.train", (*TRAIN, NEW, "--logger=wandb"), f"--logger=wandb needs the package 'wandb': {extra('wandb')}"),
+    (
+        "wandb", "scripts.train", (*TRAIN, NEW, "--logger=wandb"),
+        f"--logger=wandb needs the package 'wandb': {extra('wandb')}",
+    ),
     *[(name, "scripts.train", (*TRAIN, NEW), LEARNING) for name in ("rsl_rl", "tensordict", "tensorboard", "git")],
     ("tensorboard", "scripts.train", (*TRAIN, NEW, "--logger=none"), LEARNING),
     *[(name, "scripts.train", (*TRAIN, NEW), ENGINE) for name in ("mujoco", "mjbatch")],
     ("isaacgym", "scripts.train", (*TRAIN, NEW, "--sim=isaac_gym"), ISAAC),
-    *[(n, "scripts.train", (*TRAIN, NEW, "--video"), f"--video needs the package '{n}': {extra('video')}") for n in ("imageio", "imageio_ffmpeg")],
+    *[
+        (n, "scripts.train", (*TRAIN, NEW, "--video"), f"--video needs the package '{n}': {extra('video')}")
+        for n in ("imageio", "imageio_ffmpeg")
+    ],
     ("rsl_rl", "scripts.evaluate", TASK, LEARNING),
     ("mjbatch", "scripts.evaluate", TASK, ENGINE),
     *[(name, "scripts.play", (*TASK, "--video=out.mp4"), VIDEO) for name in ("imageio", "imageio_ffmpeg")],
     ("mujoco", "scripts.play", (*TASK, "--video=out.mp4"), f"pictures need the package 'mujoco': {extra('mujoco')}"),
     ("PIL", "scripts.play", (*TASK, "--strip=out.png"), f"writing out.png needs the package 'PIL': {extra('video')}"),
     ("glfw", "scripts.play", (*TASK, "--agent=zero"), f"a window needs the package 'glfw': {extra('mujoco')}"),
-    *[(n, "scripts.export", (*TASK, "--out=out"), f"exporting needs the package '{n}': {extra('export')}") for n in ("onnx", "onnxruntime")],
+    *[
+        (n, "scripts.export", (*TASK, "--out=out"), f"exporting needs the package '{n}': {extra('export')}")
+        for n in ("onnx", "onnxruntime")
+    ],
     ("onnxruntime", "scripts.sim2sim", ("--policy=policy.onnx", "--headless"), RUNTIME),
     ("mujoco", "scripts.sim2sim", ("--policy=policy.onnx", "--headless"), ENGINE),
     ("imageio", "scripts.sim2sim", ("--policy=policy.onnx", "--video=out.mp4"), VIDEO),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from legged_gym_ext import ROOT_DIR
-from legged_gym_ext.training.comparison import _Split
+from legged_gym_ext.training.comparison import _PolicyPerRobot
 from legged_gym_ext.training.evaluation import run_episodes
 from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.utils.errors import UserError
@@ -123,7 +123,7 @@ class Constant:
 
 
 def test_each_policy_drives_its_own_rows():
-    split = _Split({"teacher": Constant(1.0), "student": Constant(2.0)}, 5, torch.device("cpu"))
+    split = _PolicyPerRobot({"teacher": Constant(1.0), "student": Constant(2.0)}, 5, torch.device("cpu"))
     assert split(torch.zeros(5, 1))[:, 0].tolist() == [1.0, 2.0, 1.0, 2.0, 1.0]
     assert split.rows["student"].tolist() == [False, True, False, True, False]
 
@@ -137,8 +137,8 @@ def test_policies_forget_at_the_start_and_after_every_reset():
 def test_figures_of_some_rows_are_those_of_these_robots():
     # The walker alone: returns 0.5 + 0.25 + 0.25 + 4.
     episodes = run_episodes(FakeVecEnv(FALLER, WALKER), Constant(0.0))
-    assert episodes.figures(torch.tensor([False, True]))["return"] == pytest.approx(5.0)
-    assert episodes.figures(torch.tensor([True, False]))["fall_rate"] == 1.0
+    assert episodes.metrics(torch.tensor([False, True]))["return"] == pytest.approx(5.0)
+    assert episodes.metrics(torch.tensor([True, False]))["fall_rate"] == 1.0
 
 
 @pytest.mark.parametrize("task", TASKS)

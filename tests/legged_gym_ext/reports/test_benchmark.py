@@ -1,4 +1,7 @@
-"""benchmark.py: what each cell has to do next, and that a table survives everything that ends it. Trainings are played by a script of a few lines."""
+"""The sweep: what each cell has to do next, and that a table survives everything that ends it.
+
+A script of a few lines stands in for train.py.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ RMA = Method(iterations=300, stage2=60, steps_per_iteration=1000, scheduled=Fals
 RUN = Path("2026-01-01_00-00-00_seed1")
 
 TRAIN = '''
-"""Plays train.py: a folder, a checkpoint per iteration with its seconds, one line per iteration; Ctrl-C saves and ends with 130."""
+"""Stands in for train.py: a folder, a checkpoint and a line per iteration; Ctrl-C saves and ends with 130."""
 import json, os, sys, time
 from pathlib import Path
 flags = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
@@ -61,7 +64,8 @@ try:
         seconds += 10.0
         if os.environ.get("SLOW"):
             time.sleep(float(os.environ["SLOW"]))
-        print(f"it {iteration + 1}/{done + todo}  steps 0.01M  elapsed {int(seconds) // 60}:{int(seconds) % 60:02d}  eta 1:00")
+        elapsed = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+        print(f"it {iteration + 1}/{done + todo}  steps 0.01M  elapsed {elapsed}  eta 1:00")
         if flags.get("run_name"):
             save(iteration)
         if second == 1000000 or first == 1000000:
@@ -330,7 +334,7 @@ def test_a_table_that_was_ended_in_the_middle_goes_on_where_it_stopped(tmp_path,
 
 
 def test_two_processes_do_not_fill_one_table(tmp_path, scripts):
-    with sweep._alone(tmp_path), pytest.raises(UserError, match="filled by another process"):
+    with sweep._locked(tmp_path), pytest.raises(UserError, match="filled by another process"):
         fill(tmp_path)
 
 

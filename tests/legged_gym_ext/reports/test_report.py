@@ -1,4 +1,4 @@
-"""report.py: the numbers behind its pictures, the page as a browser finds it, mistakes and roll-outs; what it reads: test_report_records.py."""
+"""report.py: the numbers behind its pictures, the page in a browser, mistakes and roll-outs."""
 
 from __future__ import annotations
 
@@ -265,7 +265,8 @@ def test_mistakes_are_one_clear_line(tmp_path):
 
 def test_help_does_not_wait_for_torch():
     code = (
-        f"import runpy, sys; sys.argv = ['x', '--help']\ntry: runpy.run_path({report.__file__!r}, run_name='__main__')\n"
+        f"import runpy, sys; sys.argv = ['x', '--help']\ntry: runpy.run_path({report.__file__!r}, "
+        "run_name='__main__')\n"
         "except SystemExit: print({'torch', 'numpy', 'matplotlib'} & set(sys.modules), file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

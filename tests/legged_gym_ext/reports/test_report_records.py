@@ -1,4 +1,4 @@
-"""What report.py reads from run folders: curves, seconds, records of resumed trainings, seeds that belong together, scores."""
+"""What report.py reads from run folders: curves, seconds, resumed trainings, seeds that belong together, scores."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def test_along_an_axis_every_column_has_its_own_quarters():
 
 
 def test_two_runs_have_an_interval_from_the_one_to_the_other():
-    # Resamples of {0, 1} are (0, 0), (0, 1), (1, 0), (1, 1): means 0, 0.5, 1 with chances 1/4, 1/2, 1/4, more than 2.5 % each.
+    # Resamples of {0, 1} are (0, 0), (0, 1), (1, 0), (1, 1): means 0, 0.5, 1 with chances 1/4, 1/2, 1/4, more than 2.5
+    # % each.
     assert stratified_interval([[0.0, 1.0]]) == (0.0, 1.0)
     # 60 % around the middle leave out 20 % at either end, less than the quarter that the ends have.
     assert stratified_interval([[0.0, 1.0]], confidence=0.6) == (0.0, 1.0)
@@ -42,7 +43,8 @@ def test_equal_runs_have_an_interval_without_width():
 
 
 def test_strata_are_drawn_by_themselves():
-    # Runs differ between strata and not within: drawn in each stratum, nothing varies. Drawn from all, the mean would vary from 0 to 10.
+    # Runs differ between strata and not within: drawn in each stratum, nothing varies. Drawn from all, the mean would
+    # vary from 0 to 10.
     assert stratified_interval([[0.0, 0.0], [10.0, 10.0]]) == (5.0, 5.0)
 
 

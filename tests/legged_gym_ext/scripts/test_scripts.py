@@ -115,7 +115,8 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     (name, figures), *others = json.loads(target.read_text(encoding="utf-8"))["policies"].items()
     assert name == "policy" and not others
     assert set(figures) == {
-        "return", "linear_tracking", "yaw_tracking", "linear_rmse", "yaw_rmse", "progress", "fall_rate", "episode_length", "energy",
+        "return", "linear_tracking", "yaw_tracking", "linear_rmse", "yaw_rmse", "progress", "fall_rate",
+        "episode_length", "energy",
     }  # fmt: skip
     assert all(math.isfinite(value) for value in figures.values())
     assert 0.0 <= figures["linear_tracking"] <= 1.0 and 0.0 <= figures["yaw_tracking"] <= 1.0
@@ -192,3 +193,11 @@ def test_help_does_not_wait_for_torch(script):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stderr.strip() == "False" and "--task" in result.stdout
+
+
+def test_the_former_name_of_sweep_still_runs_it_and_names_the_new_one(tmp_path):
+    result = run("benchmark", "--tasks", "go2_flat", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "note: benchmark.py is called sweep.py now\nerror: give the folder of the table as --log_root=DIR\n"
+    )

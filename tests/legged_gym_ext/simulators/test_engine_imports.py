@@ -63,7 +63,10 @@ run_main(lambda _: require("mujoco", "mjbatch"))
     [
         ({"mjbatch": BROKEN}, f"'mjbatch' cannot be imported (ImportError: libmujoco.so.3: no such file): {PAIR}"),
         ({"mujoco": BROKEN}, f"'mujoco' cannot be imported (ImportError: libmujoco.so.3: no such file): {PAIR}"),
-        ({"mujoco": "raise ModuleNotFoundError('no', name='mujoco')"}, f"'mujoco' is not installed: {install_command('mujoco')}"),
+        (
+            {"mujoco": "raise ModuleNotFoundError('no', name='mujoco')"},
+            f"'mujoco' is not installed: {install_command('mujoco')}",
+        ),
         ({"mujoco": "import absent"}, "'mujoco' cannot be imported (ModuleNotFoundError: No module named 'absent')"),
         # Newer than mjbatch: both can be imported, and the first batch would end the process.
         ({"mujoco": "__version__ = '9.9'", "mjbatch": ""}, f"mujoco is 9.9, this mjbatch is made for 3.14.0: {PAIR}"),

@@ -1,4 +1,4 @@
-"""Robots of the Isaac Gym engine: bodies, joints, feet, and what may differ between environments, over a recording double (isaac_double.py): the real one needs an NVIDIA GPU and a closed binary."""
+"""Robots of the Isaac Gym engine: bodies, joints, feet, parameters; over its double (isaac_double.py)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,8 @@ import torch
 from legged_gym_ext.simulators.base import PARAMETERS
 from legged_gym_ext.simulators.isaac_gym.assets import read_robot
 from legged_gym_ext.utils.errors import UserError
-from tests.isaac import (
-    BASE_COM,
-    BASE_MASS,
-    HALF,
-    JOINTS,
-    LEGS,
-    config,
-    copy_of_urdf,
-    engine,
-    hold,
-    place,
-    random_state,
-    state_of,
-)
+from tests.engines import JOINTS, hold, place, random_state, state_of
+from tests.isaac import BASE_COM, BASE_MASS, HALF, LEGS, config, copy_of_urdf, engine
 from tests.isaac_double import Gym, install
 
 # -- robot -----------------------------------------------------------------------------------------------------------
@@ -83,9 +71,12 @@ def test_rotors_are_those_of_the_mjcf(gym):
     assert len(set(expected)) == 2 and np.allclose(actor.dof_props["armature"], expected)
 
 
-MJCF = """<mujoco><default><joint armature="0.1"/><default class="a"><joint armature="0.2"/><default class="b"/></default>
-<default class="c"><geom size="1"/></default></default><worldbody><body><freejoint/><body><joint name="main"/><body childclass="a"><joint name="child"/>
-<body><joint name="own" armature="0.3"/><joint name="b" class="b"/><joint name="c" class="c"/></body></body></body></body></worldbody></mujoco>"""
+MJCF = """<mujoco><default><joint armature="0.1"/>
+<default class="a"><joint armature="0.2"/><default class="b"/></default>
+<default class="c"><geom size="1"/></default></default><worldbody><body><freejoint/><body><joint name="main"/>
+<body childclass="a"><joint name="child"/>
+<body><joint name="own" armature="0.3"/><joint name="b" class="b"/><joint name="c" class="c"/></body></body></body>
+</body></worldbody></mujoco>"""
 
 
 def test_armature_is_found_where_mjcf_inherits_it_from(tmp_path):
@@ -107,7 +98,8 @@ def test_dofs_of_isaac_gym_do_nothing_by_themselves(gym):
     props = gym.sim.actors[0].dof_props
     for field in ("stiffness", "damping", "friction"):
         assert not props[field].any(), field
-    # Limits are the motors'; the engine's must not cut first: 45.43 N m and 0.5 + 0.3 * 15.7 N m of friction, 30.1 rad/s.
+    # Limits are the motors'; the engine's must not cut first: 45.43 N m and 0.5 + 0.3 * 15.7 N m of friction, 30.1
+    # rad/s.
     assert (props["effort"] > 60.0).all() and (props["velocity"] > 31.0).all()
     assert (props["driveMode"] == 3).all() and props["hasLimits"].all()
 
@@ -196,8 +188,11 @@ def test_a_parameter_changes_what_it_is_about_for_the_chosen_robots_alone(plain,
 def test_friction_between_foot_and_ground_is_what_was_asked_for(plain):
     sim = engine(2)
     (ground,) = plain.sim.ground
+
     # PhysX takes the mean of the two. Until it is set, it is the nominal 0.8 of domain randomisation.
-    effective = lambda robot: {round(0.5 * (f + ground.static_friction), 6) for f in plain.sim.actors[robot].frictions}  # noqa: E731
+    def effective(robot):
+        return {round(0.5 * (f + ground.static_friction), 6) for f in plain.sim.actors[robot].frictions}
+
     assert effective(0) == effective(1) == {0.8} and ground.dynamic_friction == ground.static_friction
     sim.set_parameter("friction", torch.tensor([0.3, 1.25]))
     assert effective(0) == {0.3} and effective(1) in ({1.25}, {1.24}, {1.26})
@@ -268,8 +263,3 @@ def test_everything_may_change_until_the_first_step_and_centres_of_mass_on_a_gpu
     sim.set_parameter("com_shift", torch.tensor([[0.02, 0.0, 0.0]]))
     with pytest.raises(UserError, match="cannot move centres of mass on a GPU after the first step"):
         sim.commit()
-
-
-def test_unknown_parameters_are_errors(plain):
-    with pytest.raises(ValueError, match="unknown physics parameter 'mass'"):
-        engine(1).set_parameter("mass", torch.ones(1))

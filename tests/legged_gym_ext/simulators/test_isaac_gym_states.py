@@ -1,20 +1,11 @@
-"""States of the Isaac Gym engine, over a recording double (isaac_double.py): the real one needs an NVIDIA GPU and a closed binary."""
+"""States of the Isaac Gym engine, over its double (isaac_double.py)."""
 
 from __future__ import annotations
 
 import torch
 
-from tests.isaac import (
-    BASE_COM,
-    HALF,
-    JOINTS,
-    engine,
-    hold,
-    place,
-    random_state,
-    state_of,
-)
-from tests.isaac_double import install
+from tests.engines import JOINTS, hold, place, random_state, state_of
+from tests.isaac import BASE_COM, HALF, engine
 
 
 def test_reset_writes_exactly_the_given_state_to_exactly_the_given_robots(gym):
@@ -40,8 +31,8 @@ def test_reset_writes_exactly_the_given_state_to_exactly_the_given_robots(gym):
     # Four robots stand on a grid of 2 x 2 with 3 m between them: robot 3 at (3, 3), robot 1 at (0, 3).
     third = torch.tensor([1.0 + 3.0, 2.0 + 3.0, 3.0, 0.0, 0.0, HALF, HALF, 0.1, 0.2, 0.3, 0.0, 0.0, 0.0])
     assert torch.allclose(root[3], third, atol=1e-6)
-    # 2 rad/s about the base's y, which points up: world (0, 0, 2). The centre of mass, in the base at (cx, 0, cz), is in the world at
-    # (cx, -cz, 0) from the origin and moves at (0, 0, 2) x (cx, -cz, 0) = (2 cz, 2 cx, 0).
+    # 2 rad/s about the base's y, which points up: world (0, 0, 2). The centre of mass, in the base at (cx, 0, cz), is
+    # in the world at (cx, -cz, 0) from the origin and moves at (0, 0, 2) x (cx, -cz, 0) = (2 cz, 2 cx, 0).
     cx, _, cz = BASE_COM
     first = torch.tensor([-1.0, 3.5, 0.4, HALF, 0.0, 0.0, HALF, 2 * cz, 2 * cx, 0.0, 0.0, 0.0, 2.0])
     assert torch.allclose(root[1], first, atol=1e-6)
@@ -52,18 +43,6 @@ def test_reset_writes_exactly_the_given_state_to_exactly_the_given_robots(gym):
             ours = JOINTS.index(name)
             assert dof[robot][column, 0] == state.dof_pos[row, ours]
             assert dof[robot][column, 1] == state.dof_vel[row, ours]
-
-
-def test_the_given_state_is_read_back_at_once_and_others_are_untouched(gym):
-    sim = engine(4)
-    place(sim)
-    hold(sim, 3, offset=0.2)
-    before = {name: getattr(sim, name).clone() for name in vars(state_of(sim, 1))}
-    state = random_state(sim, 2)
-    sim.reset(torch.tensor([2, 0]), state)
-    for name, value in vars(state).items():
-        assert torch.allclose(getattr(sim, name)[[2, 0]], value, atol=1e-5), name
-        assert torch.equal(getattr(sim, name)[[1, 3]], before[name][[1, 3]]), name
 
 
 def test_isaac_gyms_state_is_read_in_our_frames_and_orders(gym):
@@ -78,7 +57,8 @@ def test_isaac_gyms_state_is_read_in_our_frames_and_orders(gym):
     assert torch.allclose(sim.root_pos[1], torch.tensor([0.5, 0.25, 0.3]))
     assert torch.allclose(sim.root_quat[1], torch.tensor([0.0, 0.0, 0.0, 1.0]))
     assert torch.allclose(sim.root_ang_vel[1], torch.tensor([0.0, -4.0, 5.0]), atol=1e-6)  # y is turned round
-    # Centre of mass at (-cx, 0, cz) in the world; (0, 4, 5) x (-cx, 0, cz) = (4 cz, -5 cx, 4 cx) is its motion about the origin.
+    # Centre of mass at (-cx, 0, cz) in the world; (0, 4, 5) x (-cx, 0, cz) = (4 cz, -5 cx, 4 cx) is its motion about
+    # the origin.
     cx, _, cz = BASE_COM
     assert torch.allclose(sim.root_lin_vel[1], torch.tensor([1.0 - 4 * cz, 2.0 + 5 * cx, 3.0 - 4 * cx]), atol=1e-6)
     names = native.actors[0].asset.dof_names
@@ -107,46 +87,6 @@ def test_several_writes_before_a_step_reach_isaac_gym_in_one_call_per_kind(plain
     plain.calls.clear()
     hold(sim)
     assert "set_actor_root_state_tensor_indexed" not in plain.calls  # once is enough
-
-
-def test_a_push_changes_the_velocities_of_the_bases_alone(plain):
-    sim = engine(2)
-    sim.reset(torch.arange(2), random_state(sim, 2))
-    before = sim.state_dict()
-    sim.set_root_lin_vel(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
-    assert torch.allclose(sim.root_lin_vel, torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), atol=1e-6)
-    others = [0, 1, 2, 3, 4, 5, 6, 10, 11, 12]
-    assert torch.equal(sim.state_dict()["root"][:, others], before["root"][:, others])
-    assert torch.equal(sim.state_dict()["dof"], before["dof"])
-
-
-def test_a_saved_state_continues_in_another_engine(monkeypatch):
-    install(monkeypatch, "alphabetical")
-    first = engine(2, domain_rand__randomize_delay=True)
-    first.set_parameter("delay", torch.tensor([0.0, 0.02]))
-    first.reset(torch.arange(2), random_state(first, 2))
-    hold(first, 3, offset=0.1)
-    saved = first.state_dict()
-    install(monkeypatch, "alphabetical")
-    second = engine(2, domain_rand__randomize_delay=True)
-    second.set_parameter("delay", torch.tensor([0.0, 0.02]))
-    hold(second, 5, offset=-0.3)
-    second.load_state_dict(saved)
-    for name in ("root_pos", "root_quat", "root_lin_vel", "dof_pos", "torques", "contact_forces", "foot_pos"):
-        assert torch.equal(getattr(second, name), getattr(first, name)), name
-    for sim in (first, second):
-        hold(sim, 6, offset=0.2)  # the targets that were on their way arrive in both
-    assert all(torch.equal(first.state_dict()[name], second.state_dict()[name]) for name in saved)
-
-
-def test_states_can_be_written_outside_of_the_inference_mode_that_the_first_step_was_made_in(plain):
-    sim = engine(2)
-    with torch.inference_mode():
-        hold(sim)
-    sim.reset(torch.tensor([1]), random_state(sim, 1))
-    sim.set_parameter("kp", torch.full((1, 12), 5.0), torch.tensor([1]))
-    sim.load_state_dict(sim.state_dict())
-    hold(sim)
 
 
 def test_a_fault_is_reported_for_its_robot_and_ends_with_a_reset(plain):

@@ -1,4 +1,4 @@
-"""The ground of the Isaac Gym engine, and whole environments on it, over a recording double (isaac_double.py): the real one needs an NVIDIA GPU and a closed binary."""
+"""The ground of the Isaac Gym engine, and whole environments on it, over its double (isaac_double.py)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import torch
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.simulators.isaac_gym.ground import ground_mesh
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
+from tests.engines import hold
 from tests.ground import all_kinds, rough, terrain_cfg
-from tests.isaac import (
-    engine,
-    hold,
-)
+from tests.isaac import engine
 
 # -- ground ----------------------------------------------------------------------------------------------------------
 
@@ -53,7 +51,10 @@ def test_tops_cover_the_map_and_its_border_once_and_risers_are_exactly_vertical(
 
 
 def test_risers_close_the_ground_and_face_the_open_side():
-    """The volume over z = 0 is the flux of x, and of y, through the ground, if and only if nothing is missing, doubled or inside out."""
+    """The volume over z = 0 is the flux of x, and of y, through the ground.
+
+    Only if nothing is missing, doubled or inside out.
+    """
     terrain, corners, areas = mesh_of(border_size=2.0)
     cells = terrain.map.corners.astype(float)
     # Each half of a cell, split from corner (0, 0) to (1, 1), holds its mean height.

@@ -147,7 +147,7 @@ def test_ground_is_not_part_of_the_robot():
 
 
 def test_a_robot_slides_where_the_slope_is_steeper_than_its_friction_coefficient():
-    """Slip angle: on a ramp of 0.2 a standing robot with mu = 0.15 slides with g (sin a - mu cos a), one with 0.25 does not."""
+    """On a ramp of 0.2 a robot with mu = 0.15 slides with g (sin a - mu cos a), one with 0.25 stands."""
 
     @tile_type
     def ramp(grid, difficulty, rng):
@@ -184,7 +184,8 @@ def test_a_robot_slides_where_the_slope_is_steeper_than_its_friction_coefficient
         sim.step(targets, 40)
         places.append(sim.foot_pos[:, :, 0].mean(dim=-1) / math.cos(angle))
     first, second = places[0] - places[1], places[1] - places[2]
-    # Under constant acceleration a, the way in the second of two equal times t is longer by a t^2; a = g (sin - mu cos).
+    # Under constant acceleration a, the way in the second of two equal times t is longer by a t^2; a = g (sin - mu
+    # cos).
     acceleration = float(second[0] - first[0]) / 0.2**2
     assert math.tan(angle) - acceleration / (9.81 * math.cos(angle)) == pytest.approx(0.15, rel=0.06)
     assert abs(float(second[1])) < 0.05 * float(second[0])  # it stands, but for the creep of soft contacts

@@ -1,6 +1,7 @@
 """Checks of the Go2 model files against known physical figures.
 
-Tolerances follow the number of digits printed there. The MJCF and the URDF go through the same checks. Shapes: test_robot_shapes.py.
+Tolerances follow the number of digits printed there. The MJCF and the URDF go through the same checks. Shapes:
+test_robot_shapes.py.
 """
 
 import xml.etree.ElementTree as ElementTree

@@ -21,7 +21,8 @@ def draw(kind: str, difficulty: float, seed: int = 0) -> np.ndarray:
     return np.round(TILE_TYPES[kind](GRID, difficulty, np.random.default_rng(seed)) / 0.005) * 0.005
 
 
-# -- formulas, against the level table of go2.md with rounding where legged_gym truncates --------------------------------
+# -- formulas, against the level table of go2.md with rounding where legged_gym truncates
+# --------------------------------
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,8 @@ def test_samples_for_isaac_gym_are_the_heights_in_units_with_the_border():
     assert samples[50 + 9 * 80 + 10, 50 + 40] == round(0.36 * 1.0 / 0.005)  # 1 m up the slope of 0.36
 
 
-# -- heights and normals ------------------------------------------------------------------------------------------------
+# -- heights and normals
+# ------------------------------------------------------------------------------------------------
 
 
 def test_heights_next_to_an_edge_are_those_of_the_side_they_are_on():
@@ -185,7 +187,8 @@ def test_heights_next_to_an_edge_are_those_of_the_side_they_are_on():
 def test_heights_and_normals_on_a_slope_by_hand():
     terrain = rough(terrain_cfg({"slope_down": 1.0}, num_rows=2, num_cols=1))
     terrain._flat_corners[:] = torch.tensor([0.0, 0.1, 0.0, 0.3])  # corners (0,0) (1,0) (0,1) (1,1) of every cell
-    # Cells are cut along the diagonal. Below it (x > y): 1 along x, then 2 along y; above it: 0 along y, then 3 along x.
+    # Cells are cut along the diagonal. Below it (x > y): 1 along x, then 2 along y; above it: 0 along y, then 3 along
+    # x.
     points = torch.tensor([[4.08, 4.02], [4.02, 4.08]])
     torch.testing.assert_close(terrain.heights(points), torch.tensor([0.08 + 0.04, 0.0 + 0.06]), atol=1e-5, rtol=0.0)
     normals = torch.tensor([[-1.0, -2.0, 1.0], [-3.0, 0.0, 1.0]])
@@ -200,7 +203,8 @@ def test_ground_around_the_map_is_level():
     assert (terrain.normals(far) == torch.tensor([0.0, 0.0, 1.0])).all()
 
 
-# -- curriculum ---------------------------------------------------------------------------------------------------------
+# -- curriculum
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_robots_are_spread_evenly_over_columns_and_start_on_easy_levels():
@@ -220,8 +224,8 @@ def test_promotion_demotion_and_the_lowest_level_by_hand():
     )
     failed = torch.tensor([True, False, True, False, True, True])
     terrain.update_levels(torch.arange(6), positions, failed)
-    # Left the tile, also in falling: up. On its edge and not failed: stays. Failed: down. Left it sideways: up. Level 0 stays. Physics
-    # that failed: down.
+    # Left the tile, also in falling: up. On its edge and not failed: stays. Failed: down. Left it sideways: up. Level 0
+    # stays. Physics that failed: down.
     assert terrain.levels.tolist() == [4, 3, 2, 4, 0, 2]
     assert torch.equal(terrain.origins[:, 0], 8.0 * terrain.levels + 4.0)
 
@@ -257,7 +261,8 @@ def test_level_statistics_by_hand():
     assert statistics == {"level": 3.5, "level_gap": 1.5, "level_pit": 5.5}
 
 
-# -- bad input ------------------------------------------------------------------------------------------------------------
+# -- bad input
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

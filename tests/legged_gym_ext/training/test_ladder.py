@@ -1,4 +1,4 @@
-"""The ladder: what its figures mean, worked out by hand, and who counts, on real robots that are put where a test wants them."""
+"""The ladder: its metrics, worked out by hand, and which robots count, on robots that tests put where they want."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from legged_gym_ext.envs import task_registry  # noqa: E402
 from legged_gym_ext.scripts import evaluate  # noqa: E402
 from legged_gym_ext.simulators.base import RobotState  # noqa: E402
-from legged_gym_ext.training.ladder import ladder_figures, ladder_level, make_plan, set_ladder  # noqa: E402
+from legged_gym_ext.training.ladder import configure_ladder, ladder_level, ladder_metrics, make_plan  # noqa: E402
 from legged_gym_ext.training.ladder_run import Ladder, Tally  # noqa: E402
 from legged_gym_ext.utils.config import to_dict  # noqa: E402
 from legged_gym_ext.utils.errors import UserError  # noqa: E402
@@ -41,7 +41,7 @@ def test_the_climbed_level_is_the_last_before_the_first_that_less_than_four_fift
 def test_score_and_heights_are_those_of_the_climbed_levels():
     # Level 6 of stairs: 5 + 1.8 x 6 = 15.8 cm; 2 of slopes: 0.08; none of the obstacles; 9 of the rest.
     rates = {"stairs_up": [1.0] * 7 + [0.5] * 3, "slope_up": [0.9] * 3 + [0.0] * 7, "discrete": [0.7] * 10}
-    figures = ladder_figures({**rates, "slope_down": [1.0] * 10})
+    figures = ladder_metrics({**rates, "slope_down": [1.0] * 10})
     assert figures["ladder_level"] == {"stairs_up": 6, "slope_up": 2, "discrete": -1, "slope_down": 9}
     assert figures["ladder_score"] == pytest.approx((0.7 + 0.3 + 0.0 + 1.0) / 4)
     assert figures["ladder_heights"] == {"step_height": 0.158, "slope": 0.08, "obstacle_height": 0.0}
@@ -50,7 +50,7 @@ def test_score_and_heights_are_those_of_the_climbed_levels():
 
 def test_on_a_map_with_other_levels_heights_are_those_of_its_ground():
     # Level 2 of 5 is difficulty 0.4: 0.05 + 0.2 x 0.4 m, three fifths of the way up.
-    figures = ladder_figures({"discrete": [1.0, 1.0, 1.0, 0.0, 0.0]})
+    figures = ladder_metrics({"discrete": [1.0, 1.0, 1.0, 0.0, 0.0]})
     assert figures["ladder_heights"] == {"obstacle_height": 0.13} and figures["ladder_score"] == pytest.approx(0.6)
 
 
@@ -61,20 +61,20 @@ def test_every_level_of_every_kind_on_the_map_has_its_robots():
     # 60 cells: at most 17 of each at once, so 64 robots need 4 rounds of 16.
     plan = make_plan(terrain_cfg(), 64)
     assert plan.kinds == ("slope_up", "slope_down", "rough_slope", "stairs_up", "stairs_down", "discrete")
-    assert (plan.levels, plan.at_once, plan.rounds, plan.num_envs) == (10, 16, 4, 960)
+    assert (plan.levels, plan.per_round, plan.rounds, plan.num_envs) == (10, 16, 4, 960)
 
 
-@pytest.mark.parametrize(("robots", "at_once", "rounds"), [(1, 1, 1), (17, 17, 1), (18, 9, 2), (50, 17, 3)])
-def test_rounds_are_as_few_and_as_equal_as_can_be(robots, at_once, rounds):
+@pytest.mark.parametrize(("robots", "per_round", "rounds"), [(1, 1, 1), (17, 17, 1), (18, 9, 2), (50, 17, 3)])
+def test_rounds_are_as_few_and_as_equal_as_can_be(robots, per_round, rounds):
     plan = make_plan(terrain_cfg(), robots)
-    assert (plan.at_once, plan.rounds) == (at_once, rounds)
+    assert (plan.per_round, plan.rounds) == (per_round, rounds)
 
 
 def test_a_ladder_changes_ground_place_and_commands_and_leaves_what_is_randomised():
     flat, rough = task_registry.get_cfgs("go2_flat")[0], task_registry.get_cfgs("go2")[0]
     flat.terrain.proportions.gap = 0.5  # as a run may have been trained
     before = to_dict(flat)
-    set_ladder(flat, rough.terrain)
+    configure_ladder(flat, rough.terrain)
     after = to_dict(flat)
     assert {name for name in after if after[name] != before[name]} == {"terrain", "commands"}
     expected = {**to_dict(rough)["terrain"], "curriculum": False, "spawn_radius": 0.0}
@@ -84,7 +84,7 @@ def test_a_ladder_changes_ground_place_and_commands_and_leaves_what_is_randomise
 def test_a_friction_is_that_of_every_robot():
     cfg = task_registry.get_cfgs("go2")[0]
     cfg.domain_rand.randomize_friction = False
-    set_ladder(cfg, cfg.terrain, 0.4)
+    configure_ladder(cfg, cfg.terrain, 0.4)
     cfg.env.num_envs, cfg.terrain.num_rows, cfg.terrain.num_cols = 6, 1, 2
     env, _ = task_registry.make_env("go2", cfg)
     assert torch.allclose(env.params["friction"], torch.full((6,), 0.4))
@@ -94,7 +94,7 @@ def make_ladder(robots: int = 2, seed: int = 5, **changes: Any) -> Ladder:
     """Two levels of stairs (a column) and obstacles (two columns), episodes of 20 steps."""
     cfg, _ = task_registry.get_cfgs("go2")
     terrain = terrain_cfg({"stairs_up": 1.0, "discrete": 2.0}, num_rows=2, num_cols=3)
-    set_ladder(cfg, terrain)
+    configure_ladder(cfg, terrain)
     cfg.env.episode_length_s, cfg.commands.resampling_time = 0.4, 0.1
     for name, value in changes.items():
         setattr(cfg.domain_rand, name, value)
@@ -104,7 +104,7 @@ def make_ladder(robots: int = 2, seed: int = 5, **changes: Any) -> Ladder:
 
 
 class Puppeteer:
-    """A policy that holds still and puts robots somewhere at the calls that `moves` lists: robot -> m from its start, or "fall"."""
+    """A policy that stands still and moves robots at the calls in `moves`: robot -> m from its start, or "fall"."""
 
     def __init__(self, ladder: Ladder, moves: dict[int, dict[int, float | str]] | None = None) -> None:
         self.env, self.moves, self.calls, self.first = ladder.env, moves or {}, 0, None
@@ -208,10 +208,10 @@ def test_a_robot_that_got_off_has_succeeded_whatever_happens_then():
 
 
 def test_a_robot_counts_once_in_all_rounds(monkeypatch):
-    monkeypatch.setattr("legged_gym_ext.training.ladder.AT_ONCE", 8)  # two of each of four cells: 3 robots are 2 and 1
+    monkeypatch.setattr("legged_gym_ext.training.ladder.MAX_ENVS", 8)  # two of each of four cells: 3 robots are 2 and 1
     ladder = make_ladder(robots=3)
-    assert (ladder.plan.at_once, ladder.plan.rounds) == (2, 2)
-    # First round: robots 0 and 1 of the cell succeed; second: robot 0, and what stands on the second place is left over.
+    assert (ladder.plan.per_round, ladder.plan.rounds) == (2, 2)
+    # First round: robots 0 and 1 of the cell succeed; second: robot 0; the second place of the cell is not needed.
     policy = Puppeteer(ladder, {2: {0: 5.0, 1: 5.0}, 22: {0: 5.0, 1: 5.0}})
     assert ladder.climb(policy)["ladder"]["stairs_up"] == [1.0, 0.0]
 
@@ -241,7 +241,7 @@ def test_effort_is_counted_until_a_robot_is_decided():
 
     tally, still, middle = Tally(env, 4.0), [[0.0, 0.0]] * 3, [[0.0, 2.0]] * 3
     tally.begin(flags(True, True, False))  # the third is left over
-    # 2 x 3 + |-1 x 4| = 10 W and 0 W; the second robot is within 1 % of 4 rad at the end of its range, the first is not.
+    # 2 x 3 + |-1 x 4| = 10 W and 0 W; only the second robot is within 1 % of 4 rad at the end of its range.
     step(
         [[2.0, -1.0], [0.0, 0.0], [9.0, 9.0]],
         [[3.0, 4.0], [0.0, 0.0], [9.0, 9.0]],

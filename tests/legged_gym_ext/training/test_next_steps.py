@@ -120,7 +120,7 @@ def test_a_run_is_named_where_another_one_would_be_taken(tmp_path):
         folder.mkdir(parents=True)
         (folder / "model_5.pt").touch()
     flags = next_step.task_flags("go2_flat", train_cfg.runner, tmp_path, older)
-    assert flags == ["--task=go2_flat", f"--log_root={errors.here(tmp_path)}", f"--load_run={older.name}"]
+    assert flags == ["--task=go2_flat", f"--log_root={errors.display_path(tmp_path)}", f"--load_run={older.name}"]
     assert f"--load_run={newer.name}" not in next_step.task_flags("go2_flat", train_cfg.runner, tmp_path, newer)
 
 
@@ -128,9 +128,9 @@ def test_the_interpreter_is_the_one_that_runs_and_python_where_the_shell_finds_i
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
     monkeypatch.setattr(errors.shutil, "which", lambda name: "/usr/bin/python")
-    assert errors.python() == ".venv/bin/python"
+    assert errors.python_command() == ".venv/bin/python"
     monkeypatch.setattr(errors.shutil, "which", lambda name: str(tmp_path / ".venv/bin/python"))
-    assert errors.python() == "python"
+    assert errors.python_command() == "python"
 
 
 def test_installing_names_the_folder_of_the_package(tmp_path, monkeypatch):

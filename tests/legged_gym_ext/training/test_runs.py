@@ -111,7 +111,8 @@ def test_a_newer_run_that_ended_in_its_first_iterations_is_passed_over_and_named
     newer = began(make_run(tmp_path, "2026-01-02_10-00-00", 0), 300)
     assert find_run(tmp_path, "go2") == older
     assert capsys.readouterr().err == (
-        f"note: taking run {older.name}; newer, but ended after their first iteration: {newer.name}; --load_run takes one of them\n"
+        f"note: taking run {older.name}; newer, but ended after their first iteration: {newer.name}; "
+        "--load_run takes one of them\n"
     )
     assert find_run(tmp_path, "go2", newer.name) == newer and capsys.readouterr().err == ""
 

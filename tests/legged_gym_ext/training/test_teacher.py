@@ -72,7 +72,9 @@ def test_a_teacher_that_is_not_there_or_does_not_fit_is_one_line(trained, tmp_pa
     assert "is no checkpoint: expected model_<iteration>.pt" in refused(tmp_path, run / "params" / "env.json")
     other_layout = refused(tmp_path, run, "--env.observations.layout=tutorial")
     assert f"(task {TASK}) has env.observations.layout='full', this training 'tutorial'" in other_layout
-    assert "env.control.action_scale=0.25, this training 0.5" in refused(tmp_path, run, "--env.control.action_scale=0.5")
+    assert "env.control.action_scale=0.25, this training 0.5" in refused(
+        tmp_path, run, "--env.control.action_scale=0.5"
+    )
     assert "tensors differ: " in refused(tmp_path, run, "--train.actor.latent_dim=8")
     assert "the method of task 'go2_flat' has no use for a teacher" in refused(tmp_path, run, task="go2_flat")
     assert "PPO_ULT has no use for a loaded teacher" in refused(tmp_path, run, task="go2_ult_flat")

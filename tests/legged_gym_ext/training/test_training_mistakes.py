@@ -14,7 +14,7 @@ import pytest
 
 from legged_gym_ext.scripts import train
 from legged_gym_ext.training import runner as runners
-from legged_gym_ext.training.output import outlive_reader
+from legged_gym_ext.training.output import tolerate_broken_stdout
 from legged_gym_ext.training.runs import checkpoints
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import at_iteration, newest, start
@@ -131,7 +131,11 @@ def test_a_repository_that_git_refuses_trains_and_leaves_no_empty_file(tmp_path,
 
 
 def test_a_training_outlives_the_reader_of_its_output_and_says_so_once(tmp_path):
-    program = "from legged_gym_ext.scripts import train\nfrom legged_gym_ext.utils.errors import run_main\nrun_main(train.main)"
+    program = (
+        "from legged_gym_ext.scripts import train\n"
+        "from legged_gym_ext.utils.errors import run_main\n"
+        "run_main(train.main)"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", program, *start(tmp_path, "--max_iterations=2")],
         cwd=ROOT,
@@ -161,7 +165,7 @@ def test_a_full_disk_behind_standard_output_loses_lines_until_there_is_room(monk
 
     stream = Full()
     monkeypatch.setattr(sys, "stdout", stream)
-    with outlive_reader("it"):
+    with tolerate_broken_stdout("it"):
         print("lost")
         stream.full = False
         print("kept", end="")

@@ -71,7 +71,8 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_and_the_next_one_is_tried(tm
     train.main(start(tmp_path, "--max_iterations=3", "--train.runner.save_interval=1"))
     run = newest(tmp_path)
     assert capsys.readouterr().err.strip().splitlines() == [
-        f"cannot write {run / 'model_1.pt'}: No space left on device; the last whole checkpoint is model_0.pt; the training goes on, and the next "
+        f"cannot write {run / 'model_1.pt'}: No space left on device; "
+        "the last whole checkpoint is model_0.pt; the training goes on, and the next "
         "save is tried"
     ]
     assert list(checkpoints(run)) == [0, 2]
@@ -96,9 +97,9 @@ def test_a_run_whose_configuration_does_not_fit_leaves_no_folder(tmp_path, monke
 
 
 def test_curves_that_do_not_fit_are_one_line_and_are_tried_again(tmp_path, monkeypatch, capsys):
-    from legged_gym_ext.training import scalars
+    from legged_gym_ext.training import tensorboard_writer
 
-    writer = scalars.TensorboardWriter(str(tmp_path))
+    writer = tensorboard_writer.TensorboardWriter(str(tmp_path))
     file, written = writer._writer, []
 
     def fail(*args: Any) -> None:
@@ -110,7 +111,7 @@ def test_curves_that_do_not_fit_are_one_line_and_are_tried_again(tmp_path, monke
     assert capsys.readouterr().err.strip() == (
         f"cannot write curves to {tmp_path}: No space left on device; the training goes on without them"
     )
-    monkeypatch.setattr(scalars, "RETRY", 0.0)
+    monkeypatch.setattr(tensorboard_writer, "RETRY_AFTER", 0.0)
     writer.add_scalar("a", 1.0, 3)
     monkeypatch.setattr(writer._writer, "add_scalar", lambda *args: written.append(args))
     writer.add_scalar("a", 2.0, 4)
@@ -124,7 +125,7 @@ import resource, sys
 from legged_gym_ext.scripts import train
 from legged_gym_ext.utils.errors import run_main
 size = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # files cannot grow beyond it: the system refuses as on a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # the system refuses larger files, as a full disk
 run_main(train.main)
 """
 

@@ -1,4 +1,4 @@
-"""A training with `--logger wandb`, offline: what the package's own reader finds in the run, and what training notices of it."""
+"""A training with `--logger wandb`, offline: what wandb's own reader finds, and that training is not affected."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import pytest
 
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
-from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.scripts.train import add_training_flags
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.config import BaseConfig, to_dict
 from legged_gym_ext.utils.errors import UserError, run_main
 
@@ -311,7 +312,8 @@ def test_help_shows_flags_then_overrides_and_where_fields_are_listed() -> None:
 def test_tasks_and_their_configurations_are_known_without_torch_or_an_engine() -> None:
     program = (
         "import sys; import legged_gym_ext.envs as envs\n"
-        "from legged_gym_ext.utils import cli, config, errors, runs, task_registry\n"
+        "from legged_gym_ext.utils import cli, config, errors\n"
+        "from legged_gym_ext.training import runs\n"
         "envs.task_registry.get_cfgs('go2_flat')\n"
         "print(sorted({'torch', 'numpy', 'mujoco', 'mjbatch', 'rsl_rl'} & set(sys.modules)))"
     )

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legged_gym_ext.envs import task_registry
-from legged_gym_ext.utils.cli import add_training_flags, apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.scripts.train import add_training_flags
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.config import flatten
 from legged_gym_ext.utils.errors import UserError
 

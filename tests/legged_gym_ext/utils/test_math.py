@@ -32,8 +32,8 @@ def random_quaternions(count: int) -> torch.Tensor:
     return quat / quat.norm(dim=-1, keepdim=True)
 
 
-# The world's (1, 2, 3) seen from a frame that was turned by 90 degrees. About z, the frame's x axis is the world's y, its y
-# axis the world's -x: components (2, -1, 3). About x: y is world z, z is world -y. About y: x is world -z, z is world x.
+# The world's (1, 2, 3) in a frame that is turned by 90 degrees. About z, the frame's x axis is the world's y, its y
+# axis the world's -x: components (2, -1, 3). About x: y is world z, z is world -y. About y: x is world -z, z world x.
 @pytest.mark.parametrize(
     ("quat", "expected"),
     [(UPRIGHT, (1.0, 2.0, 3.0)), (X90, (1.0, 3.0, -2.0)), (Y90, (-3.0, 2.0, 1.0)), (Z90, (2.0, -1.0, 3.0))],
@@ -77,7 +77,7 @@ def test_yaw_of_reads_the_heading():
 
 
 def test_yaw_of_ignores_pitch_and_roll():
-    # Heading is where the base's x axis points; 30 degrees of pitch and then 20 of roll in the base frame do not turn it.
+    # The heading is that of the base's x axis; 30 degrees of pitch, then 20 of roll in the base frame do not change it.
     yaw = torch.tensor([-2.0, 0.7, 3.0], dtype=torch.float64)
     pitch = rows((math.cos(0.2618), 0.0, math.sin(0.2618), 0.0)).expand(3, 4)
     roll = rows((math.cos(0.1745), math.sin(0.1745), 0.0, 0.0)).expand(3, 4)
@@ -99,7 +99,7 @@ def test_quat_mul_of_the_imaginary_units():
 
 
 def test_quat_mul_applies_the_right_factor_first():
-    # First about x: z (up) becomes -y; then about z: -y becomes x. The other order leaves z under the turn about z, then -y.
+    # First about x: z (up) becomes -y; then about z: -y becomes x. The other order leaves z about z, then gives -y.
     up = rows((0.0, 0.0, 1.0))
     assert torch.allclose(rotate(rotations.quat_mul(rows(Z90), rows(X90)), up), rows((1.0, 0.0, 0.0)), atol=1e-12)
     assert torch.allclose(rotate(rotations.quat_mul(rows(X90), rows(Z90)), up), rows((0.0, -1.0, 0.0)), atol=1e-12)
@@ -120,7 +120,8 @@ def test_rotate_by_yaw_turns_the_points_of_each_robot_by_its_own_heading():
     assert torch.equal(found, expected)
 
 
-# Half-open [-pi, pi): both ends are -pi. 4 - 2 pi = -2.28319; -4 + 2 pi = 2.28319; 7 - 2 pi = 0.71681; -20 + 6 pi = -1.15044.
+# Half-open [-pi, pi): both ends are -pi. 4 - 2 pi = -2.28319; -4 + 2 pi = 2.28319; 7 - 2 pi = 0.71681;
+# -20 + 6 pi = -1.15044.
 @pytest.mark.parametrize(
     ("angle", "expected"),
     [

@@ -20,7 +20,7 @@ from legged_gym_ext.utils.cli import make_parser, parse
 from legged_gym_ext.utils.errors import UserError, run_main
 from legged_gym_ext.viewer.agents import Agent
 from legged_gym_ext.viewer.controls import AGENTS
-from legged_gym_ext.viewer.frontends import scripted
+from legged_gym_ext.viewer.frontends import scripted_command
 from legged_gym_ext.viewer.player import Player, nominal
 from legged_gym_ext.viewer.video import video_file, write_strip
 
@@ -257,7 +257,7 @@ def test_player_reports_a_fall_and_goes_on(capsys):
 
 def test_script_shows_forward_sideways_turning_and_stop():
     env = play_env()
-    commands = [scripted(env, (i + 0.5) / 100) for i in range(100)]
+    commands = [scripted_command(env, (i + 0.5) / 100) for i in range(100)]
     # Shares of the upper bounds 1.0 m/s, 0.5 m/s and 1.0 rad/s.
     assert list(dict.fromkeys(commands)) == [(0.8, 0.0, 0.0), (0.0, 0.4, 0.0), (0.4, 0.0, 0.8), (0.0, 0.0, 0.0)]
 

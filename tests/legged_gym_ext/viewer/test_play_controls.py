@@ -15,7 +15,7 @@ from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.viewer import player as players
 from legged_gym_ext.viewer.agents import Agent
 from legged_gym_ext.viewer.controls import ACTIONS, KEYS, keys_help
-from legged_gym_ext.viewer.web import describe
+from legged_gym_ext.viewer.web import player_state
 
 pytest.importorskip("mujoco")
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,8 +36,8 @@ def make_player(task: str = "go2_flat") -> players.Player:
 
 
 def do(player: players.Player, action: str, value=None) -> None:
-    player.ask(action, value)
-    player.serve()
+    player.request(action, value)
+    player.process_requests()
 
 
 @pytest.fixture(scope="module")
@@ -100,26 +100,26 @@ def test_keys_change_the_command_within_the_trained_range():
     for name in ("up", "up", "7", "left"):
         player.press(name)
     assert player.command == (0.0, 0.0, 0.0)  # until it is served: keys come from another thread
-    player.serve()
+    player.process_requests()
     assert player.command == (0.2, 0.1, 0.1)
     for _ in range(20):
         player.press("up")
-    player.serve()
+    player.process_requests()
     assert player.command == (1.0, 0.1, 0.1)  # go2 trains up to 1 m/s
     assert player.env.commands[0, :3].tolist() == pytest.approx([1.0, 0.1, 0.1])
     player.press("enter")
     player.press("x")  # the viewer's
-    player.serve()
+    player.process_requests()
     assert player.command == (0.0, 0.0, 0.0)
 
 
 def test_space_pauses_and_goes_on():
     player = make_player()
     player.press("space")
-    player.serve()
+    player.process_requests()
     assert player.paused
     player.press("space")
-    player.serve()
+    player.process_requests()
     assert not player.paused
 
 
@@ -140,16 +140,16 @@ def test_kind_and_level_put_the_robot_on_that_tile(rough):
     kind = rough.kinds[-1]
     do(rough, "kind", kind)
     do(rough, "level", 2)
-    assert rough.start() == (kind, 2)
+    assert rough.start_tile() == (kind, 2)
     assert rough.ground() == f"{kind}, level 2"  # of the tile under the robot
     rows = rough.env.terrain.map
     column = rows.kinds.index(kind)
     expected = torch.tensor([2.5 * 8.0, (column + 0.5) * 8.0])  # the middle of a tile of 8 m
     assert float((rough.env.sim.root_pos[0, :2] - expected).norm()) < 0.02
     do(rough, "harder", 5)
-    assert rough.start() == (kind, 2)  # there is nothing above
+    assert rough.start_tile() == (kind, 2)  # there is nothing above
     do(rough, "harder", -1)
-    assert rough.start() == (kind, 1)
+    assert rough.start_tile() == (kind, 1)
 
 
 def test_the_key_for_kinds_goes_round_through_all(rough):
@@ -157,8 +157,8 @@ def test_the_key_for_kinds_goes_round_through_all(rough):
     seen = []
     for _ in rough.kinds:
         rough.press(".")
-        rough.serve()
-        seen.append(rough.start()[0])
+        rough.process_requests()
+        seen.append(rough.start_tile()[0])
     assert seen == [*rough.kinds[1:], rough.kinds[0]]
 
 
@@ -180,18 +180,18 @@ def test_the_key_for_kinds_goes_round_through_all(rough):
     ],
 )
 def test_what_cannot_be_done_is_refused_at_once_and_changes_nothing(rough, action, value, words):
-    before = rough.start(), rough.command
+    before = rough.start_tile(), rough.command
     with pytest.raises(UserError, match=words.replace("(", r"\(")):
-        rough.ask(action, value)
-    rough.serve()
-    assert (rough.start(), rough.command) == before
+        rough.request(action, value)
+    rough.process_requests()
+    assert (rough.start_tile(), rough.command) == before
 
 
 def test_flat_ground_has_no_kinds_to_choose_and_a_key_says_so(capsys):
     player = make_player()
     player.press(".")
-    player.serve()
-    assert player.start() is None
+    player.process_requests()
+    assert player.start_tile() is None
     assert capsys.readouterr().out == "this task is on flat ground: there is no other\n"
 
 
@@ -215,7 +215,7 @@ def test_the_other_policy_takes_over_with_a_memory_of_the_episode(trained):
     env, task, train_cfg, run = trained()
     agent = Agent("teacher", env, task, train_cfg, run)
     _, alone, _ = load_policies(env, task, train_cfg, run)
-    groups = agent._groups
+    groups = agent._vec_env
     for _ in range(3):
         teacher, student = agent.act(), alone["student"](groups.get_observations())
         env.step(teacher)
@@ -234,18 +234,18 @@ def test_the_key_for_agents_changes_who_acts_and_back(trained):
     labels = []
     for _ in range(2):
         player.press("6")
-        player.serve()
+        player.process_requests()
         labels.append(player.agent.label())
     assert labels == ["student", "teacher"]
     with pytest.raises(UserError, match="no policy 'studnet'; did you mean student"):
-        player.ask("agent", "studnet")
+        player.request("agent", "studnet")
 
 
 def test_both_moves_robot_0_by_the_student_and_robot_1_by_the_teacher(trained):
     env, task, train_cfg, run = trained(num_envs=2)
     agent = Agent("both", env, task, train_cfg, run)
     policies = load_policies(env, task, train_cfg, run)[1]
-    observations = agent._groups.get_observations()
+    observations = agent._vec_env.get_observations()
     expected = torch.stack((policies["student"](observations)[0], policies["teacher"](observations)[1]))
     assert torch.equal(agent.act(), expected)
     assert [agent.label(robot) for robot in (0, 1)] == ["student", "teacher"]
@@ -266,7 +266,7 @@ def test_the_page_is_told_what_is_so():
     player.set_command((0.5, 0.0, 0.0))
     for _ in range(9):
         player.step()
-    state = describe(player, [1.5, 0.75, 1.5], 10.0, players.command_bounds(player.env))
+    state = player_state(player, [1.5, 0.75, 1.5], 10.0, players.command_bounds(player.env))
     times, vx = state["curves"][0][:2]
     # 10 s of 20 ms are 500 samples, every 4th is sent: of 9 steps those with numbers 0, 4 and 8, the last one now.
     assert times == pytest.approx([-0.16, -0.08, 0.0])

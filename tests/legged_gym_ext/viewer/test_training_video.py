@@ -1,4 +1,4 @@
-"""Videos of a training: when they are made, of what, and that training does not notice. Nothing is drawn here; test_wandb.py draws."""
+"""Videos of a training: when they are made, of what, and that training is not affected; test_wandb.py renders some."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ def test_on_rough_ground_the_robot_is_put_on_the_mean_level_of_the_robots_that_l
     levels = runner.env.env.terrain.levels
     levels.copy_(torch.tensor([0, 0, 1, 1, 4, 4, 3, 4]))  # 17 / 8 = 2.1
     runner.logger.log_dir = str(tmp_path)
-    runner.logger.film(0, 1)
+    runner.logger.record_video(0, 1)
     (player,) = camera.players
-    assert player.start() == (player.kinds[0], 2)
+    assert player.start_tile() == (player.kinds[0], 2)
 
 
 def test_a_video_that_fails_is_said_once_and_training_goes_on(tmp_path, monkeypatch, capsys):
@@ -147,7 +147,7 @@ def test_a_number_without_sense_is_refused_before_anything_is_built(tmp_path, fl
 
 def test_an_engine_that_can_run_only_once_in_a_process_is_refused():
     with pytest.raises(UserError, match=r"'isaac_gym' cannot be filmed while it trains; use play\.py --video"):
-        training_video.check_filming("isaac_gym", None)
+        training_video.prepare_recording("isaac_gym", None)
 
 
 @pytest.mark.parametrize("package", ["imageio", "imageio_ffmpeg"])

@@ -33,7 +33,7 @@ class FakePlayer:
     def __init__(self) -> None:
         self.asked: list = []
 
-    def ask(self, action, value=None) -> None:
+    def request(self, action, value=None) -> None:
         if action == "jump":
             raise UserError("unknown action 'jump'")
         self.asked.append((action, value))
@@ -42,7 +42,7 @@ class FakePlayer:
 @pytest.fixture
 def server(monkeypatch):
     """A server at a free port with a player of no substance."""
-    monkeypatch.setattr(web, "describe", lambda player: {"asked": len(player.asked)})
+    monkeypatch.setattr(web, "player_state", lambda player: {"asked": len(player.asked)})
     page = web.PageServer("127.0.0.1", 0)
     page.serve(FakePlayer())
     yield page
@@ -128,8 +128,8 @@ def test_asked_actions_and_keys_reach_the_player_in_order(server):
 
 def test_turns_of_the_camera_are_taken_once(server):
     request(server, "POST", "/ask", {"turn": [10, -5, 1.1]})
-    assert server.turns() == [(10, -5, 1.1)]
-    assert server.turns() == []
+    assert server.pop_camera_moves() == [(10, -5, 1.1)]
+    assert server.pop_camera_moves() == []
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_picture_is_drawn_when_somebody_waits_and_each_comes_once(server):
 
 
 def test_no_picture_in_time_is_no_error(server, monkeypatch):
-    monkeypatch.setattr(web, "PATIENCE", 0.01)
+    monkeypatch.setattr(web, "FRAME_TIMEOUT", 0.01)
     assert request(server, "GET", "/frame?after=0").status == 204
 
 
@@ -196,10 +196,10 @@ def test_a_browser_that_goes_away_leaves_the_server_answering(server, capfd):
 
 
 def test_the_state_is_read_by_the_thread_that_plays(server, monkeypatch):
-    monkeypatch.setattr(web, "STATE_EVERY", 0.0)
+    monkeypatch.setattr(web, "STATE_INTERVAL", 0.0)
     request(server, "POST", "/ask", {"action": "reset"})
     assert json.loads(request(server, "GET", "/state").content) == {"asked": 0}
-    server.note_state()
+    server.update_state()
     assert json.loads(request(server, "GET", "/state").content) == {"asked": 1}
 
 
@@ -288,4 +288,5 @@ def _steer(browser, page) -> None:
     browser.wait_for("document.querySelector('#message').textContent.includes('did you mean stairs_up')")
     browser.evaluate("ask({ turn: [90, 0, 1] })")
     browser.wait_for(f"(() => {{ const now = {pixels}, old = {first.tolist()};"
-                     " return now.reduce((sum, v, k) => sum + Math.abs(v - old[k]), 0) / old.length > 5; })()")  # fmt: skip
+                     " const change = now.reduce((sum, v, k) => sum + Math.abs(v - old[k]), 0);"
+                     " return change / old.length > 5; })()")  # fmt: skip

@@ -1,13 +1,15 @@
-"""What an exported policy says about itself, read from the environment it was trained in: the contract, and plain metadata beside it."""
+"""The contract of an exported policy, and plain metadata beside it, from the environment it was trained in."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import nn
 
 from legged_gym_ext import ROOT_DIR, __version__
 from legged_gym_ext.deploy.contract import KEY, Contract, Term
@@ -17,6 +19,11 @@ from legged_gym_ext.training.runs import load_checkpoint
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+    from legged_gym_ext.simulators.base import Simulator
+
 INPUTS = {"obs": "policy", "privileged": "privileged"}
 """Input of an exported graph -> observation group of the environment."""
 
@@ -24,18 +31,63 @@ READABLE = {"actor": ["policy"], "privileged": ["privileged"], "history": ["hist
 """Observation set -> the groups that an exported policy can be given for it."""
 
 
-def check_groups(task: str, train_cfg: Any) -> None:
-    """Refuse policies that read other observation groups than an exported one is given."""
+class PolicyStep(Protocol):
+    """One control step of a policy as a pure function: its memory is an argument and a result.
+
+    Attributes:
+        num_privileged: columns of the privileged observations; 0 without.
+        state_kind: see `Contract.state`.
+        state_size: numbers of the memory; 0 without.
+        history_length: frames that can matter for an action.
+    """
+
+    num_privileged: int
+    state_kind: str
+    state_size: int
+    history_length: int
+
+    def __call__(
+        self, obs: torch.Tensor, privileged: torch.Tensor, state: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Observations (1, D), (1, P) and state (1, M) -> actions (1, A) and the next state (1, M)."""
+        ...
+
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """Inputs of the right shapes."""
+        ...
+
+    def as_window(self, last_action: slice) -> nn.Module:
+        """The policy on windows (1, T, D) of frames, of which columns `last_action` are the action before."""
+        ...
+
+    def remembering(self, offset: Sequence[float], scale: float, clip: float) -> nn.Module:
+        """The policy with its memory inside, which returns joint targets too; for TorchScript."""
+        ...
+
+
+def check_groups(task: str, train_cfg: LeggedRobotCfgPPO) -> None:
+    """Check that the policy reads only observation groups that an exported one can be given.
+
+    Raises:
+        UserError: it reads others.
+    """
     for name, groups in READABLE.items():
         found = getattr(train_cfg.obs_groups, name, groups)
         if list(found) != groups:
             raise UserError(
-                f"task '{task}' cannot be exported: its observation set '{name}' is {list(found)}, an exported policy is given {groups}"
+                f"task '{task}' cannot be exported: its observation set '{name}' is {list(found)}, an exported policy "
+                f"is given {groups}"
             )
 
 
 def make_contract(
-    env: Any, task: str, train_cfg: Any, role: str, step: Any, commands: dict, provenance: dict
+    env: LeggedRobot,
+    task: str,
+    train_cfg: LeggedRobotCfgPPO,
+    role: str,
+    step: PolicyStep,
+    commands: dict,
+    provenance: dict,
 ) -> Contract:
     """The contract of one policy.
 
@@ -44,7 +96,7 @@ def make_contract(
         task: registered name.
         train_cfg: training configuration of the run.
         role: "policy", "student" or "teacher".
-        step: what acts: `num_privileged`, `state_kind`, `state_size`, `history_length`.
+        step: of the policy.
         commands: trained ranges, see `trained_commands`.
         provenance: see `provenance`.
     """
@@ -59,7 +111,7 @@ def make_contract(
         physics_dt=_short(sim.dt),
         joint_names=tuple(sim.joint_names),
         default_joint_pos=_shorts(sim.default_dof_pos),
-        joint_pos_limits=tuple(_shorts(limits) for limits in sim.dof_pos_limits),  # pyright: ignore
+        joint_pos_limits=tuple((_short(low), _short(high)) for low, high in sim.dof_pos_limits.tolist()),
         stiffness=_shorts(env.p_gains),
         damping=_shorts(env.d_gains),
         torque_limits=_shorts(sim.torque_limits),
@@ -80,14 +132,14 @@ def make_contract(
     )
 
 
-def trained_model(cfg: Any, sim: Any) -> dict[str, Any]:
+def trained_model(cfg: LeggedRobotCfg, sim: Simulator) -> dict[str, Any]:
     """The robot of a training, see `Contract.model`."""
     physics = {name: bounds for name, bounds in trained_physics(cfg, sim).items() if name != "friction"}
     joints = {name: (_short(low), _short(high)) for name, (low, high) in physics.items()}
     return {"file": Path(cfg.asset.file).name, "mass": _short(sim.mass), "joints": joints}
 
 
-def _terms(env: Any, group: str) -> tuple[Term, ...]:
+def _terms(env: LeggedRobot, group: str) -> tuple[Term, ...]:
     """The terms of an observation group with a factor for each column."""
     found = []
     for name, columns in env.observations.slices(group).items():
@@ -106,8 +158,11 @@ def _shorts(values: torch.Tensor) -> tuple[float, ...]:
     return tuple(_short(value) for value in values.tolist())
 
 
-def trained_commands(cfg: Any, checkpoint: Path) -> dict[str, tuple[float, float]]:
-    """Ranges of the commands [m/s, rad/s] when the checkpoint was written: a curriculum may have widened those of the configuration `cfg`."""
+def trained_commands(cfg: LeggedRobotCfg, checkpoint: Path) -> dict[str, tuple[float, float]]:
+    """Ranges of the commands [m/s, rad/s] when the checkpoint was written.
+
+    A curriculum may have widened those of the configuration `cfg`.
+    """
     infos = load_checkpoint(checkpoint, "cpu").get("infos")
     saved = infos.get("env", {}).get("command_ranges") if isinstance(infos, dict) else None
     ranges = [getattr(cfg.commands.ranges, name) for name in RANGES] if saved is None else saved.tolist()
@@ -115,7 +170,7 @@ def trained_commands(cfg: Any, checkpoint: Path) -> dict[str, tuple[float, float
 
 
 def provenance(run_dir: Path, checkpoint: Path) -> dict[str, Any]:
-    """Where a policy comes from, for people."""
+    """Run, checkpoint, versions and date of a policy; informative."""
     return {
         "run": str(run_dir.resolve()),
         "checkpoint": checkpoint.name,
@@ -143,8 +198,8 @@ def _git_commit() -> str | None:
 def plain_metadata(contract: Contract) -> dict[str, str]:
     """Comma-separated texts under the names that mjlab gives its exported policies.
 
-    Keys as in mjlab, src/mjlab/rl/exporter_utils.py, which writes them for tools that run its policies. Observations have our names and factors;
-    where the columns of a term have different ones, its factor is a list in brackets.
+    Keys as in mjlab, src/mjlab/rl/exporter_utils.py, which writes them for tools that run its policies. Observations
+    have our names and factors; where the columns of a term have different ones, its factor is a list in brackets.
     """
     terms = contract.observations["obs"]
     factors = [set(term.scale) for term in terms]

@@ -1,4 +1,4 @@
-"""Trained policies as files that run without this package: ONNX, TorchScript, and the folder that Unitree's controllers load."""
+"""Writes trained policies as files that run without this package: ONNX, TorchScript, Unitree's folder."""
 
 from __future__ import annotations
 
@@ -12,61 +12,68 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from legged_gym_ext.deploy.contract import Contract
-from legged_gym_ext.deploy.export.from_run import metadata, plain_metadata
 from legged_gym_ext.deploy.export.parity import (
     STEPS,
-    LivePolicy,
-    ScriptForm,
-    UnitreeForm,
+    Reference,
+    Runnable,
+    TorchScriptFile,
+    UnitreeFile,
     check,
     largest_differences,
-    open_onnx,
 )
-from legged_gym_ext.deploy.export.unitree import UnitreePolicy, deploy_yaml, obstacle
+from legged_gym_ext.deploy.export.run_contract import PolicyStep, metadata, plain_metadata
+from legged_gym_ext.deploy.export.unitree import UnitreeGraph, deploy_yaml, unsupported_reason
+from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.utils.errors import UserError, install_command
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+
+    from legged_gym_ext.training.policies import Policy
 
 OPSET = 18
 UNITREE_MODEL, UNITREE_YAML = "unitree/exported/policy.onnx", "unitree/params/deploy.yaml"
 
 
 def check_packages() -> None:
-    """What is missing is a `UserError` that says how to install it."""
+    """Raise a `UserError` that says how to install it when a package is missing."""
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise UserError(f"exporting needs the package '{missing[0]}': {install_command('export')}")
 
 
-class DeployedPolicy(nn.Module):
-    """A step with what surrounds it on a robot: obs [, privileged] [, state] -> clipped actions, joint targets [, next state]."""
+class PolicyGraph(nn.Module):
+    """The graph of an exported file: obs [, privileged] [, state] -> clipped actions, joint targets [, next state]."""
 
-    def __init__(self, step: Any, contract: Contract) -> None:
+    def __init__(self, step: PolicyStep, contract: Contract) -> None:
         """Wrap a step; see contract.py for the inputs and outputs."""
         super().__init__()
         self.step, self.clip, self.scale = step, contract.clip_actions, contract.action_scale
+        self.offset: torch.Tensor
         self.register_buffer("offset", torch.tensor(contract.default_joint_pos))
-        self._privileged, self._remembers = step.num_privileged > 0, step.state_size > 0
-        names = {"obs": True, "privileged": self._privileged, "state": self._remembers}
+        self._privileged, self._stateful = step.num_privileged > 0, step.state_size > 0
+        names = {"obs": True, "privileged": self._privileged, "state": self._stateful}
         self.input_names = [name for name, there in names.items() if there]
-        self.output_names = ["actions", "targets"] + ["next_state"] * self._remembers
+        self.output_names = ["actions", "targets"] + ["next_state"] * self._stateful
 
     def forward(self, obs: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See the class."""
         nothing = obs[:, :0]
         privileged = others[0] if self._privileged else nothing
-        actions, state = self.step(obs, privileged, others[-1] if self._remembers else nothing)
+        actions, state = self.step(obs, privileged, others[-1] if self._stateful else nothing)
         actions = actions.clamp(-self.clip, self.clip)
-        outputs = actions, self.offset + self.scale * actions  # pyright: ignore
-        return (*outputs, state) if self._remembers else outputs
+        outputs = actions, self.offset + self.scale * actions
+        return (*outputs, state) if self._stateful else outputs
 
     def example(self) -> tuple:
         """Inputs of the right shapes."""
-        there = (True, self._privileged, self._remembers)
+        there = (True, self._privileged, self._stateful)
         return tuple(values for values, wanted in zip(self.step.example(), there) if wanted)
 
 
@@ -102,7 +109,7 @@ def write_onnx(module: nn.Module, example: tuple, names: tuple, texts: Mapping[s
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what torch says about tracing: that it is done is the point, and the files are checked against the policy."""
+    """Hide torch's warnings about tracing: the files are compared with the policy afterwards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
@@ -118,22 +125,22 @@ class Source:
 
     Attributes:
         name: of its files, "policy" or "teacher".
-        contract: what it says about itself.
-        step: what acts, on the CPU.
+        contract: of the policy.
+        step: one control step of it, on the CPU.
         live: the policy that the files are compared with, as `load_policies` returns it.
         template: observation groups (1, ...) of its environment.
     """
 
     name: str
     contract: Contract
-    step: Any
-    live: Any
-    template: Any
+    step: PolicyStep
+    live: Policy
+    template: TensorDict
 
 
 @dataclass
 class Report:
-    """What was written: files in order, statements about them, and remarks for the user."""
+    """What was written: files in order, results of their comparison, and remarks for the user."""
 
     files: list[Path] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
@@ -164,14 +171,14 @@ def export_policies(sources: list[Source], out: Path, steps: int = STEPS) -> Rep
 
 
 def check_folder(out: Path) -> None:
-    """A folder that cannot be written is a `UserError`."""
+    """Raise a `UserError` when the folder cannot be written."""
     with _scratch(out):
         pass
 
 
 @contextlib.contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """A folder beside the files to be; it is gone afterwards, and `out` too if it is new and stayed empty."""
+    """A temporary folder inside `out`; removed afterwards, and `out` too if it is new and stayed empty."""
     created = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -189,34 +196,34 @@ def _scratch(out: Path) -> Iterator[Path]:
 
 
 def _write(source: Source, folder: Path, report: Report, steps: int) -> list[str]:
-    """Write the files of one policy to `folder` and return what the comparison says."""
+    """Write the files of one policy to `folder` and return the results of the comparison."""
     contract, step, name = source.contract, source.step, source.name
     graph, script = folder / f"{name}.onnx", folder / f"{name}.pt"
-    module = DeployedPolicy(step, contract)
+    module = PolicyGraph(step, contract)
     write_onnx(module, module.example(), (module.input_names, module.output_names), metadata(contract), graph)
     with _quiet():
         remembering = step.stateful(contract.default_joint_pos, contract.action_scale, contract.clip_actions)
         torch.jit.save(torch.jit.script(remembering), str(script), _extra_files={"contract.json": contract.to_json()})
     report.files += [graph, script]
-    forms: dict[str, Any] = {graph.name: open_onnx(graph), script.name: ScriptForm(script)}
+    files: dict[str, Runnable] = {graph.name: ExportedPolicy(graph), script.name: TorchScriptFile(script)}
     if contract.role != "teacher":
-        reason = obstacle(contract)
+        reason = unsupported_reason(contract)
         if reason is None:
             report.files += write_unitree(step, contract, folder)
-            forms[UNITREE_MODEL] = UnitreeForm(folder / UNITREE_MODEL, contract)
+            files[UNITREE_MODEL] = UnitreeFile(folder / UNITREE_MODEL, contract)
         else:
             report.remarks.append(f"no folder unitree/: {reason}")
-    live = LivePolicy(source.live, contract, source.template)
-    return check(largest_differences(live, forms, contract, steps), contract, steps)
+    trained = Reference(source.live, contract, source.template)
+    return check(largest_differences(trained, files, contract, steps), contract, steps)
 
 
-def write_unitree(step: Any, contract: Contract, folder: Path) -> list[Path]:
+def write_unitree(step: PolicyStep, contract: Contract, folder: Path) -> list[Path]:
     """Write model and deploy.yaml for Unitree's controllers below `folder`; returns both paths."""
     model, text = folder / UNITREE_MODEL, folder / UNITREE_YAML
     for path in (model, text):
         path.parent.mkdir(parents=True)
     (columns,) = (slice(t.start, t.stop) for t in contract.observations["obs"] if t.name == "last_action")
-    module = UnitreePolicy(step.as_window(columns), contract)
+    module = UnitreeGraph(step.as_window(columns), contract)
     example = (torch.zeros(1, contract.history_length * contract.dim("obs")),)
     origin = {name: str(value) for name, value in contract.provenance.items()}
     write_onnx(module, example, (["obs"], ["actions"]), {**plain_metadata(contract), **origin}, model)
