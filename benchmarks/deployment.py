@@ -78,7 +78,7 @@ def make_forms(step: Any, folder: Path) -> tuple[dict[str, Callable], Callable, 
     files = {name: folder / name for name in ("policy.onnx", "policy.pt", "window.onnx")}
     module, length = PolicyGraph(step, about), step.history_length * step.num_obs
     write_onnx(module, module.example(), (module.input_names, module.output_names), {}, files["policy.onnx"])
-    torch.jit.save(torch.jit.script(step.remembering()), str(files["policy.pt"]))
+    torch.jit.save(torch.jit.script(step.stateful()), str(files["policy.pt"]))
     unitree = UnitreeGraph(step.as_window(LAST_ACTION), about)
     write_onnx(unitree, (torch.zeros(1, length),), (["obs"], ["actions"]), {}, files["window.onnx"])
     sessions = {name: open_session(files[name]) for name in ("policy.onnx", "window.onnx")}

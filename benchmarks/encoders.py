@@ -130,7 +130,7 @@ def evaluate(alg: OneTeacher, num_envs: int) -> dict[str, dict[str, float]]:
     from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
     results = {}
-    policies = {"teacher": alg.policy, **{name: student.student for name, student in alg.students.items()}}
+    policies = {"teacher": alg.policies["teacher"], **{name: student.student for name, student in alg.students.items()}}
     for name, policy in policies.items():
         env_cfg, _ = task_registry.get_cfgs(TASK)
         env_cfg.env.num_envs, env_cfg.seed = num_envs, SEED

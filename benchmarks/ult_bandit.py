@@ -64,12 +64,11 @@ class RatiosToTheActor(PPO_ULT):
 
     others = ("student", "teacher")
 
-    def surrogate(self, per_sample: torch.Tensor, batch: Any) -> torch.Tensor:
+    def surrogate(self, per_sample: torch.Tensor, batch: Any, evaluation: Any) -> torch.Tensor:
         """Mean over acted samples, and over what the other read-out makes of them."""
-        readouts, teacher = batch["readouts"], batch["teacher"]
-        mean = torch.where(teacher[:, None], readouts.student, readouts.teacher)
-        log_prob = losses.gaussian_log_prob(mean, self.network.std().expand_as(mean), batch["actions"])
-        other = self.clipped_surrogate(log_prob, batch)
+        teacher, mean = batch.teacher, evaluation.readouts.other(batch.teacher)
+        log_prob = losses.gaussian_log_prob(mean, self.network.std().expand_as(mean), batch.actions)
+        other = self.clipped_surrogate(log_prob, batch.acted.log_prob, batch.acted.advantages)
         learns = torch.zeros_like(other)
         for name, rows in (("student", teacher), ("teacher", ~teacher)):
             learns += rows * float(name in self.others)
@@ -140,7 +139,7 @@ def train(variant: str, size: float, seed: int, iterations: int, every: int) -> 
 def measure(network: ActorCriticULT, size: float) -> dict[str, float]:
     """Gain of the teacher on the bit and distance of the student from 0, over the same observations with both bits."""
     frame = torch.randn(512, FRAME, generator=torch.Generator().manual_seed(0))
-    pairs = network.pairs(frame, torch.zeros(512, ACTIONS))[:, None]
+    pairs = network.frame_actions(frame, torch.zeros(512, ACTIONS))[:, None]
     pairs = torch.cat((torch.zeros(512, network.transformer.context, pairs.shape[-1]), pairs), dim=1)
     age = torch.ones(pairs.shape[:2], dtype=torch.long)
     high, low = (network.read(pairs, torch.full((512, 1, 1), sign), age) for sign in (1.0, -1.0))

@@ -1,6 +1,7 @@
 """Privileged-learning algorithms for legged robots, as a plugin for rsl_rl hosts.
 
-`register()` makes the class names known to a host that looks them up by name; hosts that take "module:Class" need no registration.
+`register()` makes the class names known to a host that looks them up by name; hosts that take "module:Class" need no
+registration.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python tests/host_worker.py ULT
 
-Prints what was found; a failure is an exception. Run by the host matrix (benchmarks/host_matrix.py) and by tests/test_hosts.py, in a process of its own,
-because only one rsl_rl can be imported.
+Prints what was found; a failure is an exception. Run by the host matrix (benchmarks/host_matrix.py) and by
+tests/test_hosts.py, in a process of its own, because only one rsl_rl can be imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A host of the rsl_rl 1.0.2 generation in miniature: runner, plain PPO and a legged_gym-style environment, written from the contract.
+"""A host of the rsl_rl 1.0.2 generation in miniature: runner, plain PPO and a legged_gym-style environment.
 
-The runner looks class names up in its own module (1.0.2 evaluates them there), passes flat tensors and saves what 1.0.2 saves. PPO is
-that generation's update: one Adam, one gradient norm for actor and critic, KL by the formula with +1e-5.
+The runner looks class names up in its own module (1.0.2 evaluates them there), passes flat tensors and saves what 1.0.2
+saves. PPO is that generation's update: one Adam, one gradient norm for actor and critic, KL by the formula with +1e-5.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ TERMS = {"obs": 4, "load": 2, "distractor": 3}
 class OldEnv:
     """Robots with a hidden load that the policy must compensate: actions shall equal `tanh(obs) + load`.
 
-    Policy observations are noise and the effect of the last action (so the load can be inferred from two frames), privileged ones are
-    obs (4), load (2) and a distractor (3).
+    Policy observations are noise and the effect of the last action (so the load can be inferred from two frames),
+    privileged ones are obs (4), load (2) and a distractor (3).
     """
 
     num_obs, num_privileged_obs, num_actions, max_episode_length = 4, 9, 2, 40

@@ -1,4 +1,4 @@
-"""One part of a joined batch per process of a torchrun, or all of it in a single one; writes the weights after some updates.
+"""One part of a joined batch per process of a torchrun, or all of it in one; writes the weights after some updates.
 
 python -m torch.distributed.run --standalone --nproc_per_node=2 tests/two_processes.py METHOD OUT.pt
 """
@@ -41,7 +41,7 @@ def interleave(parts: list[torch.Tensor]) -> torch.Tensor:
 def fixed_order(alg, rank: int | None, update: int) -> None:
     """Replace random shuffles by ones that depend on part and update alone."""
     parts = range(PARTS) if rank is None else [rank]
-    if hasattr(alg, "shuffled_envs"):
+    if alg.samples_trajectories:
         alg.shuffled_envs = lambda: fixed_envs(rank, update)
         return
 
@@ -51,14 +51,16 @@ def fixed_order(alg, rank: int | None, update: int) -> None:
         return interleave([joined_rows(shuffled(p, candidates_of(p), update), p) for p in parts])
 
     alg.storage.permutation = lambda *_: order(lambda part: torch.arange(STEPS * ENVS))
-    students = alg.teacher[:ENVS].logical_not() if hasattr(alg, "teacher") else torch.ones(ENVS, dtype=torch.bool)
+    students = (
+        alg.teacher_envs[:ENVS].logical_not() if hasattr(alg, "teacher_envs") else torch.ones(ENVS, dtype=torch.bool)
+    )
 
-    def batches(images: int):
+    def batches(*_):
         rows = torch.arange(STEPS * ENVS)
         for _ in range(2):
             yield from order(lambda part: rows[students[rows % ENVS]]).chunk(BATCHES)
 
-    alg._student_batches = batches
+    alg.regression.minibatches = batches
 
 
 def fixed_envs(rank: int | None, update: int) -> torch.Tensor:
@@ -101,14 +103,15 @@ def main(method: str, out: str) -> None:
         obs = [TensorDict({n: g[t][mine] for n, g in groups.items()}) for t in range(STEPS + 1)]
         for step in range(STEPS):
             alg.act(obs[step])
-            taken, chosen = alg._transition, actions[step][mine]
-            taken.update(actions=chosen, log_prob=losses.gaussian_log_prob(taken["mean"], taken["std"], chosen))
+            taken, chosen = alg._step, actions[step][mine]
+            taken.actions = chosen
+            taken.log_prob = losses.gaussian_log_prob(taken.decision.mean, taken.std, chosen)
             alg.process_env_step(obs[step + 1], rewards[step][mine], dones[step][mine], {})
         alg.compute_returns(obs[-1])
         fixed_order(alg, rank, update)
-        figures = alg.update()
+        metrics = alg.update()
     if rank in (None, 0):
-        torch.save({"weights": alg.network.state_dict(), "learning_rate": alg.learning_rate, "figures": figures}, out)
+        torch.save({"weights": alg.network.state_dict(), "learning_rate": alg.learning_rate, "metrics": metrics}, out)
     if rank is not None:
         torch.distributed.destroy_process_group()  # its threads, left alone, now and then abort the interpreter's exit
 

@@ -8,6 +8,8 @@ import torch
 
 from rsl_rl_ult import losses
 from rsl_rl_ult.modules import ActorCriticULT
+from rsl_rl_ult.modules.actor_critic_ult import ULTBatch
+from rsl_rl_ult.storage import Acted
 from tests.learning import ACTIONS, DIMS, make_cfg
 
 ULT = "rsl_rl_ult.algorithms:PPO_ULT"
@@ -36,26 +38,44 @@ def make_network(layers: int = 2, window: int = 4, cls: type = ActorCriticULT, *
 
 
 def segment(network: ActorCriticULT, rows: int = 3, steps: int = 5) -> tuple:
-    """Pairs, privileged vectors and ages, with an episode end in the second row."""
+    """Frames and actions, privileged vectors and ages, with an episode end in the second row."""
     length = network.transformer.context + steps
     age = torch.arange(1, length + 1) + torch.tensor([[20], [0], [7]])[:rows]
     age[1, -2:] = torch.tensor([1, 2])
     return torch.randn(rows, length, DIMS["policy"] + ACTIONS), torch.randn(rows, steps, DIMS["privileged"]), age
 
 
+def make_batch(
+    actions: torch.Tensor,
+    teacher: torch.Tensor,
+    log_prob: torch.Tensor,
+    other_log_prob: torch.Tensor | None,
+    advantages: torch.Tensor,
+) -> ULTBatch:
+    """A minibatch of single steps with what the surrogate reads; the rest is empty."""
+    none = torch.zeros(len(actions), 0)
+    acted = Acted(none, log_prob, none, none, none, advantages)
+    segments = {"frame_actions": none, "next_frames": none, "ongoing": none, "age": none}
+    common = {"acted": acted, "inputs": {}, "actions": actions, "kl_rows": None, "step": 0}
+    return ULTBatch(**common, **segments, teacher=teacher, other_log_prob=other_log_prob)
+
+
+def first_batch(alg: Any) -> Any:
+    """The first minibatch of the update that the full rollout is ready for."""
+    return next(alg.minibatches(alg.make_batch(alg.sample_rows())))
+
+
 def log_ratios(alg: Any) -> torch.Tensor:
-    """Of the original samples of every minibatch, before any gradient step; those of both read-outs where both learn from a sample."""
+    """Of the originals of every minibatch, before any gradient step; of both read-outs where both learn."""
     found = []
-    samples, images = alg._prepare()
-    batches = alg._mini_batches(samples, images)
+    batches = alg.minibatches(alg.make_batch(alg.sample_rows()))
     for _ in range(alg.num_mini_batches):
         batch = next(batches)
-        count = len(batch["log_prob"])
-        mean = alg.policy_mean(batch)[:count]
-        std = alg.network.std().expand_as(mean)
-        found.append(losses.gaussian_log_prob(mean, std, batch["actions"][:count]) - batch["log_prob"])
+        evaluation = alg.evaluate(batch)
+        actions, std = batch.originals(batch.actions), batch.originals(evaluation.std)
+        log_prob = losses.gaussian_log_prob(batch.originals(evaluation.mean), std, actions)
+        found.append(log_prob - batch.acted.log_prob)
         if alg.policy_samples != "acted":
-            readouts = batch["readouts"]
-            other = torch.where(batch["teacher"][:, None], readouts.student, readouts.teacher)[:count]
-            found.append(losses.gaussian_log_prob(other, std, batch["actions"][:count]) - batch["other_log_prob"])
+            other = batch.originals(evaluation.readouts.other(batch.teacher))
+            found.append(losses.gaussian_log_prob(other, std, actions) - batch.other_log_prob)
     return torch.cat(found)

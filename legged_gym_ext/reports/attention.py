@@ -75,7 +75,7 @@ def prediction_errors(
         Name of each term, and "whole frame" -> two (B, F - 1) root mean square errors over the columns, in standard
         deviations of the observations in training.
     """
-    pairs = network.pairs(frames, last_actions)
+    pairs = network.frame_actions(frames, last_actions)
     age = torch.arange(1, frames.shape[1] + 1, device=frames.device).expand(len(frames), -1)
     outputs, _ = network.transformer(network.frame_tokenizer(pairs), None, age, frames.shape[1])
     actual = network.normalizers["actor"](frames)

@@ -222,7 +222,7 @@ class _Recorder:
         }
         if frames.shape[1] >= network.transformer.window:
             with torch.no_grad():
-                tokens = network.frame_tokenizer(network.pairs(frames, last))
+                tokens = network.frame_tokenizer(network.frame_actions(frames, last))
                 privileged_tokens = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
             of_frames, of_privileged = attention_by_distance(network.transformer, tokens, privileged_tokens)
             found.attention = of_frames.cpu().numpy(), of_privileged.cpu().numpy()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from legged_gym_ext.deploy.export.writer import Report, Source
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
-    from rsl_rl_ult.policies.export import Step
+    from rsl_rl_ult.policies.export import PolicyStep
 
 POLICY = "policy.onnx"
 NUM_ENVS = 8
@@ -86,7 +86,7 @@ def make_sources(
     return sources, checkpoint
 
 
-def as_step(task: str, network: Any, env: LeggedRobot) -> Step:
+def as_step(task: str, network: Any, env: LeggedRobot) -> PolicyStep:
     """One control step of a policy as a pure function.
 
     Policies of other packages must be functions of the observation alone.

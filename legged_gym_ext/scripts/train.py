@@ -40,10 +40,12 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.training.output import tolerate_broken_stdout
     from legged_gym_ext.training.run_settings import resumed_cfgs
     from legged_gym_ext.training.runs import log_root
+    from legged_gym_ext.training.teacher import settle_teacher
 
     root = log_root(args)
     if train_cfg.runner.resume:
         env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
+    settle_teacher(train_cfg.runner, args)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
         from legged_gym_ext.viewer.training_video import prepare_recording
@@ -62,6 +64,11 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action="store_true",
         help="continue a run (newest, or --load_run and --checkpoint) with its settings and what else is given here",
+    )
+    add(
+        "--teacher",
+        metavar="RUN",
+        help="run folder or checkpoint of a trained teacher of the same robot: only its student is trained (TS, RMA)",
     )
     add(
         "--logger",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.training.run_settings import changes_since, describe_changes, given_rates
 from legged_gym_ext.training.runs import LOG_ROOT, discard_run, find_checkpoint, find_run, new_run_dir, save_run_configs
+from legged_gym_ext.training.teacher import use_teacher
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, install_command, installed
@@ -71,6 +72,10 @@ def make_runner(
             print(f"resumed from {checkpoint}" + (f"; {note}" if note else ""))
             for line in describe_changes(changes, runner.alg.learning_rate, note is None, rates):
                 print(line)
+    elif runner_cfg.teacher and log_root is not None:
+        path = use_teacher(runner, env.cfg, runner_cfg.teacher, log_root)
+        if distributed.rank() == 0:
+            print(f"teacher: {path}, frozen")
     if log_root is not None and distributed.rank() == 0:
         # Only now: a run that cannot start leaves no empty folder behind.
         run_dir = new_run_dir(log_root, runner_cfg.experiment_name, runner_cfg.run_name)

@@ -110,8 +110,8 @@ def changes_since(run_dir: Path, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobot
         saved_env, saved_train = load_run_configs(run_dir)
     except UserError:
         return {}
-    before = dict(_flat({"env": saved_env, "train": saved_train}))
-    now = dict(_flat({"env": to_dict(env_cfg), "train": to_dict(train_cfg)}))
+    before = dict(flat({"env": saved_env, "train": saved_train}))
+    now = dict(flat({"env": to_dict(env_cfg), "train": to_dict(train_cfg)}))
     fields = [field for field in now if field in before and field not in CHECKPOINT_FIELDS]
     return {field: (before[field], now[field]) for field in fields if before[field] != now[field]}
 
@@ -121,10 +121,11 @@ def given_rates(train_cfg: LeggedRobotCfgPPO, given: Collection[str]) -> dict[st
     return {name: getattr(train_cfg.algorithm, name) for name in RATES if f"algorithm.{name}" in given}
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted field and value of everything in nested dictionaries."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

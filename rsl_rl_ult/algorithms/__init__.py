@@ -1,9 +1,15 @@
-"""The learning methods; each file is one method's difference from PPO."""
+"""The learning methods, one file each. A method is known everywhere by the line that imports it here."""
 
-from rsl_rl_ult.algorithms.ppo import PPO
-from rsl_rl_ult.algorithms.ppo_cts import PPO_CTS
-from rsl_rl_ult.algorithms.ppo_rma import PPO_RMA
-from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
-from rsl_rl_ult.algorithms.ppo_ult import PPO_ULT
+from rsl_rl_ult.algorithms.on_policy import OnPolicyAlgorithm
+from rsl_rl_ult.algorithms.ppo import PPO as PPO
+from rsl_rl_ult.algorithms.ppo_cts import PPO_CTS as PPO_CTS
+from rsl_rl_ult.algorithms.ppo_rma import PPO_RMA as PPO_RMA
+from rsl_rl_ult.algorithms.ppo_ts import PPO_TS as PPO_TS
+from rsl_rl_ult.algorithms.ppo_ult import PPO_ULT as PPO_ULT
 
-__all__ = ["PPO", "PPO_CTS", "PPO_RMA", "PPO_TS", "PPO_ULT"]
+METHODS = {
+    name: value
+    for name, value in list(globals().items())
+    if isinstance(value, type) and issubclass(value, OnPolicyAlgorithm) and value is not OnPolicyAlgorithm
+}
+"""Name -> class of every method; hosts, `register()` and configurations find them here."""

@@ -17,17 +17,20 @@ PLAIN_ACTORS = ("MLPModel", "rsl_rl.models:MLPModel", "RNNModel", "rsl_rl.models
 """Names under `actor` that leave the choice of the network to the algorithm."""
 
 OF_OTHER_MODELS = ("rnn_type", "rnn_hidden_dim", "rnn_num_layers", "cnn_cfg", "stochastic", "state_dependent_std")
-"""Options of upstream's models that our networks have no use for; ignored, with a line where they were set to something."""
+"""Options of upstream's models that our networks do not have; ignored, with a line where they were set."""
 
 
-def say(line: str) -> None:
-    """One line about how a host's configuration was read; the first process of a training speaks for all."""
+def log_once(line: str) -> None:
+    """Print a line about how a host's configuration was read, in the first process of a training only."""
     if os.environ.get("RANK", "0") == "0":
         print(f"rsl_rl_ult: {line}")
 
 
 def resolve(name: Any, home: str = "") -> Any:
-    """The object called "module:name" (or module.name); a bare name is looked up in the module `home`, what is not a string is returned as it is."""
+    """The object called "module:name" (or module.name); a bare name is looked up in the module `home`.
+
+    What is not a string is returned as it is.
+    """
     if not isinstance(name, str):
         return name
     if home and ":" not in name and "." not in name:
@@ -68,7 +71,8 @@ def observation_sets(
 ) -> dict[str, list[str]]:
     """Observation set -> groups for the `needed` sets (and `history` when configured), all of them checked.
 
-    A set that is not configured reads the group of the same name; `actor` reads `policy`, and `privileged` what the critic reads.
+    A set that is not configured reads the group of the same name; `actor` reads `policy`, and `privileged` what the
+    critic reads.
     """
     available = list(observations.keys())
     sets = {}
@@ -76,22 +80,25 @@ def observation_sets(
         default = [group for group in ((name, "policy") if name == "actor" else (name,)) if group in available][:1]
         if name == "privileged" and not default and "privileged" not in obs_groups:
             default = sets["critic"]
-            say(f"no observation group 'privileged': the privileged vector is what the critic reads, {default}")
+            log_once(f"no observation group 'privileged': the privileged vector is what the critic reads, {default}")
         groups = list(obs_groups.get(name, default))
         if not groups:
             raise ValueError(
-                f"observation set '{name}' is missing: name its groups under obs_groups.{name}; the environment provides {available}"
+                f"observation set '{name}' is missing: name its groups under obs_groups.{name}; the environment "
+                f"provides {available}"
             )
         for group in groups:
             if group not in available:
                 raise ValueError(
-                    f"observation set '{name}' names the group '{group}', which the environment does not provide; it provides {available}"
+                    f"observation set '{name}' names the group '{group}', which the environment does not provide; it "
+                    f"provides {available}"
                 )
             dims, wanted = observations[group].dim(), 3 if name == "history" else 2
             if dims != wanted:
                 shape = "(N, T, D)" if wanted == 3 else "(N, D)"
                 raise ValueError(
-                    f"observation group '{group}' has shape {tuple(observations[group].shape)}, set '{name}' expects {shape}"
+                    f"observation group '{group}' has shape {tuple(observations[group].shape)}, set '{name}' expects "
+                    f"{shape}"
                 )
         sets[name] = groups
     return sets
@@ -100,8 +107,8 @@ def observation_sets(
 def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict[str, Any]:
     """Options of our networks from the `actor` and `critic` sections of rsl-rl-lib 5.x.
 
-    `hidden_dims`, `activation`, `obs_normalization` and `distribution_cfg` mean what they mean there; whatever else stands under `actor` is an
-    option of the network class.
+    `hidden_dims`, `activation`, `obs_normalization` and `distribution_cfg` mean what they mean there; whatever else
+    stands under `actor` is an option of the network class.
     """
     actor, critic = _without_other_models("actor", actor), _without_other_models("critic", critic)
     actor.pop("class_name", None)
@@ -138,13 +145,14 @@ def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict
 
 
 def _without_other_models(section: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a model without those of recurrent and convolutional ones; what is lost by that is said, or refused."""
+    """Options of a model without those of recurrent and convolutional ones; lost ones are logged, or refused."""
     if options.get("cnn_cfg") or options.get("state_dependent_std"):
         name = "cnn_cfg" if options.get("cnn_cfg") else "state_dependent_std"
         raise ValueError(f"{section}.{name}: these networks read vectors and learn one deviation per action; remove it")
     if options.get("rnn_type"):
-        say(
-            f"{section}.rnn_type={options['rnn_type']} and its sizes are ignored: histories are the method's own business"
+        log_once(
+            f"{section}.rnn_type={options['rnn_type']} and its sizes are ignored: histories are the method's own "
+            "business"
         )
     return {name: value for name, value in options.items() if name not in OF_OTHER_MODELS}
 
@@ -165,32 +173,25 @@ def refuse_unsupported(cfg: Mapping[str, Any]) -> None:
         raise ValueError("torch_compile_mode: not supported by these algorithms; set it to None")
 
 
-def check_shapes(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights of other shapes before any of them is taken over."""
-    shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (found, expected)]
-    wrong = [name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)]
-    if wrong:
-        rows = [
-            f"{name} {shapes[0].get(name, 'missing')} instead of {shapes[1].get(name, 'nothing')}" for name in wrong[:3]
-        ]
-        raise ValueError(
-            f"the checkpoint holds another network, {len(wrong)} tensors differ: {'; '.join(rows)}; build it with the same options "
-            "(layer sizes, encoders, history_length, normalisation, observation groups)"
-        )
+def network_sizes(cls: Any, dims: Mapping[str, int]) -> dict[str, int]:
+    """Sizes that the network class of algorithm `cls` takes by name, from the columns of each observation set."""
+    return {f"num_{name}_obs": dims[name] for name in cls.needed_sets}
 
 
 def make_network(cls: Any, obs: Mapping[str, torch.Tensor], num_actions: int, cfg: Mapping[str, Any]) -> tuple:
     """The network that `actor.class_name` names for algorithm `cls`, and the observation sets it reads."""
     sets = observation_sets(obs, cfg.get("obs_groups", {}), cls.needed_sets)
     name, network_class = cfg["actor"].get("class_name", PLAIN_ACTORS[0]), cls.network_class
-    if name not in PLAIN_ACTORS:
+    if name not in (*PLAIN_ACTORS, network_class.__name__):
         network_class = resolve(name, "rsl_rl_ult.modules")
     if not issubclass(network_class, cls.network_class):
         raise ValueError(f"actor.class_name '{name}': {cls.__name__} needs {cls.network_class.__name__}")
     options = network_options(cfg["actor"], cfg["critic"])
     check_options(network_class, options, "actor")
     dims = {set_name: sum(obs[group].shape[-1] for group in groups) for set_name, groups in sets.items()}
-    return network_class(**cls.network_sizes(dims), num_actions=num_actions, **options), sets
+    network = network_class(**network_sizes(cls, dims), num_actions=num_actions, **options)
+    cls.check_sets(network, sets, obs)
+    return network, sets
 
 
 def make_algorithm(obs: Mapping[str, torch.Tensor], env: Any, cfg: Mapping[str, Any], device: str) -> Any:
@@ -208,12 +209,12 @@ def make_algorithm(obs: Mapping[str, torch.Tensor], env: Any, cfg: Mapping[str, 
     for name in UNSUPPORTED:
         options.pop(name, None)
     check_options(cls, options, "algorithm")
-    network, sets = cls.make_network(obs, env.num_actions, cfg)
+    network, sets = make_network(cls, obs, env.num_actions, cfg)
     storage = RolloutStorage(cfg["num_steps_per_env"], env.num_envs, device, cls.context(network, sets))
     symmetry = None
     if symmetry_cfg:
         symmetry = Symmetry(
             env, **{**symmetry_cfg, "data_augmentation_func": resolve(symmetry_cfg["data_augmentation_func"])}
         )
-        symmetry.see(obs)
+        symmetry.set_container(obs)
     return cls(network, storage, sets, device=device, symmetry=symmetry, multi_gpu_cfg=cfg.get("multi_gpu"), **options)

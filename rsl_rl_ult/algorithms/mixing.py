@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Mapping
 
 import torch
+
+from rsl_rl_ult.algorithms.rollout_state import RolloutState, Step
 
 MODES = ("per_step", "per_episode", "per_env")
 SCHEDULES = ("constant", "linear", "cosine")
@@ -17,15 +20,19 @@ def spread(num_envs: int, count: int) -> torch.Tensor:
 
 
 def schedule_iterations(wanted: int | None, total: int, resumes: bool) -> int:
-    """Updates that a schedule takes in a training of `total`: `wanted`, or all; longer ones would never end, but in a resumed part."""
+    """Updates that a schedule takes in a training of `total`: `wanted`, or all.
+
+    Longer ones would never end, unless the training is the resumed part of a longer one.
+    """
     if wanted is not None and wanted > total and not resumes:
         raise ValueError(
-            f"algorithm.mix_iterations={wanted}: the schedule never ends, the training has {total} iterations; expected at most as many"
+            f"algorithm.mix_iterations={wanted}: the schedule never ends, the training has {total} iterations; "
+            "expected at most as many"
         )
     return total if wanted is None else wanted
 
 
-class Mixing:
+class Mixing(RolloutState):
     """Draws M with the probability that a schedule gives to the teacher; has random numbers of its own."""
 
     def __init__(
@@ -49,8 +56,8 @@ class Mixing:
                 raise ValueError(f"algorithm.{name}={value}: a probability that the teacher acts, expected in [0, 1]")
         if schedule != "constant" and not (iterations is not None and 0 < iterations < math.inf):
             raise ValueError(
-                f"algorithm.mix_schedule '{schedule}' never ends with mix_iterations={iterations}: expected the number of updates until mix_ratio "
-                "has become mix_ratio_end"
+                f"algorithm.mix_schedule '{schedule}' never ends with mix_iterations={iterations}: expected the number "
+                "of updates until mix_ratio has become mix_ratio_end"
             )
         self.start, self.end, self.mode, self.schedule = ratio, ratio_end, mode, schedule
         self.iterations, self.num_envs, self.updates = iterations, num_envs, 0
@@ -80,19 +87,44 @@ class Mixing:
         self._starts = torch.zeros_like(self._starts)
         return self._drivers
 
-    def see(self, dones: torch.Tensor) -> None:
+    def on_reset(self, dones: torch.Tensor) -> None:
         """Episodes that ended (N,): their environments are drawn anew."""
         self._starts = self._starts | dones.bool()
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """What is needed to continue exactly."""
-        return {
-            "generator": self.generator.get_state(),
-            "starts": self._starts.clone(),
-            "drivers": self._drivers.clone(),
-        }
+        starts, drivers = self._starts.clone(), self._drivers.clone()
+        return {"mixing": {"generator": self.generator.get_state(), "starts": starts, "drivers": drivers}}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the state of as many environments."""
-        self.generator.set_state(state["generator"].cpu())
-        self._starts, self._drivers = (state[name].clone().to(self._starts.device) for name in ("starts", "drivers"))
+        saved = state["mixing"]
+        self.generator.set_state(saved["generator"].cpu())
+        self._starts, self._drivers = (saved[name].clone().to(self._starts.device) for name in ("starts", "drivers"))
+
+
+class MetricsByActor(RolloutState):
+    """The teacher's share of the steps; means of rewards and of the host's `step_metrics` by who acted."""
+
+    def __init__(self) -> None:
+        """Nothing is summed up yet."""
+        self._names: list = []
+        self._sums: Any = None  # (2, metrics + 1) of this rollout: teacher and student, the last column counts steps
+
+    def on_step(self, step: Step, rewards: torch.Tensor, dones: torch.Tensor, extras: Mapping[str, Any]) -> None:
+        """Add up metrics (N,) by who acted, which `step.decision.stored["teacher"]` (N,) says."""
+        teacher, metrics = step.decision.stored["teacher"], {"reward": rewards, **extras.get("step_metrics", {})}
+        values = [value.to(teacher.device) for value in metrics.values()]
+        rows = torch.stack([*values, torch.ones_like(values[0])])
+        sums = torch.stack(((rows * teacher).sum(-1), (rows * ~teacher).sum(-1)))
+        self._names = list(metrics)
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def metrics(self) -> dict[str, float]:
+        """Means of this rollout, by name; the next one starts anew."""
+        (teacher, student), self._sums = self._sums.tolist(), None
+        result = {"teacher_share": teacher[-1] / (teacher[-1] + student[-1])}
+        for role, sums in (("teacher", teacher), ("student", student)):
+            if sums[-1] > 0:
+                result.update({f"{role}_{name}": value / sums[-1] for name, value in zip(self._names, sums)})
+        return result

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from rsl_rl_ult.algorithms.mixing import spread
-from rsl_rl_ult.algorithms.ppo import Tensors
 from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
-from rsl_rl_ult.modules.actor_critic_cts import ActorCriticCTS
+from rsl_rl_ult.algorithms.rollout_state import Decision
+from rsl_rl_ult.algorithms.student import RolloutWindows
+from rsl_rl_ult.modules.actor_critic import Evaluation, Tensors
+from rsl_rl_ult.modules.actor_critic_cts import ActorCriticCTS, CTSBatch
+from rsl_rl_ult.storage import Batch, by_minibatch
 
 PRESETS: dict[str, dict[str, Any]] = {
     "joint": {"advantage_norm": "joint", "kl_source": "all", "scale_encoder_learning_rate": False},
@@ -22,8 +24,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 def teacher_rows(num_envs: int, fraction: float) -> torch.Tensor:
     """(N,) mask of the environments that the teacher drives.
 
-    Fixed by index and spread evenly, so that both groups see every terrain; below fraction 1 each group has at least one environment, and
-    a single environment is the teacher's.
+    Fixed by index and spread evenly, so that both groups see every terrain; below fraction 1 each group has at least
+    one environment, and a single environment is the teacher's.
     """
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"algorithm.teacher_fraction={fraction}: expected a number in (0, 1]")
@@ -32,12 +34,13 @@ def teacher_rows(num_envs: int, fraction: float) -> torch.Tensor:
 
 
 class PPO_CTS(PPO_TS):  # noqa: N801
-    """PPO over teacher-driven and student-driven environments; E_hist reconstructs the teacher's latent in a pass of its own.
+    """PPO over environments of teacher and student; E_hist learns the teacher's latent in a pass of its own.
 
     Options that are None follow the `preset` of the network, and `student_detach`.
     """
 
     network_class = ActorCriticCTS
+    stored_names = ("student_latent",)
 
     def __init__(
         self,
@@ -60,23 +63,26 @@ class PPO_CTS(PPO_TS):  # noqa: N801
             network: an `ActorCriticCTS`.
             args: storage and sets of `PPO`.
             teacher_fraction: share of the environments that the teacher drives, in (0, 1]; with 1 the method is TS.
-            advantage_norm: "joint" standardises the advantages of all environments together, "per_group" each group alone.
+            advantage_norm: "joint" standardises the advantages of all environments together, "per_group" each group
+                alone.
             kl_source: "all" or "teacher", the samples whose KL steers the learning rate.
             encoder_samples: "student" or "all", what E_hist learns from (always all when there is no student).
-            student_detach: False lets the policy gradient reach E_hist through the student's samples; then the KL of all samples steers the
-                learning rate, and that of E_hist follows.
+            student_detach: False lets the policy gradient reach E_hist through the student's samples; then the KL of
+                all samples steers the learning rate, and that of E_hist follows.
             num_encoder_steps: as in `PPO_TS`.
             num_encoder_mini_batches: as in `PPO_TS`.
             encoder_learning_rate: of E_hist; at the start where it is scaled.
-            scale_encoder_learning_rate: the schedule moves the learning rate of E_hist in proportion to that of actor and critic.
+            scale_encoder_learning_rate: the schedule moves the learning rate of E_hist in proportion to that of actor
+                and critic.
             ts: options of `PPO_TS` and `PPO`.
         """
         chosen = dict(PRESETS[network.preset])
         if not student_detach:
             if kl_source == "teacher" or scale_encoder_learning_rate is False:
                 raise ValueError(
-                    f"algorithm.student_detach=False excludes kl_source={kl_source}, scale_encoder_learning_rate={scale_encoder_learning_rate}: "
-                    "the policy gradient of E_hist would escape the KL control; expected all and True, or None for both"
+                    f"algorithm.student_detach=False excludes kl_source={kl_source}, "
+                    f"scale_encoder_learning_rate={scale_encoder_learning_rate}: the policy gradient of E_hist would "
+                    "escape the KL control; expected all and True, or None for both"
                 )
             chosen.update(kl_source="all", scale_encoder_learning_rate=True)
         advantage_norm = advantage_norm or chosen["advantage_norm"]
@@ -108,108 +114,102 @@ class PPO_CTS(PPO_TS):  # noqa: N801
             student_detach,
             teacher_fraction,
         )
-        self.teacher = teacher_rows(self.storage.num_envs, teacher_fraction).to(self.device)
-        self.student_ids = (~self.teacher).nonzero().flatten()
+        self.teacher_envs = teacher_rows(self.storage.num_envs, teacher_fraction).to(self.device)
+        self.student_ids = (~self.teacher_envs).nonzero().flatten()
 
     @property
     def has_students(self) -> bool:
         """Whether any environment is driven by the student."""
         return len(self.student_ids) > 0
 
+    def use_teacher(self, teacher: Any) -> None:
+        """CTS trains both at once: a teacher that does not learn would leave it no objective."""
+        raise ValueError("PPO_CTS trains teacher and student together: load a teacher with PPO_TS or PPO_RMA")
+
     # -- rollout -----------------------------------------------------------------------------------------------------
 
-    def acting_mean(self, obs: Tensors, inputs: dict) -> torch.Tensor:
-        """Mean actions (N, A) of teacher and student rows; keeps the student's latents, which stay valid until E_hist learns."""
+    def decide(self, obs: Tensors, inputs: Tensors) -> Decision:
+        """Teacher and student act in their environments; the student's latents stay valid until E_hist learns."""
         if not self.has_students:
             if self.teacher_fraction < 1.0:
                 raise ValueError(
-                    f"algorithm.teacher_fraction={self.teacher_fraction} needs at least 2 environments to train, found {len(self.teacher)}"
+                    f"algorithm.teacher_fraction={self.teacher_fraction} needs at least 2 environments to train, found "
+                    f"{len(self.teacher_envs)}"
                 )
-            return self._driven_mean(inputs, None, None)
-        latent = self._student_latents(self.remember(obs))
-        self._transition["student_latent"] = latent
-        return self._driven_mean(inputs, self.teacher, latent)
+            found = self.network.evaluate_drivers(inputs, None, None)
+            return Decision(found.mean, found.value)
+        latent = self._student_latents(self.windows.append(obs))
+        found = self.network.evaluate_drivers(inputs, self.teacher_envs, latent)
+        return Decision(found.mean, found.value, {"student_latent": latent})
 
     def _student_latents(self, windows: torch.Tensor) -> torch.Tensor:
         """(N, L) from raw windows (N, T, D) for the student's environments, zero for the teacher's."""
-        latent = torch.zeros(len(self.teacher), self.network.latent_dim, device=self.device)
+        latent = torch.zeros(len(self.teacher_envs), self.network.latent_dim, device=self.device)
         chosen = self.network.normalizers["actor"](windows[self.student_ids])
         latent[self.student_ids] = self.network.student_latent(chosen)
         return latent
-
-    def _driven_mean(
-        self, inputs: dict, teacher: torch.Tensor | None, student_latent: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Mean actions (B, A) of the drivers, all of them teachers without `teacher` (B,); leaves their latents for the critic."""
-        if teacher is None or student_latent is None:
-            inputs["latent"] = self.network.teacher_latent(inputs)
-        else:
-            inputs["latent"] = self.network.mixed_latent(inputs, teacher, student_latent)
-        return self.network.head(inputs, inputs["latent"])
 
     def last_values(self, obs: Tensors) -> torch.Tensor:
         """Values (N, 1) of the state after the rollout, with the latents of who drives there."""
         if not self.network.critic_reads_latent:
             return super().last_values(obs)
         inputs = self.network.inputs(self.raw_sets(obs))
-        if self.has_students:
-            self._driven_mean(inputs, self.teacher, self._student_latents(self.preview(obs)))
-        else:
-            self._driven_mean(inputs, None, None)
-        return self.network.value(inputs)
+        teacher = self.teacher_envs if self.has_students else None
+        latent = self._student_latents(self.windows.preview(obs)) if self.has_students else None
+        return self.network.value(inputs, self.network.mixed_latent(inputs, teacher, latent))
 
     def normalize_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
         """Advantages (S, N, 1), standardised over all environments or group by group."""
         if self.advantage_norm == "joint" or not self.has_students:
             return super().normalize_advantages(advantages)
         result = torch.empty_like(advantages)
-        for group in (self.teacher, ~self.teacher):
+        for group in (self.teacher_envs, ~self.teacher_envs):
             result[:, group] = super().normalize_advantages(advantages[:, group])
         return result
 
     # -- update ------------------------------------------------------------------------------------------------------
 
-    def extra_samples(self, rows: torch.Tensor, images: int) -> dict[str, torch.Tensor]:
-        """Who drove each sample, and the student's latent where it did, for the samples and their images."""
+    def make_batch(self, rows: torch.Tensor) -> Batch:
+        """Also who drove each sample, and the student's latents; a plain batch where all are the teacher's."""
+        batch = super().make_batch(rows)
         if not self.has_students:
-            return {}
-        if images > 1 or not self.student_detach:  # otherwise the latents kept while acting are all there is to know
-            self._frames = self.rollout_frames(mirrored=images > 1)
-        teacher = self.teacher[rows % self.storage.num_envs]
-        extra = {"teacher": self._by_mini_batch(teacher.repeat(images), images)}
+            return batch
+        copies, count = batch.copies, self.num_mini_batches
+        teacher = self.teacher_envs[rows % self.storage.num_envs]
+        windows = latent = None
+        if copies > 1 or not self.student_detach:  # otherwise the latents kept while acting are all there is to know
+            windows = RolloutWindows(self, mirrored=copies > 1)
         if self.student_detach:
             latents = [self.storage.flat("student_latent")[rows]]
             with torch.no_grad():
-                latents += [self._latents(rows, teacher, image) for image in range(1, images)]
-            extra["student_latent"] = self._by_mini_batch(torch.cat(latents), images)
-        else:
-            extra["rows"] = rows
-        return extra
+                latents += [self._latents(windows, rows, teacher, copy) for copy in range(1, copies)]
+            latent = by_minibatch(torch.cat(latents), copies, count)
+        values = {**vars(batch), "kl_rows": teacher if self.kl_source == "teacher" else None}
+        drivers = by_minibatch(teacher.repeat(copies), copies, count)
+        windows = None if self.student_detach else windows
+        return CTSBatch(**values, teacher=drivers, student_latent=latent, rows=rows, windows=windows)
 
-    def _latents(self, rows: torch.Tensor, teacher: torch.Tensor, image: int) -> torch.Tensor:
-        """(B, L) latents of the student's samples among `rows`, zero for the teacher's."""
+    def _latents(self, windows: Any, rows: torch.Tensor, teacher: torch.Tensor, copy: int) -> torch.Tensor:
+        """(B, L) latents of the student's samples among `rows` in one of their copies, zero for the teacher's."""
         latent = torch.zeros(len(rows), self.network.latent_dim, device=self.device)
         student = ~teacher
         samples = self.storage.num_steps * self.storage.num_envs
-        found = self.network.student_latent(self.windows(self._frames, rows[student] + image * samples))
+        found = self.network.student_latent(windows.cut(rows[student] + copy * samples))
         return latent.masked_scatter(student[:, None], found.to(latent.dtype))
 
-    def policy_mean(self, batch: dict) -> torch.Tensor:
-        """Mean actions (B, A) of whoever drove each sample."""
-        if not self.has_students:
-            return self._driven_mean(batch, None, None)
-        teacher = batch["teacher"]
-        if self.student_detach:
-            return self._driven_mean(batch, teacher, batch["student_latent"])
-        images = teacher.chunk(len(teacher) // len(batch["rows"]))
-        latent = torch.cat([self._latents(batch["rows"], mask, image) for image, mask in enumerate(images)])
-        return self._driven_mean(batch, teacher, latent)
+    def evaluate(self, batch: Batch) -> Evaluation:
+        """As the network's; without `student_detach` the student's latents are computed anew, with a gradient."""
+        if self.student_detach or not isinstance(batch, CTSBatch):
+            return super().evaluate(batch)
+        drivers = batch.teacher.chunk(batch.copies)
+        latents = [self._latents(batch.windows, batch.rows, teacher, copy) for copy, teacher in enumerate(drivers)]
+        return self.network.evaluate_drivers(batch.inputs, batch.teacher, torch.cat(latents))
 
-    def surrogate(self, per_sample: torch.Tensor, batch: Tensors) -> torch.Tensor:
+    def surrogate(self, per_sample: torch.Tensor, batch: Batch, evaluation: Evaluation) -> torch.Tensor:
         """Mean over the teacher's samples plus mean over the student's."""
-        if not self.has_students:
-            return super().surrogate(per_sample, batch)
-        teacher = batch["teacher"][: len(per_sample)]
+        if not isinstance(batch, CTSBatch):
+            return super().surrogate(per_sample, batch, evaluation)
+        teacher = batch.teacher[: len(per_sample)]
         total = per_sample.new_zeros(())
         for group in (teacher, ~teacher):
             # The mean over processes makes means of joined samples out of unequal shares.
@@ -217,14 +217,8 @@ class PPO_CTS(PPO_TS):  # noqa: N801
             total = total + (per_sample * group).sum() / count
         return total
 
-    def kl_rows(self, kl: torch.Tensor, batch: Tensors) -> torch.Tensor:
-        """All samples, or the teacher's."""
-        if self.kl_source == "all" or not self.has_students:
-            return kl
-        return kl[batch["teacher"][: len(kl)]]
-
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Also that of E_hist, where it follows; their proportion is the one in the optimizer, and so in checkpoints."""
+        """Also that of E_hist, where it follows; their proportion is that in the optimizer, and so in checkpoints."""
         if self.scale_encoder_learning_rate:
             policy, encoder = self.optimizer.param_groups[:2]
             encoder["lr"] *= learning_rate / policy["lr"]
@@ -233,9 +227,7 @@ class PPO_CTS(PPO_TS):  # noqa: N801
     def step(self) -> None:
         """Without `student_detach` E_hist has a policy gradient too, clipped on its own."""
         if not self.student_detach and self.has_students:
-            parameters = self.network.student_parameters()
-            self.processes.average_gradients(parameters)
-            nn.utils.clip_grad_norm_(parameters, self.encoder_max_grad_norm)
+            self.regression.clip()
         super().step()
 
     def student_rows(self) -> torch.Tensor:
@@ -243,4 +235,4 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         rows = super().student_rows()
         if self.encoder_samples == "all" or not self.has_students:
             return rows
-        return rows[~self.teacher[rows % self.storage.num_envs]]
+        return rows[~self.teacher_envs[rows % self.storage.num_envs]]

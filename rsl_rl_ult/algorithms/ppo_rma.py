@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-import torch
-
-from rsl_rl_ult.algorithms.construct import say
-from rsl_rl_ult.algorithms.ppo import Tensors
+from rsl_rl_ult.algorithms.construct import log_once
 from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
+from rsl_rl_ult.algorithms.rollout_state import Decision
+from rsl_rl_ult.modules.actor_critic import Tensors
 
 
 class PPO_RMA(PPO_TS):  # noqa: N801
-    """Stage 1 is PPO of the teacher; in stage 2 everything but E_hist is frozen and the student acts."""
+    """Stage 1 is PPO of the teacher; in stage 2 everything but E_hist is frozen and the student acts.
+
+    With a loaded teacher (`use_teacher`) it starts in stage 2.
+    """
 
     def __init__(
         self, *args: Any, stage1_iterations: int | None = None, encoder_learning_rate: float = 1e-3, **ts: Any
@@ -28,42 +30,38 @@ class PPO_RMA(PPO_TS):  # noqa: N801
         if stage1_iterations is not None and stage1_iterations < 0:
             raise ValueError(f"algorithm.stage1_iterations={stage1_iterations}: expected at least 0, or None")
         super().__init__(*args, encoder_learning_rate=encoder_learning_rate, **ts)
-        if self.num_encoder_steps == 0:
+        if self.regression.num_steps == 0:
             raise ValueError("algorithm.num_encoder_steps=0: stage 2 would learn nothing; expected at least 1")
         if stage1_iterations is None:
-            say("PPO_RMA stays in stage 1, its student learns nothing: set algorithm.stage1_iterations")
+            log_once("PPO_RMA stays in stage 1, its student learns nothing: set algorithm.stage1_iterations")
         self.stage1_iterations = stage1_iterations
 
     @property
     def stage(self) -> int:
         """1 or 2."""
+        if self.frozen_teacher:
+            return 2
         return 1 if self.stage1_iterations is None or self.updates < self.stage1_iterations else 2
 
-    def acting_mean(self, obs: Tensors, inputs: Tensors) -> torch.Tensor:
-        """Mean actions (N, A) of the teacher in stage 1, of the student in stage 2."""
-        window = self.remember(obs)  # also in stage 1: the student takes over in the middle of episodes
-        if self.stage == 1:
-            return super().acting_mean(obs, inputs)
-        latent = self.network.student_latent(self.network.normalizers["actor"](window))
-        return self.network.head(inputs, latent)
+    def learns_policy(self) -> bool:
+        """In stage 1."""
+        return self.stage == 1
 
-    def update(self) -> dict[str, float]:
-        """PPO in stage 1, the student's regression in stage 2; returns mean losses by name."""
-        stage = self.stage
-        if stage == 1:
-            figures = super().update()
-        else:
-            figures = self.train_student()
-            self.storage.clear()
-            self.updates += 1
-        return {**figures, "stage": float(stage)}
+    def decide(self, obs: Tensors, inputs: Tensors) -> Decision:
+        """The teacher acts in stage 1, the student in stage 2."""
+        window = self.windows.append(obs)  # also in stage 1: the student takes over in the middle of episodes
+        if self.stage == 1:
+            return super().decide(obs, inputs)
+        latent = self.network.student_latent(self.network.normalizers["actor"](window))
+        return Decision(self.network.head(inputs, latent), self.network.value(inputs))
 
     def after_update(self) -> dict[str, float]:
-        """Stage 1 trains the teacher alone."""
-        return {}
+        """Stage 1 trains the teacher alone, stage 2 the student alone."""
+        metrics = {} if self.stage == 1 else super().after_update()
+        return {**metrics, "stage": float(self.stage)}
 
     @classmethod
-    def host_options(cls, cfg: Mapping[str, Any]) -> dict:
+    def host_options(cls, cfg: Mapping[str, Any]) -> dict[str, Any]:
         """As PPO's; `stage2_iterations` of the runner's configuration places stage 2 behind its `max_iterations`."""
         options = super().host_options(cfg)
         if cfg.get("stage2_iterations"):

@@ -1,4 +1,4 @@
-"""Mirror images of samples, with the options and the function signature of rsl-rl-lib's symmetry extension.
+"""Mirrored samples, with the options and the function signature of rsl-rl-lib's symmetry extension.
 
 Mittal et al., "Symmetry considerations for learning task symmetric robot policies", ICRA 2024.
 """
@@ -11,7 +11,7 @@ import torch
 
 
 class Symmetry:
-    """Knows the images of observations and actions under the symmetries of a robot."""
+    """Mirrors observations and actions by the symmetries of a robot."""
 
     def __init__(
         self,
@@ -26,41 +26,42 @@ class Symmetry:
         Args:
             env: given to the function.
             data_augmentation_func: (env, obs, actions) -> both K times as long, the originals first.
-            use_data_augmentation: learn from every image of a sample.
+            use_data_augmentation: learn from every mirrored sample.
             use_mirror_loss: add the squared difference between the action in a mirrored state and the mirrored action.
             mirror_loss_coeff: weight of that loss.
         """
         if not (use_data_augmentation or use_mirror_loss):
             raise ValueError(
-                "symmetry_cfg sets neither use_data_augmentation nor use_mirror_loss: set one of them or remove symmetry_cfg"
+                "symmetry_cfg sets neither use_data_augmentation nor use_mirror_loss: set one of them or remove "
+                "symmetry_cfg"
             )
         self.env, self._function = env, data_augmentation_func
         self.use_data_augmentation, self.use_mirror_loss = use_data_augmentation, use_mirror_loss
         self.mirror_loss_coeff = mirror_loss_coeff
         self._container: Any = dict
 
-    def see(self, observations: Mapping[str, torch.Tensor]) -> None:
-        """Remember what the host keeps observations in (a TensorDict): the function expects the same."""
+    def set_container(self, observations: Mapping[str, torch.Tensor]) -> None:
+        """Say what the host keeps observations in (a TensorDict): the function expects the same."""
         self._container = type(observations)
 
     def observations(self, groups: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Groups (B, d) -> groups (K B, d): the originals, then their images."""
+        """Groups (B, d) -> groups (K B, d): the originals, then the mirrored ones."""
         rows = len(next(iter(groups.values())))
         obs = dict(groups) if self._container is dict else self._container(dict(groups), batch_size=[rows])
-        images, _ = self._function(env=self.env, obs=obs, actions=None)
-        return {group: images[group] for group in groups}
+        mirrored, _ = self._function(env=self.env, obs=obs, actions=None)
+        return {group: mirrored[group] for group in groups}
 
     def actions(self, actions: torch.Tensor) -> torch.Tensor:
-        """(B, A) -> (K B, A): the originals, then their images."""
-        _, images = self._function(env=self.env, obs=None, actions=actions)
-        return images
+        """(B, A) -> (K B, A): the originals, then the mirrored ones."""
+        _, mirrored = self._function(env=self.env, obs=None, actions=actions)
+        return mirrored
 
-    def loss(self, mean: torch.Tensor, originals: int) -> torch.Tensor:
+    def loss(self, mean: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
         """Mean squared difference between the actions in mirrored states and the mirrored actions.
 
         Args:
-            mean: (K B, A) mean actions in the original states and their images.
-            originals: B.
+            mean: (B, A) mean actions in the original states.
+            mirrored: ((K - 1) B, A) mean actions in the mirrored ones.
         """
-        images = self.actions(mean[:originals]).detach()
-        return (mean[originals:] - images[originals:]).pow(2).mean()
+        expected = self.actions(mean).detach()[len(mean) :]
+        return (mirrored - expected).pow(2).mean()

@@ -43,7 +43,8 @@ class Columns:
             start += count
         if start != dim:
             raise ValueError(
-                f"policy.critic_obs_terms adds up to {start} columns, the critic observation (privileged_obs_buf) has {dim}:\n{self.table()}"
+                f"policy.critic_obs_terms adds up to {start} columns, the critic observation (privileged_obs_buf) has "
+                f"{dim}:\n{self.table()}"
             )
         chosen = {
             "privileged": self._columns("privileged_terms", privileged),

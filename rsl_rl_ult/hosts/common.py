@@ -1,7 +1,10 @@
-"""What hosts before rsl-rl-lib 4 have in common: they build a policy, hand it to an algorithm, and save and load both by their state dicts.
+"""What hosts before rsl-rl-lib 4 have in common.
 
-The policy of such a host is a shell around one of our networks; its state dict is the network's, so that one checkpoint is good for every host. The
-algorithm is a shell around one of ours (the core), built when the host says how long its rollouts are.
+They build a policy, hand it to an algorithm, and save and load both by their state dicts.
+
+The policy of such a host is a shell around one of our networks; its state dict is the network's, so that one checkpoint
+is good for every host. The algorithm is a shell around one of ours (the core), built when the host says how long its
+rollouts are.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from typing import Any, Mapping
 import torch
 from torch import nn
 
-from rsl_rl_ult.algorithms import PPO
-from rsl_rl_ult.algorithms.construct import check_options, check_shapes
+from rsl_rl_ult.algorithms import METHODS, PPO, OnPolicyAlgorithm
+from rsl_rl_ult.algorithms.checkpoint import check_shapes
+from rsl_rl_ult.algorithms.construct import check_options, network_sizes, resolve
 from rsl_rl_ult.algorithms.symmetry import Symmetry
 from rsl_rl_ult.storage import RolloutStorage
 
@@ -35,7 +39,7 @@ class HostPolicy(nn.Module):
     """
 
     is_recurrent = False
-    core_class: type = PPO
+    core_class: type[OnPolicyAlgorithm] = PPO
 
     def __init__(self, dims: Mapping[str, int], num_actions: int, sets: Mapping[str, list], options: Mapping) -> None:
         """Build the network.
@@ -52,7 +56,7 @@ class HostPolicy(nn.Module):
         if options.pop("state_dependent_std", False):
             raise ValueError("policy.state_dependent_std: our networks learn one deviation per action; set it to False")
         check_options(cls.network_class, options, "policy")
-        self.network = cls.network_class(**cls.network_sizes(dims), num_actions=num_actions, **options)
+        self.network = cls.network_class(**network_sizes(cls, dims), num_actions=num_actions, **options)
         self.sets = {name: list(groups) for name, groups in sets.items()}
         self.core: list = []  # the algorithm, once there is one; in a list, because modules register what they own
 
@@ -68,7 +72,7 @@ class HostPolicy(nn.Module):
 
     @property
     def actor(self) -> nn.Module:
-        """The deployable student on its own, for hosts that save or export `policy.actor`: observation (1, D) -> actions (1, A)."""
+        """The deployable student, for hosts that export `policy.actor`: observation (1, D) -> actions (1, A)."""
         return self._algorithm().get_policy().as_jit()
 
     def export_onnx(self, path: str | Path) -> None:
@@ -86,7 +90,7 @@ class HostPolicy(nn.Module):
             warnings.simplefilter("ignore")  # tracing warns of shapes, which never change here
             torch.onnx.export(module, module.get_dummy_inputs(), str(path), opset_version=OPSET, **names, **legacy)
 
-    def _algorithm(self) -> PPO:
+    def _algorithm(self) -> OnPolicyAlgorithm:
         if not self.core:
             raise RuntimeError("this policy has no algorithm yet: the host calls init_storage first")
         return self.core[0]
@@ -96,7 +100,7 @@ class HostPolicy(nn.Module):
         return self._algorithm().get_policy()(observations)
 
     def reset(self, dones: torch.Tensor | None = None) -> None:
-        """Forget the episodes of environments with `dones` (N,), of all without it: to be called where the policy is played."""
+        """Forget the episodes of environments with `dones` (N,), of all without it; to be called where it is played."""
         if self.core:
             self.core[0].get_policy().reset(dones)
 
@@ -110,7 +114,7 @@ class HostPolicy(nn.Module):
             check_shapes(state_dict, self.network.state_dict())
         self.network.load_state_dict(state_dict, strict=strict)
         if self.core:
-            self.core[0].forget()
+            self.core[0].reset_state()
         return True
 
 
@@ -118,26 +122,27 @@ class HostAlgorithm:
     """One of our algorithms in the shape that old hosts expect.
 
     Attributes:
-        figures: mean losses of the last update by name, also those that the host does not ask for.
+        metrics: mean losses of the last update by name, also those that the host does not ask for.
     """
 
-    core_class: type = PPO
+    core_class: type[OnPolicyAlgorithm] = PPO
     rnd: Any = None
     """No random network distillation."""
 
     def __init__(self, policy: HostPolicy, device: str, options: Mapping[str, Any]) -> None:
         """Check the host's `algorithm` section; the algorithm itself is built by `build`."""
         options = {name: value for name, value in options.items() if name != "class_name"}
-        wanted = self.core_class.network_class  # type: ignore
+        wanted = self.core_class.network_class
         if not isinstance(policy, HostPolicy):
             found = f"{type(policy).__module__}.{type(policy).__name__}"
             raise ValueError(
-                f"{type(self).__name__} trains our {wanted.__name__}, the configuration names {found}: use ours, under the name that register() gave it "
-                "(register(prefix='Ult') where the host has a class of that name)"
+                f"{type(self).__name__} trains our {wanted.__name__}, the configuration names {found}: use ours, under "
+                "the name that register() gave it (register(prefix='Ult') where the host has a class of that name)"
             )
         if type(policy.network) is not wanted:
             raise ValueError(
-                f"{type(self).__name__} trains {wanted.__name__}, the configuration names the policy {type(policy).__name__}: use {wanted.__name__}"
+                f"{type(self).__name__} trains {wanted.__name__}, the configuration names the policy "
+                f"{type(policy).__name__}: use {wanted.__name__}"
             )
         if options.pop("rnd_cfg", None):
             raise ValueError("algorithm.rnd_cfg: these algorithms have no random network distillation; remove it")
@@ -145,7 +150,7 @@ class HostAlgorithm:
         check_options(self.core_class, options, "algorithm")
         self._policy, self.device, self._options = policy, device, options
         self.core: Any = None
-        self.figures: dict = {}
+        self.metrics: dict = {}
 
     def build(self, num_envs: int, num_steps: int, **options: Any) -> None:
         """Build the algorithm for rollouts of `num_steps` steps of `num_envs` environments."""
@@ -156,14 +161,12 @@ class HostAlgorithm:
         policy.core[:] = [self.core]
 
     def make_symmetry(self, env: Any, obs: Mapping[str, torch.Tensor]) -> Symmetry | None:
-        """Mirror images as the host's `symmetry_cfg` describes them; None without it."""
-        from rsl_rl_ult.algorithms.construct import resolve
-
+        """Mirrored samples as the host's `symmetry_cfg` describes them; None without it."""
         if not self._symmetry_cfg:
             return None
         cfg = {name: value for name, value in self._symmetry_cfg.items() if name != "_env"}
         symmetry = Symmetry(env, **{**cfg, "data_augmentation_func": resolve(cfg["data_augmentation_func"])})
-        symmetry.see(obs)
+        symmetry.set_container(obs)
         return symmetry
 
     @property
@@ -185,9 +188,9 @@ class HostAlgorithm:
 
     def run_update(self) -> dict:
         """Learn from the rollout; mean losses by name."""
-        self.figures = self.core.update()
+        self.metrics = self.core.update()
         self.core.optimizer.param_groups[0][UPDATES] = self.core.updates
-        return self.figures
+        return self.metrics
 
     def train_mode(self) -> None:
         """Put the networks into training mode."""
@@ -200,3 +203,17 @@ class HostAlgorithm:
     def broadcast_parameters(self) -> None:
         """Give all processes the networks of the first."""
         self.core.broadcast_parameters()
+
+
+def host_classes(policy: type[HostPolicy], algorithm: type[HostAlgorithm], module: str) -> dict[str, type]:
+    """Name -> class for every method and its network, as the host whose bases are given builds them.
+
+    The names are those of the native classes: `ActorCriticTS`, `PPO_TS` and so on.
+    """
+    found: dict[str, type] = {}
+    for name, method in METHODS.items():
+        network = method.network_class
+        parts = {"core_class": method, "__module__": module}
+        found.setdefault(network.__name__, type(network.__name__, (policy,), {**parts, "__doc__": network.__doc__}))
+        found[name] = type(name, (algorithm,), {**parts, "__doc__": method.__doc__})
+    return found

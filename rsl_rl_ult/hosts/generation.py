@@ -1,7 +1,8 @@
 """Which `rsl_rl` this interpreter would import, found out without importing it.
 
-Published versions (`rsl-rl-lib`) and forks (`rsl_rl`) share one import name. The copy that is found first hides the others without a word, also
-the editable installation of a fork, because site-packages is searched before what editable installations add. Standard library only.
+Published versions (`rsl-rl-lib`) and forks (`rsl_rl`) share one import name. The copy that is found first hides the
+others without a word, also the editable installation of a fork, because site-packages is searched before what editable
+installations add. Standard library only.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ class Generation(NamedTuple):
     """What `import rsl_rl` would give.
 
     Attributes:
-        generation: "v1" (1.0.2 and its forks), "v2" (2.0 to 2.2), "v2.3", "v3", "v4" or "v5"; "none" where there is no `rsl_rl` with runners.
-        version: of the distribution that the copy belongs to; None for a copy without one, such as a folder on PYTHONPATH.
+        generation: "v1" (1.0.2 and its forks), "v2" (2.0 to 2.2), "v2.3", "v3", "v4" or "v5"; "none" where there is no
+            `rsl_rl` with runners.
+        version: of the distribution that the copy belongs to; None for a copy without one, such as a folder on
+            PYTHONPATH.
         path: folder of the copy; also set for a folder or file of this name that is no package.
-        distributions: (name, version, folder of its `rsl_rl`) of every installed distribution that provides one; version and folder may be None.
+        distributions: (name, version, folder of its `rsl_rl`) of every installed distribution that provides one;
+            version and folder may be None.
         shadowed: folders of further copies, which cannot be imported while this one is found first.
         problem: why the import would fail or give something unexpected, in one line; None when nothing was found.
     """
@@ -80,7 +84,8 @@ def generation_by_version(version: str | None) -> str | None:
 def generation_by_shape(path: str) -> str | None:
     """Generation that the files of a copy look like; None when there are no runners among them.
 
-    Forks add and rename files, so only what a generation cannot do without counts. The configuration that the runners read comes first: a fork of
+    Forks add and rename files, so only what a generation cannot do without counts. The configuration that the runners
+    read comes first: a fork of
     1.0.2 may have borrowed any file from later versions.
     """
     folder = Path(path)
@@ -101,7 +106,7 @@ def generation_by_shape(path: str) -> str | None:
 
 
 def _by_owner(owners: list[tuple[str, str | None]], shape: str | None) -> tuple[str | None, str | None]:
-    """Version and generation by metadata; where several distributions claim one folder, by the one that its files agree with."""
+    """Version and generation by metadata; of several distributions in one folder, those of the one that fits."""
     versions = [version for name, version in owners if _normal(name) in PUBLISHED]
     if len({_normal(name) for name, _ in owners}) > 1:
         versions = [version for version in versions if generation_by_version(version) == shape]
@@ -121,7 +126,7 @@ def _copies() -> list[str]:
 
 
 def _path_copies() -> list[str]:
-    """Copies on sys.path; a bare folder counts where there is no package, because it then hides what later finders know."""
+    """Copies on sys.path; without a package a bare folder counts: it hides what later finders know."""
     packages, folders = [], []
     for entry in sys.path:
         package, folder = _places(PathFinder, [entry])
@@ -231,7 +236,8 @@ def _mixed(owners: list[tuple[str, str | None]]) -> str | None:
     """Two distributions in one folder: the later one has overwritten files of the earlier one."""
     names = {_normal(name): f"{name} {version or ''}".strip() for name, version in reversed(owners)}
     return (
-        f"{' and '.join(sorted(names.values()))} are mixed in one folder: the later has overwritten files of the earlier"
+        f"{' and '.join(sorted(names.values()))} are mixed in one folder: the later has overwritten files of the "
+        "earlier"
         if len(names) > 1
         else None
     )

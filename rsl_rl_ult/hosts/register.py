@@ -6,12 +6,13 @@ import importlib
 from types import CodeType, ModuleType
 from typing import Iterator
 
-from rsl_rl_ult.algorithms.construct import say
+from rsl_rl_ult.algorithms import METHODS
+from rsl_rl_ult.algorithms.construct import log_once
 from rsl_rl_ult.hosts.generation import rsl_rl_generation
 
 RUNNER_MODULE = "rsl_rl.runners.on_policy_runner"
-POLICIES = ("ActorCriticTS", "ActorCriticCTS", "ActorCriticULT")
-ALGORITHMS = ("PPO_TS", "PPO_CTS", "PPO_RMA", "PPO_ULT")
+ALGORITHMS = tuple(name for name in METHODS if name != "PPO")  # that name is the host's
+POLICIES = tuple(dict.fromkeys(METHODS[name].network_class.__name__ for name in ALGORITHMS))
 PACKAGES = {"algorithms": ALGORITHMS, "modules": POLICIES}
 """Package of rsl_rl in which runners that look names up find them -> names."""
 
@@ -23,8 +24,8 @@ def register(runner_module: ModuleType | str | None = None, prefix: str = "") ->
     environments.
 
     Args:
-        runner_module: where the runner class lives, as a module or its name, for forks that keep it in a package of their own (humanoid-gym:
-            "humanoid.algo.ppo.on_policy_runner"); rsl_rl's own by default.
+        runner_module: where the runner class lives, as a module or its name, for forks that keep it in a package of
+            their own (humanoid-gym: "humanoid.algo.ppo.on_policy_runner"); rsl_rl's own by default.
         prefix: put before every name, for hosts that have classes of our names: "Ult" gives UltPPO_TS,
             UltActorCriticTS and so on.
 
@@ -60,7 +61,7 @@ def register(runner_module: ModuleType | str | None = None, prefix: str = "") ->
             if name in free:
                 setattr(target, prefix + name, classes[name])
     if taken:
-        say(_what_is_left_out(taken, prefix))
+        log_once(_what_is_left_out(taken, prefix))
     return [prefix + name for name in free]
 
 
@@ -69,15 +70,16 @@ def _what_is_left_out(taken: dict, prefix: str) -> str:
     theirs = ", ".join(f"{prefix}{name} ({module})" for name, module in taken.items())
     other = "Ult" if prefix != "Ult" else "Our"
     return (
-        f"register() left out names under which this host has classes of its own: {theirs}; for ours call register(prefix='{other}') and write "
-        f"{other}{next(iter(taken))} and so on"
+        f"register() left out names under which this host has classes of its own: {theirs}; for ours call "
+        f"register(prefix='{other}') and write {other}{next(iter(taken))} and so on"
     )
 
 
 def host_of(module: ModuleType) -> str:
     """Which contract the runner in `module` follows: "v1", "v2", "v3" or "v5".
 
-    Read off the code: runners of 1.0.2 ask for `policy_class_name`, since 4.0 for `construct_algorithm`, those of 3.x for `obs_groups`.
+    Read off the code: runners of 1.0.2 ask for `policy_class_name`, since 4.0 for `construct_algorithm`, those of 3.x
+    for `obs_groups`.
     """
     runners = [value for name, value in vars(module).items() if isinstance(value, type) and name.endswith("Runner")]
     words = {word for runner in runners for cls in runner.__mro__ for word in _words(cls)}
@@ -86,7 +88,8 @@ def host_of(module: ModuleType) -> str:
             return host
     if not runners:
         raise ValueError(
-            f"module {module.__name__} has no runner class: name the module in which the host's OnPolicyRunner is defined"
+            f"module {module.__name__} has no runner class: name the module in which the host's OnPolicyRunner is "
+            "defined"
         )
     return "v2"
 
@@ -110,15 +113,14 @@ def _classes_for(host: str, module: ModuleType) -> dict:
         found = rsl_rl_generation()
         version = found.version or "2.x" if module.__name__.startswith("rsl_rl.") else "2.x"
         raise ValueError(
-            f"{module.__name__} is of rsl_rl {version}, which cannot be extended from outside: use rsl-rl-lib 3.0 or newer, or a 1.0.2 fork"
+            f"{module.__name__} is of rsl_rl {version}, which cannot be extended from outside: use rsl-rl-lib 3.0 or "
+            "newer, or a 1.0.2 fork"
         )
     if host == "v5":
-        sources = [importlib.import_module(f"rsl_rl_ult.{part}") for part in ("modules", "algorithms")]
-    else:
-        sources = [importlib.import_module(f"rsl_rl_ult.hosts.rsl_rl_{host}")]
-    return {
-        name: getattr(source, name) for source in sources for name in POLICIES + ALGORITHMS if hasattr(source, name)
-    }
+        networks = {METHODS[name].network_class.__name__: METHODS[name].network_class for name in ALGORITHMS}
+        return {**networks, **{name: METHODS[name] for name in ALGORITHMS}}
+    source = importlib.import_module(f"rsl_rl_ult.hosts.rsl_rl_{host}")
+    return {name: getattr(source, name) for name in POLICIES + ALGORITHMS}
 
 
 def _import(module: ModuleType | str) -> ModuleType:
@@ -128,14 +130,14 @@ def _import(module: ModuleType | str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"cannot import the runner's module '{module}' ({error}): install rsl-rl-lib or the fork's rsl_rl, or give register() the module "
-            "in which your OnPolicyRunner is defined",
+            f"cannot import the runner's module '{module}' ({error}): install rsl-rl-lib or the fork's rsl_rl, or give "
+            "register() the module in which your OnPolicyRunner is defined",
             name=error.name,
         ) from error
     except ImportError as error:  # "cannot import name ... from partially initialized module"
         raise ImportError(
-            f"the runner's module '{module}' cannot be imported yet ({error}): in some forks it imports the environments, so call register() in the "
-            "last line of envs/__init__.py",
+            f"the runner's module '{module}' cannot be imported yet ({error}): in some forks it imports the "
+            "environments, so call register() in the last line of envs/__init__.py",
             name=error.name,
         ) from error
 
@@ -151,8 +153,8 @@ def _check_complete(module: ModuleType) -> None:
     """A module that is being imported further up has no runner yet."""
     if getattr(module.__spec__, "_initializing", False):
         raise ValueError(
-            f"{module.__name__} is still being imported, and imports what calls register(): call register() in the last line of the fork's "
-            "envs/__init__.py, or in its train.py and play.py after their imports"
+            f"{module.__name__} is still being imported, and imports what calls register(): call register() in the "
+            "last line of the fork's envs/__init__.py, or in its train.py and play.py after their imports"
         )
 
 
@@ -161,6 +163,7 @@ def _check_copies() -> None:
     found = rsl_rl_generation()
     if found.shadowed:
         raise ValueError(
-            f"rsl_rl is imported from {found.path} ({found.version or found.generation}) and hides another copy in {found.shadowed[0]}: uninstall the one "
-            f"that you do not want (pip uninstall rsl-rl-lib), or call register('{RUNNER_MODULE}') to use it as it is"
+            f"rsl_rl is imported from {found.path} ({found.version or found.generation}) and hides another copy in "
+            f"{found.shadowed[0]}: uninstall the one that you do not want (pip uninstall rsl-rl-lib), or call "
+            f"register('{RUNNER_MODULE}') to use it as it is"
         )

@@ -1,15 +1,15 @@
 """rsl_rl 1.0.2 and its forks: flat observations, positional calls, class names that the runner evaluates.
 
-The history is ours: environments stay as they are. The privileged vector is cut from the critic observation (`privileged_obs_buf`), as the `policy`
-section of the training configuration says:
+The history is ours: environments stay as they are. The privileged vector is cut from the critic observation
+(`privileged_obs_buf`), as the `policy` section of the training configuration says:
 
     class policy:
         critic_obs_terms = {"obs": 48, "friction": 1, "heights": 187}  # blocks of privileged_obs_buf, in order
         privileged_terms = ["friction", "heights"]  # all by default
         critic_terms = ["obs", "heights"]  # what the critic reads, all by default
 
-Losses that a runner of this generation does not know are logged with its episode figures (`Episode/loss_...`), one iteration late, and stand in
-`runner.alg.figures`.
+Losses that a runner of this generation does not know are logged with its episode metrics (`Episode/loss_...`), one
+iteration late, and stand in `runner.alg.metrics`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from rsl_rl_ult import algorithms
 from rsl_rl_ult.hosts.columns import Columns
-from rsl_rl_ult.hosts.common import HostAlgorithm, HostPolicy
+from rsl_rl_ult.hosts.common import HostAlgorithm, HostPolicy, host_classes
 
 SETS = {"actor": ["policy"], "critic": ["critic"], "privileged": ["privileged"]}
 LIKE_V1 = {"clip_jointly": True, "kl_epsilon": 1e-5}
@@ -47,16 +47,17 @@ class _Policy(HostPolicy):
         dims = {"actor": num_obs, "critic": columns.critic_dim, "privileged": columns.privileged_dim}
         if options.get("critic_input", "critic") != "critic":
             raise ValueError(
-                f"policy.critic_input={options['critic_input']}: runners of rsl_rl 1.0.2 show the critic no frame after the rollout; expected critic"
+                f"policy.critic_input={options['critic_input']}: runners of rsl_rl 1.0.2 show the critic no frame "
+                "after the rollout; expected critic"
             )
         if issubclass(self.core_class, algorithms.PPO_CTS):
             if options.get("critic_reads_latent"):
                 raise ValueError(
-                    "policy.critic_reads_latent=True: runners of rsl_rl 1.0.2 show no frame after the rollout, and the critic would need its "
-                    "latent; expected False, their default"
+                    "policy.critic_reads_latent=True: runners of rsl_rl 1.0.2 show no frame after the rollout, and the "
+                    "critic would need its latent; expected False, their default"
                 )
             options = {**options, "critic_reads_latent": False}
-        sets = {name: SETS[name] for name in self.core_class.needed_sets}  # type: ignore
+        sets = {name: SETS[name] for name in self.core_class.needed_sets}
         super().__init__(dims, num_actions, sets, options)
         self.num_obs, self.columns = num_obs, columns
 
@@ -85,7 +86,7 @@ class _Algorithm(HostAlgorithm):
         self.actor_critic = actor_critic
         self._extra_losses: dict = {}
         self._shown: tuple | None = (
-            None  # infos of the last step, the environment's own episode figures in it, and ours
+            None  # infos of the last step, the environment's own episode metrics in it, and ours
         )
 
     def init_storage(
@@ -97,10 +98,11 @@ class _Algorithm(HostAlgorithm):
         action_shape: Sequence,
     ) -> None:
         """Build the algorithm; shapes are those of one environment, [None] where it has no privileged observations."""
-        if critic_obs_shape[0] is None and "privileged" in self.core_class.needed_sets:  # type: ignore
+        if critic_obs_shape[0] is None and "privileged" in self.core_class.needed_sets:
             raise ValueError(
-                f"{type(self).__name__} learns from privileged observations, and this environment has none (num_privileged_obs is None): "
-                "set env.num_privileged_obs and fill privileged_obs_buf, or train with PPO"
+                f"{type(self).__name__} learns from privileged observations, and this environment has none "
+                "(num_privileged_obs is None): set env.num_privileged_obs and fill privileged_obs_buf, or train with "
+                "PPO"
             )
         # These runners do not show the environment: mirror functions get None in its place, and groups in a dict.
         self.build(num_envs, num_transitions_per_env, symmetry=self.make_symmetry(None, {}))
@@ -112,11 +114,11 @@ class _Algorithm(HostAlgorithm):
         return self.core.act(self._policy.groups(obs, critic_obs))
 
     def process_env_step(self, rewards: torch.Tensor, dones: torch.Tensor, infos: dict) -> None:
-        """Store the step; shows the runner the episode figures with the losses of the last update added.
+        """Store the step; shows the runner the episode metrics with the losses of the last update added.
 
         The runner collects these dictionaries and reads all of an iteration by the keys of the first. Environments keep
-        theirs for as long as no episode ends, so the runner gets a copy: a loss of an earlier iteration must not live on
-        in one of them.
+        theirs for as long as no episode ends, so the runner gets a copy: a loss of an earlier iteration must not live
+        on in one of them.
         """
         self.core.process_env_step({}, rewards, dones.long(), infos)
         if "episode" in infos:
@@ -124,7 +126,7 @@ class _Algorithm(HostAlgorithm):
             infos["episode"], self._shown = ours, (infos, own, ours)
 
     def _give_back(self) -> None:
-        """Put the environment's own figures back, which it may go on filling."""
+        """Put the environment's own metrics back, which it may go on filling."""
         if self._shown is not None:
             infos, own, ours = self._shown
             if infos.get("episode") is ours:
@@ -138,61 +140,10 @@ class _Algorithm(HostAlgorithm):
     def update(self) -> tuple:
         """Learn from the rollout; mean value loss and mean surrogate loss."""
         self._give_back()
-        figures = self.run_update()
-        extra = {name: value for name, value in figures.items() if name not in SHOWN_BY_HOST}
+        metrics = self.run_update()
+        extra = {name: value for name, value in metrics.items() if name not in SHOWN_BY_HOST}
         self._extra_losses = {f"loss_{name}": torch.tensor(value) for name, value in extra.items()}
-        return tuple(figures.get(name, 0.0) for name in SHOWN_BY_HOST)
+        return tuple(metrics.get(name, 0.0) for name in SHOWN_BY_HOST)
 
 
-class ActorCritic(_Policy):
-    """Plain actor and critic; trained by `PPO`."""
-
-    core_class = algorithms.PPO
-
-
-class ActorCriticTS(_Policy):
-    """Teacher and student with one policy head; trained by `PPO_TS` or `PPO_RMA`."""
-
-    core_class = algorithms.PPO_TS
-
-
-class ActorCriticCTS(_Policy):
-    """Teacher and student that drive environments side by side; trained by `PPO_CTS`."""
-
-    core_class = algorithms.PPO_CTS
-
-
-class ActorCriticULT(_Policy):
-    """One causal transformer, teacher and student at once; trained by `PPO_ULT`."""
-
-    core_class = algorithms.PPO_ULT
-
-
-class PPO(_Algorithm):
-    """Our PPO, the base of the others."""
-
-    core_class = algorithms.PPO
-
-
-class PPO_TS(_Algorithm):  # noqa: N801
-    """One-stage teacher-student."""
-
-    core_class = algorithms.PPO_TS
-
-
-class PPO_RMA(_Algorithm):  # noqa: N801
-    """Two stages; `algorithm.stage1_iterations` says when the second begins."""
-
-    core_class = algorithms.PPO_RMA
-
-
-class PPO_CTS(_Algorithm):  # noqa: N801
-    """Concurrent teacher-student."""
-
-    core_class = algorithms.PPO_CTS
-
-
-class PPO_ULT(_Algorithm):  # noqa: N801
-    """Unified Locomotion Transformer."""
-
-    core_class = algorithms.PPO_ULT
+globals().update(host_classes(_Policy, _Algorithm, __name__))

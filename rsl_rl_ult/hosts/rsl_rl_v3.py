@@ -1,7 +1,8 @@
 """rsl-rl-lib 3.0 to 3.3: observation groups, a policy class and an algorithm class, both built by the runner.
 
-3.0 and 3.1 call `init_storage`; 3.2 and 3.3 give a storage to the constructor, of which only the sizes are used. The observation sets are those of
-`obs_groups`: `policy`, `critic`, and if the environment has it `privileged`; without it the critic's groups are the privileged vector.
+3.0 and 3.1 call `init_storage`; 3.2 and 3.3 give a storage to the constructor, of which only the sizes are used. The
+observation sets are those of `obs_groups`: `policy`, `critic`, and if the environment has it `privileged`; without it
+the critic's groups are the privileged vector.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from typing import Any, Mapping, Sequence
 
 import torch
 
-from rsl_rl_ult import algorithms
 from rsl_rl_ult.algorithms.construct import observation_sets
-from rsl_rl_ult.hosts.common import HostAlgorithm, HostPolicy
+from rsl_rl_ult.hosts.common import HostAlgorithm, HostPolicy, host_classes
 
 
 class _Policy(HostPolicy):
@@ -22,10 +22,10 @@ class _Policy(HostPolicy):
         self, obs: Mapping[str, torch.Tensor], obs_groups: Mapping[str, Sequence[str]], num_actions: int, **options: Any
     ) -> None:
         groups = {("actor" if name == "policy" else name): names for name, names in obs_groups.items()}
-        sets = observation_sets(obs, groups, self.core_class.needed_sets)  # type: ignore
+        sets = observation_sets(obs, groups, self.core_class.needed_sets)
         dims = {name: sum(obs[group].shape[-1] for group in names) for name, names in sets.items()}
         super().__init__(dims, num_actions, sets, options)
-        self.core_class.check_sets(self.network, sets, obs)  # type: ignore
+        self.core_class.check_sets(self.network, sets, obs)
         self.observations = obs  # of the moment of construction; says what the host keeps groups in
 
     def act_inference(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -88,55 +88,4 @@ class _Algorithm(HostAlgorithm):
         return self.run_update()
 
 
-class ActorCritic(_Policy):
-    """Plain actor and critic; trained by `PPO`."""
-
-    core_class = algorithms.PPO
-
-
-class ActorCriticTS(_Policy):
-    """Teacher and student with one policy head; trained by `PPO_TS` or `PPO_RMA`."""
-
-    core_class = algorithms.PPO_TS
-
-
-class ActorCriticCTS(_Policy):
-    """Teacher and student that drive environments side by side; trained by `PPO_CTS`."""
-
-    core_class = algorithms.PPO_CTS
-
-
-class ActorCriticULT(_Policy):
-    """One causal transformer, teacher and student at once; trained by `PPO_ULT`."""
-
-    core_class = algorithms.PPO_ULT
-
-
-class PPO(_Algorithm):
-    """Our PPO, the base of the others."""
-
-    core_class = algorithms.PPO
-
-
-class PPO_TS(_Algorithm):  # noqa: N801
-    """One-stage teacher-student."""
-
-    core_class = algorithms.PPO_TS
-
-
-class PPO_RMA(_Algorithm):  # noqa: N801
-    """Two stages; `algorithm.stage1_iterations` says when the second begins."""
-
-    core_class = algorithms.PPO_RMA
-
-
-class PPO_CTS(_Algorithm):  # noqa: N801
-    """Concurrent teacher-student."""
-
-    core_class = algorithms.PPO_CTS
-
-
-class PPO_ULT(_Algorithm):  # noqa: N801
-    """Unified Locomotion Transformer."""
-
-    core_class = algorithms.PPO_ULT
+globals().update(host_classes(_Policy, _Algorithm, __name__))

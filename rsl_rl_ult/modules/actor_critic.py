@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -10,6 +11,18 @@ from torch import nn
 from rsl_rl_ult.modules.mlp import MLP, EmpiricalNormalization, GaussianStd
 
 Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass
+class Evaluation:
+    """What the networks make of the K B rows of a `Batch`."""
+
+    mean: torch.Tensor
+    """(K B, A) mean actions of the policy that acted in each row."""
+    std: torch.Tensor
+    """(K B, A) standard deviations."""
+    value: torch.Tensor
+    """(K B, 1) state values."""
 
 
 class ActorCritic(nn.Module):
@@ -21,6 +34,11 @@ class ActorCritic(nn.Module):
 
     student_acts_on_history = False
     """Whether the policy to deploy reads a window of frames instead of the current observation."""
+
+    @property
+    def context(self) -> int | None:
+        """Frames before the current one that an action depends on; None for networks that read no history."""
+        return None
 
     def __init__(
         self,
@@ -84,7 +102,8 @@ class ActorCritic(nn.Module):
         for name, dim in dims.items():
             if sets[name].shape[-1] != dim:
                 raise ValueError(
-                    f"observation set '{name}' has {sets[name].shape[-1]} columns, {type(self).__name__} was built for {dim}"
+                    f"observation set '{name}' has {sets[name].shape[-1]} columns, {type(self).__name__} was built for "
+                    f"{dim}"
                 )
         return {name: self.normalizers[name](sets[name]) for name in dims}
 
@@ -103,6 +122,11 @@ class ActorCritic(nn.Module):
     def value(self, inputs: Tensors) -> torch.Tensor:
         """State values (B, 1)."""
         return self.critic(inputs["critic"])
+
+    def evaluate(self, batch: Any) -> Evaluation:
+        """Policy and values for a minibatch, a `Batch` or what the method makes of it."""
+        mean = self.policy_mean(batch.inputs)
+        return Evaluation(mean, self.std().expand_as(mean), self.value(batch.inputs))
 
     def actor_parameters(self) -> list[nn.Parameter]:
         """What the policy gradient trains; clipped together."""

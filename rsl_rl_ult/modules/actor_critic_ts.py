@@ -1,4 +1,4 @@
-"""Teacher and student with one policy head: the teacher's latent comes from privileged data, the student's from history."""
+"""Teacher and student with one policy head: one's latent comes from privileged data, the other's from history."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ LATENT_NORMS = ("none", "l2")
 class ActorCriticTS(ActorCritic):
     """Policy head on (o_t, latent): latent = E_priv(p_t) for the teacher, E_hist(o_{t-T+1..t}) for the student.
 
-    Reads the observation sets `actor`, `privileged` and `critic`; the student reads windows of `actor` frames (B, T, D), oldest
-    first, where frames from before the episode are zero (before normalisation). Two-stage and one-stage methods share it: Kumar et al.
-    2021 (RMA), Lee et al. 2020.
+    Reads the observation sets `actor`, `privileged` and `critic`; the student reads windows of `actor` frames (B, T,
+    D), oldest first, where frames from before the episode are zero (before normalisation). Two-stage and one-stage
+    methods share it: Kumar et al. 2021 (RMA), Lee et al. 2020.
     """
 
     student_acts_on_history = True
+
+    @property
+    def context(self) -> int:
+        """The T - 1 frames before the current one."""
+        return self.history_length - 1
 
     def __init__(
         self,

@@ -2,40 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Sequence
 
 import torch
 from torch import nn
 
-from rsl_rl_ult.modules.actor_critic import ActorCritic, Tensors
+from rsl_rl_ult.modules.actor_critic import ActorCritic, Evaluation, Tensors
 from rsl_rl_ult.modules.mlp import MLP
 from rsl_rl_ult.modules.transformer import KeyValueCache, Transformer
+from rsl_rl_ult.storage import Batch
 
 CRITIC_INPUTS = ("critic", "privilege_token")
 
 
 class Readouts(NamedTuple):
-    """What one pass says about B steps."""
+    """The read-outs of B steps from one pass."""
 
     student: torch.Tensor
     """(B, A) mean actions from the outputs of H."""
     teacher: torch.Tensor
     """(B, A) mean actions from the outputs of E."""
-    frame: torch.Tensor
+    frame_token: torch.Tensor
     """(B, D) outputs of H."""
-    reader: torch.Tensor
+    privileged_token: torch.Tensor
     """(B, D) outputs of E."""
+
+    def acting(self, teacher: torch.Tensor) -> torch.Tensor:
+        """(B, A) mean actions of the teacher where `teacher` (B,) is true, of the student elsewhere."""
+        return torch.where(teacher[:, None], self.teacher, self.student)
+
+    def other(self, teacher: torch.Tensor) -> torch.Tensor:
+        """(B, A) mean actions of the read-out that does not act."""
+        return torch.where(teacher[:, None], self.student, self.teacher)
+
+
+@dataclass
+class ULTBatch(Batch):
+    """A minibatch of E whole trajectories of S steps: B = E S samples, row e S + s is step s of trajectory e."""
+
+    frame_actions: torch.Tensor
+    """(K E, C + S, d + A) frames, normalised, beside the actions before them; C of them from before the rollout."""
+    next_frames: torch.Tensor
+    """(K E, S, d) normalised frame after each step."""
+    ongoing: torch.Tensor
+    """(K E, S) bool, the steps whose episode goes on with that frame."""
+    age: torch.Tensor
+    """(K E, C + S) frames of its episode up to and including each."""
+    teacher: torch.Tensor
+    """(K B,) bool, the samples that the teacher acted."""
+    other_log_prob: torch.Tensor | None
+    """(B,) log-probability of each action under the read-out that did not act; None where nothing is learnt from it."""
+
+
+@dataclass
+class ULTEvaluation(Evaluation):
+    """Also all read-outs."""
+
+    readouts: Readouts
+    """Of the K B steps."""
 
 
 class ActorCriticULT(ActorCritic):
-    """Tokens H_k = MLP([o_k, a_{k-1}]) and E_t = MLP(p_t), a banded causal transformer over [H ..., E], and a head for each read-out.
+    """A banded causal transformer over tokens [H ..., E], with a head for each read-out.
 
-    The student acts from the output of the last H, the teacher from that of E; a prediction head tells o_{k+1} and a_k from every H. No H ever
-    sees an E, so the student is what remains when E is dropped. Reads the observation sets `actor` (o), `privileged` (p) and `critic`. The sizes
-    are ours: those of the paper were not available to us.
+    Tokens are H_k = MLP([o_k, a_{k-1}]) for every frame and E_t = MLP(p_t) for the privileged vector.
+
+    The student acts from the output of the last H, the teacher from that of E; a prediction head tells o_{k+1} and a_k
+    from every H. No H ever sees an E, so the student is what remains when E is dropped. Reads the observation sets
+    `actor` (o), `privileged` (p) and `critic`. The sizes are ours: those of the paper were not available to us.
     """
 
     student_acts_on_history = True
+
+    @property
+    def context(self) -> int:
+        """C = L (T - 1), as far back as the layers look together."""
+        return self.transformer.context
 
     def __init__(
         self,
@@ -64,8 +107,9 @@ class ActorCriticULT(ActorCritic):
     ) -> None:
         """Build the networks; the defaults are those of the task `go2_ult`, the best of our runs.
 
-        `width=128` and `head_reads_frame=False` are faithful to the article on the method, whose tokens have 128 columns and whose teacher acts from
-        the output of the privilege token alone; the task `go2_ult_faithful` has both.
+        `width=128` and `head_reads_frame=False` are faithful to the article on the method, whose tokens have 128
+        columns and whose teacher acts from the output of the privilege token alone; the task `go2_ult_faithful` has
+        both.
 
         Args:
             num_actor_obs: columns of o, one frame.
@@ -133,27 +177,27 @@ class ActorCriticULT(ActorCritic):
 
     # -- tokens and read-outs ----------------------------------------------------------------------------------------
 
-    def pairs(self, frames: torch.Tensor, last_actions: torch.Tensor) -> torch.Tensor:
-        """What H is made of, (..., d + A): raw frames o_k (..., d), normalised here, beside the actions before them a_{k-1} (..., A)."""
+    def frame_actions(self, frames: torch.Tensor, last_actions: torch.Tensor) -> torch.Tensor:
+        """What H is made of, (..., d + A): raw frames (..., d), normalised here, and last actions (..., A)."""
         return torch.cat((self.normalizers["actor"](frames), last_actions), dim=-1)
 
-    def act_student(self, output: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-        """Mean actions (..., A) from outputs of H (..., D) and their pairs (..., d + A)."""
-        return self.actor(self._with_frame(output, pairs))
+    def act_student(self, output: torch.Tensor, frame_actions: torch.Tensor) -> torch.Tensor:
+        """Mean actions (..., A) from outputs of H (..., D) and their frame_actions (..., d + A)."""
+        return self.actor(self._with_frame(output, frame_actions))
 
-    def act_teacher(self, output: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-        """Mean actions (..., A) from outputs of E (..., D) and the pairs (..., d + A) of their steps."""
+    def act_teacher(self, output: torch.Tensor, frame_actions: torch.Tensor) -> torch.Tensor:
+        """Mean actions (..., A) from outputs of E (..., D) and the frame_actions (..., d + A) of their steps."""
         head = self.actor if self.teacher_head is None else self.teacher_head
-        return head(self._with_frame(output, pairs))
+        return head(self._with_frame(output, frame_actions))
 
-    def _with_frame(self, output: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-        return torch.cat((output, pairs[..., : self._skip]), dim=-1) if self._skip else output
+    def _with_frame(self, output: torch.Tensor, frame_actions: torch.Tensor) -> torch.Tensor:
+        return torch.cat((output, frame_actions[..., : self._skip]), dim=-1) if self._skip else output
 
-    def read(self, pairs: torch.Tensor, privileged: torch.Tensor, age: torch.Tensor) -> Readouts:
+    def read(self, frame_actions: torch.Tensor, privileged: torch.Tensor, age: torch.Tensor) -> Readouts:
         """Teacher and student for whole segments in one pass.
 
         Args:
-            pairs: (B, C + S, d + A), C = L (T - 1) of them from before the segment.
+            frame_actions: (B, C + S, d + A), C = L (T - 1) of them from before the segment.
             privileged: (B, S, dP) normalised.
             age: (B, C + S), frames of its episode up to and including each.
 
@@ -161,19 +205,21 @@ class ActorCriticULT(ActorCritic):
             Read-outs of the B S steps, row b S + s.
         """
         steps = privileged.shape[1]
-        readers = self.privilege_tokenizer(privileged)
-        outputs, read = self.transformer(self.frame_tokenizer(pairs), readers, age, steps)
+        tokens = self.privilege_tokenizer(privileged)
+        outputs, read = self.transformer(self.frame_tokenizer(frame_actions), tokens, age, steps)
         assert read is not None
-        return self._readouts(outputs.flatten(0, 1), read.flatten(0, 1), pairs[:, -steps:].flatten(0, 1))
+        return self._readouts(outputs.flatten(0, 1), read.flatten(0, 1), frame_actions[:, -steps:].flatten(0, 1))
 
-    def step(self, pairs: torch.Tensor, privileged: torch.Tensor, cache: KeyValueCache) -> Readouts:
-        """The same for the next step of B environments, from what `cache` remembers: pairs (B, d + A), privileged (B, dP)."""
-        output, read = self.transformer.step(self.frame_tokenizer(pairs), self.privilege_tokenizer(privileged), cache)
+    def step(self, frame_actions: torch.Tensor, privileged: torch.Tensor, cache: KeyValueCache) -> Readouts:
+        """The same for the next step: frame_actions (B, d + A), privileged (B, dP), and the cache before it."""
+        output, read = self.transformer.step(
+            self.frame_tokenizer(frame_actions), self.privilege_tokenizer(privileged), cache
+        )
         assert read is not None
-        return self._readouts(output, read, pairs)
+        return self._readouts(output, read, frame_actions)
 
-    def _readouts(self, output: torch.Tensor, read: torch.Tensor, pairs: torch.Tensor) -> Readouts:
-        return Readouts(self.act_student(output, pairs), self.act_teacher(read, pairs), output, read)
+    def _readouts(self, output: torch.Tensor, read: torch.Tensor, frame_actions: torch.Tensor) -> Readouts:
+        return Readouts(self.act_student(output, frame_actions), self.act_teacher(read, frame_actions), output, read)
 
     def predict(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised next frames (B, d) and actions (B, A) from outputs of H (B, D)."""
@@ -189,9 +235,21 @@ class ActorCriticULT(ActorCritic):
             "ActorCriticULT acts on a history: use read() for segments, step() with a cache, or the policies of PPO_ULT"
         )
 
-    def value(self, inputs: Tensors) -> torch.Tensor:
-        """State values (B, 1) from the set `critic`, or from `reader`, the outputs of E."""
-        return self.critic(inputs["reader" if self.critic_input == "privilege_token" else "critic"])
+    def value(self, inputs: Tensors, privileged_token: torch.Tensor | None = None) -> torch.Tensor:
+        """State values (B, 1) from the set `critic`, or from `privileged_token` (B, D), the outputs of E."""
+        if self.critic_input == "privilege_token":
+            assert privileged_token is not None
+            return self.critic(privileged_token)
+        return self.critic(inputs["critic"])
+
+    def evaluate(self, batch: ULTBatch) -> ULTEvaluation:
+        """Policy and values for a minibatch of trajectories; one pass over the segments."""
+        steps = batch.next_frames.shape[1]
+        privileged = batch.inputs["privileged"].unflatten(0, (-1, steps))
+        readouts = self.read(batch.frame_actions, privileged, batch.age)
+        mean = readouts.acting(batch.teacher)
+        value = self.value(batch.inputs, readouts.privileged_token)
+        return ULTEvaluation(mean, self.std().expand_as(mean), value, readouts)
 
     def attention_parameters(self) -> list[nn.Parameter]:
         """The blocks of the transformer."""

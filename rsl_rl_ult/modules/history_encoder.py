@@ -1,9 +1,10 @@
 """Encoders of observation histories: (B, T, D) -> (B, L).
 
-`MLP` flattens the window, `TCN` convolves over time (as in Lee et al. 2020 and RMA), `GRU` reads it frame by frame. The newest frame is the last.
+`MLP` flattens the window, `TCN` convolves over time (as in Lee et al. 2020 and RMA), `GRU` reads it frame by frame. The
+newest frame is the last.
 
-The TCN of the tutorial that these tasks follow is another network: it convolves the flattened window as one channel, without activations between the
-convolutions. Times and losses of the two cannot be compared.
+The TCN of the tutorial that these tasks follow is another network: it convolves the flattened window as one channel,
+without activations between the convolutions. Times and losses of the two cannot be compared.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class TCNHistoryEncoder(nn.Module):
             width, frames = channel, (frames - dilation * (kernel - 1) - 1) // stride + 1
             if frames < 1:
                 raise ValueError(
-                    f"a history of {length} frames is too short for TCN kernels {list(kernel_sizes)}, strides {list(strides)}, "
-                    f"dilations {list(dilations)}: use a longer history_length or smaller kernels"
+                    f"a history of {length} frames is too short for TCN kernels {list(kernel_sizes)}, strides "
+                    f"{list(strides)}, dilations {list(dilations)}: use a longer history_length or smaller kernels"
                 )
         self.convolutions = nn.Sequential(*layers)
         self.out = nn.Linear(width * frames, latent_dim)

@@ -57,7 +57,8 @@ class MLP(nn.Sequential):
     """Linear layers with an activation between them: (B, input_dim) -> (B, output_dim).
 
     Attributes:
-        float_output: whether the last layer is float32 under autocast: the eight bits of a bfloat16 mean would blur PPO's ratios.
+        float_output: whether the last layer is float32 under autocast: the eight bits of a bfloat16 mean would blur
+            PPO's ratios.
     """
 
     float_output = False
@@ -94,8 +95,8 @@ class MLP(nn.Sequential):
 class EmpiricalNormalization(nn.Module):
     """Subtracts the running mean and divides by the running standard deviation plus `eps`.
 
-    Statistics are those of all samples ever given to `update` (Chan et al. 1979, parallel variance). They are summed over the
-    processes of a distributed training.
+    Statistics are those of all samples ever given to `update` (Chan et al. 1979, parallel variance). They are summed
+    over the processes of a distributed training.
     """
 
     def __init__(self, dim: int, eps: float = 1e-2) -> None:
@@ -149,7 +150,7 @@ class GaussianStd(nn.Module):
         learn_std: bool = True,
         std_range: Sequence[float] = (MIN_STD, 1e6),
     ) -> None:
-        """Start at `init_std` and stay in `std_range`; `std_type` "scalar" learns the deviation itself, "log" its logarithm."""
+        """Start at `init_std`, stay in `std_range`; `std_type` "scalar" learns the deviation, "log" its logarithm."""
         super().__init__()
         if std_type not in ("scalar", "log"):
             raise ValueError(f"std_type '{std_type}': expected scalar or log")

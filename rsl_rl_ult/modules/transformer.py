@@ -1,10 +1,11 @@
-"""The only attention code: a transformer whose frames look back over a band of T frames, with readers that nobody looks at.
+"""The only attention code: frames look back over a band of T frames; nobody looks at privileged tokens.
 
-A sequence holds *frames* H (what happened, step by step) and *readers* E (one per step, optional). Frame H_k attends to H_{k-T+1} ... H_k of its
-episode; reader E_t attends to H_{t-T+1} ... H_t and to itself. Frames never touch a reader, not even through a masked score.
+A sequence holds *frames* H (what happened, step by step) and *privileged tokens* E (one per step, optional). Frame H_k
+attends to H_{k-T+1} ... H_k of its episode; privileged token E_t attends to H_{t-T+1} ... H_t and to itself. Frames
+never touch a privileged token, not even through a masked score.
 
-Letters: B rows, F frames, S steps, D width, h heads, d = D / h, T window, L layers. A frame's output depends on the last L (T - 1) frames, which is
-why a pass over S steps wants that many frames of context.
+Letters: B rows, F frames, S steps, D width, h heads, d = D / h, T window, L layers. A frame's output depends on the
+last L (T - 1) frames, which is why a pass over S steps wants that many frames of context.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def attend(
         keys: (B, h, m, d).
         values: (B, h, m, d).
         bias: addends broadcastable to (B, h, n, m); -inf where a query must not look.
-        kernel: "sdpa" uses torch's fused kernel, "softmax" spells it out; the results are equal. "auto" takes the first on GPUs, the second on
-            CPUs, where it is as fast.
+        kernel: "sdpa" uses torch's fused kernel, "softmax" spells it out; the results are equal. "auto" takes the first
+            on GPUs, the second on CPUs, where it is as fast.
 
     Returns:
         (B, h, n, d).
@@ -95,7 +96,8 @@ def band_mask(age: torch.Tensor, window: int) -> torch.Tensor:
     """Additive mask (B, 1, F, F): 0 where frame i (rows) sees frame j (columns), -inf elsewhere.
 
     Args:
-        age: (B, F), how many frames of its episode there are up to and including each frame; what is below 1 counts as 1.
+        age: (B, F), how many frames of its episode there are up to and including each frame; what is below 1 counts as
+            1.
         window: T, frames that a frame sees at most, itself included.
     """
     index = torch.arange(age.shape[1], device=age.device)
@@ -106,7 +108,7 @@ def band_mask(age: torch.Tensor, window: int) -> torch.Tensor:
 
 
 def without_past_episodes(frames: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
-    """Frames (B, F, D), zero where `age` (B, F) is below 1: nobody looks there, but a mask does not hide NaN (0 * NaN)."""
+    """Frames (B, F, D), zero where `age` (B, F) is below 1: masked, but a mask does not hide NaN (0 * NaN)."""
     return frames.masked_fill((age < 1)[..., None], 0.0)
 
 
@@ -125,10 +127,11 @@ class Block(nn.Module):
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width, bias=False)
         self.output = nn.Linear(width, width)
         self.feedforward = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-        # Head i prefers the near past: -2^(-8 (i + 1) / h) per frame of distance (ALiBi, Press et al. 2022), learnt from there on.
+        # Head i prefers the near past: -2^(-8 (i + 1) / h) per frame of distance (ALiBi, Press et al. 2022), learnt
+        # from there on.
         slopes = 2.0 ** (-8.0 * torch.arange(1, num_heads + 1) / num_heads)
         near = -slopes[:, None] * torch.arange(window)
-        # One entry per distance; the last one is a reader's for itself.
+        # One entry per distance; the last one is a privileged token's for itself.
         self.distance_bias = nn.Parameter(torch.cat((near, torch.zeros(num_heads, 1)), dim=1))
         if zero_init:
             for layer in (self.output, self.feedforward[2]):
@@ -141,7 +144,7 @@ class Block(nn.Module):
         return x.reshape(x.shape[0], x.shape[1], self.heads, self.query.out_features // self.heads).transpose(1, 2)
 
     def project(self, x: torch.Tensor, queries: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries of the last `queries` (n) of x (B, m, D), keys and values of all: (B, h, n, d) and twice (B, h, m, d)."""
+        """Queries (B, h, n, d) of the last n = `queries` rows of x (B, m, D), keys and values (B, h, m, d) of all."""
         x = self.attention_norm(x)
         keys, values = self.key_value(x).chunk(2, dim=-1)
         last = x if queries == x.shape[1] else x[:, x.shape[1] - queries :]
@@ -153,32 +156,32 @@ class Block(nn.Module):
         return x + self.feedforward(self.feedforward_norm(x))
 
     def forward(
-        self, frames: torch.Tensor, readers: torch.Tensor | None, mask: torch.Tensor, kept: int
+        self, frames: torch.Tensor, privileged_tokens: torch.Tensor | None, mask: torch.Tensor, kept: int
     ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[torch.Tensor, torch.Tensor]]:
         """One layer over a segment.
 
         Args:
             frames: (B, F, D).
-            readers: (B, S, D), those of the last S frames; None without.
+            privileged_tokens: (B, S, D), those of the last S frames; None without.
             mask: (B, 1, F, F) of `band_mask`.
             kept: frames at the end whose outputs are wanted, at least S.
 
         Returns:
-            Frames (B, kept, D), readers (B, S, D) or None, and keys and values (B, h, F, d) of the frames.
+            Frames (B, kept, D), privileged tokens (B, S, D) or None, and keys and values (B, h, F, d) of the frames.
         """
         queries, keys, values = self.project(frames, kept)
         outputs = frames[:, frames.shape[1] - kept :]
         if kept:
             outputs = self.finish(outputs, self._band(queries, keys, values, mask, None))
-        if readers is not None:
-            queries, *own = self.project(readers, readers.shape[1])
-            readers = self.finish(readers, self._band(queries, keys, values, mask, own))
-        return outputs, readers, (keys, values)
+        if privileged_tokens is not None:
+            queries, *own = self.project(privileged_tokens, privileged_tokens.shape[1])
+            privileged_tokens = self.finish(privileged_tokens, self._band(queries, keys, values, mask, own))
+        return outputs, privileged_tokens, (keys, values)
 
     def _band(
         self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, own: list | None
     ) -> torch.Tensor:
-        """Queries (B, h, n, d) of the last n of F frames look back over the band; with `own` keys and values also at themselves."""
+        """The last n of F frames look back over the band, (B, h, n, d); with `own` keys and values also at those."""
         count, frames = query.shape[2], keys.shape[2]
         parts = -(-count // CHUNK)
         found = []
@@ -195,8 +198,8 @@ class Block(nn.Module):
                 found.append(attend_and_self(asked, seen, looked_at, bias, itself, self_bias, self.kernel))
         return found[0] if parts == 1 else torch.cat(found, dim=2)
 
-    def reader_bias(self) -> torch.Tensor:
-        """(h, 2) bias of a frame and its reader for themselves; the frame stands among the keys already."""
+    def privileged_bias(self) -> torch.Tensor:
+        """(h, 2) bias of a frame and its privileged token for themselves; the frame stands among the keys already."""
         own = self.distance_bias[:, -1:]
         return torch.cat((torch.full_like(own, -math.inf), own), dim=1)
 
@@ -245,7 +248,7 @@ class KeyValueCache:
 
 
 class Transformer(nn.Module):
-    """L blocks over frames and readers, and a last normalisation."""
+    """L blocks over frames and privileged tokens, and a last normalisation."""
 
     def __init__(
         self,
@@ -277,8 +280,8 @@ class Transformer(nn.Module):
             )
         if min(width, num_layers, num_heads, window) < 1 or width % num_heads:
             raise ValueError(
-                f"width={width}, num_layers={num_layers}, num_heads={num_heads}, history_length={window}: expected at least 1 of each, and a "
-                "width that the number of heads divides"
+                f"width={width}, num_layers={num_layers}, num_heads={num_heads}, history_length={window}: expected at "
+                "least 1 of each, and a width that the number of heads divides"
             )
         if not feedforward_ratio > 0.0:
             raise ValueError(f"feedforward_ratio={feedforward_ratio}: expected a positive number")
@@ -294,25 +297,26 @@ class Transformer(nn.Module):
         return len(self.blocks) * (self.window - 1)
 
     def forward(
-        self, frames: torch.Tensor, readers: torch.Tensor | None, age: torch.Tensor, steps: int
+        self, frames: torch.Tensor, privileged_tokens: torch.Tensor | None, age: torch.Tensor, steps: int
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Outputs of the last `steps` (S) frames and of their readers, in one pass.
+        """Outputs of the last `steps` (S) frames and of their privileged tokens, in one pass.
 
         Args:
-            frames: (B, F, D); all that the outputs depend on where F is at least `context` + S, or where the episode starts in it.
-            readers: (B, S, D), or None.
+            frames: (B, F, D); all that the outputs depend on where F is at least `context` + S, or where the episode
+                starts in it.
+            privileged_tokens: (B, S, D), or None.
             age: (B, F), as in `band_mask`.
             steps: S.
 
         Returns:
-            (B, S, D) and (B, S, D), or None without readers.
+            (B, S, D) and (B, S, D), or None without privileged tokens.
         """
         frames, mask = without_past_episodes(frames, age), band_mask(age, self.window)
         for index, block in enumerate(self.blocks):
             kept = self._kept(frames, index, steps)
-            frames, readers, _ = block(frames, readers, mask, kept)
+            frames, privileged_tokens, _ = block(frames, privileged_tokens, mask, kept)
             mask = mask[:, :, -kept:, -kept:]
-        return self.norm(frames), None if readers is None else self.norm(readers)
+        return self.norm(frames), None if privileged_tokens is None else self.norm(privileged_tokens)
 
     def last(self, frames: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
         """`forward` for the last of exactly C + 1 frames, with sizes that are known beforehand, as exporters want them.
@@ -361,26 +365,26 @@ class Transformer(nn.Module):
         return cache
 
     def step(
-        self, frame: torch.Tensor, reader: torch.Tensor | None, cache: KeyValueCache
+        self, frame: torch.Tensor, privileged_token: torch.Tensor | None, cache: KeyValueCache
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Outputs of the next frame (N, D) and of its reader (N, D) or None; the frame is added to `cache`."""
+        """Outputs (N, D) of the next frame and of its privileged token, or None; the frame is added to `cache`."""
         distance, mask = cache.advance()
-        # Frame and reader are two queries over the same keys, so that the cache is read once.
-        x = frame[:, None] if reader is None else torch.stack((frame, reader), dim=1)
+        # Frame and privileged token are two queries over the same keys, so that the cache is read once.
+        x = frame[:, None] if privileged_token is None else torch.stack((frame, privileged_token), dim=1)
         for index, block in enumerate(self.blocks):
             queries, keys, values = block.project(x, x.shape[1])
             cache.put(index, cache.slot, keys[:, :, :1], values[:, :, :1])
             past, bias = (cache.keys[index], cache.values[index]), (block.distance_bias[:, distance][:, None], mask)
-            if reader is None:
+            if privileged_token is None:
                 attended = attend(queries, *past, bias, block.kernel)
             else:
-                attended = attend_and_self(queries, *past, bias, (keys, values), block.reader_bias(), block.kernel)
+                attended = attend_and_self(queries, *past, bias, (keys, values), block.privileged_bias(), block.kernel)
             x = block.finish(x, attended)
         x = self.norm(x)
-        return x[:, 0], None if reader is None else x[:, 1]
+        return x[:, 0], None if privileged_token is None else x[:, 1]
 
     def step_with(
-        self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor, reader: torch.Tensor | None = None
+        self, frame: torch.Tensor, past: torch.Tensor, seen: torch.Tensor, privileged_token: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """`step` as a pure function, for deployment.
 
@@ -388,14 +392,14 @@ class Transformer(nn.Module):
             frame: (B, D).
             past: (B, L, 2, h, T - 1, d), keys and values of the frames before, oldest first.
             seen: (B, T - 1), 1 for frames of the current episode, 0 for others.
-            reader: (B, D), or None.
+            privileged_token: (B, D), or None.
 
         Returns:
-            The output (B, D) of the reader, or of the frame without one, and the `past` of the next step.
+            The output (B, D) of the privileged token, or of the frame without one, and the `past` of the next step.
         """
-        x = frame[:, None] if reader is None else torch.stack((frame, reader), dim=1)
+        x = frame[:, None] if privileged_token is None else torch.stack((frame, privileged_token), dim=1)
         mask = torch.zeros_like(seen).masked_fill(seen < 0.5, -math.inf)[:, None, None]
-        mask = nn.functional.pad(mask, (0, 1))  # the frame is seen by itself and by its reader
+        mask = nn.functional.pad(mask, (0, 1))  # the frame is seen by itself and by its privileged token
         following = []
         for index, block in enumerate(self.blocks):
             queries, keys, values = block.project(x, x.shape[1])
@@ -403,9 +407,9 @@ class Transformer(nn.Module):
             both = torch.cat((past[:, index], new), dim=3)
             following.append(both[:, :, :, 1:])
             band, bias = (both[:, 0], both[:, 1]), (block.distance_bias[:, : self.window].flip(-1)[:, None], mask)
-            if reader is None:
+            if privileged_token is None:
                 attended = attend(queries, *band, bias, block.kernel)
             else:
-                attended = attend_and_self(queries, *band, bias, (keys, values), block.reader_bias(), block.kernel)
+                attended = attend_and_self(queries, *band, bias, (keys, values), block.privileged_bias(), block.kernel)
             x = block.finish(x, attended)
         return self.norm(x[:, -1]), torch.stack(following, dim=1)

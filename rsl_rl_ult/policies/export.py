@@ -1,7 +1,8 @@
-"""Policies outside of Python: copies of what acting needs, as functions without state and as TorchScript that remembers.
+"""Policies outside of Python: copies of what acting needs, as pure functions and as TorchScript with a state.
 
-A `Step` is one control step as a pure function. Every policy has one (`as_step`), and whatever runs policies (ONNX, TorchScript, another program) is
-built from it. Letters: B rows, T frames, D columns of a frame, P of the privileged observation, A actions, M numbers that are remembered.
+A `PolicyStep` is one control step as a pure function. Every policy has one (`as_step`), and whatever runs policies
+(ONNX, TorchScript, another program) is built from it. Letters: B rows, T frames, D columns of a frame, P of the
+privileged observation, A actions, M numbers that are remembered.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from rsl_rl_ult.modules.actor_critic import ActorCritic
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 
 
-class Step(nn.Module):
-    """obs (B, D), privileged (B, P), state (B, M) -> actions (B, A), next state (B, M); a state of zeros starts an episode.
+class PolicyStep(nn.Module):
+    """obs (B, D), privileged (B, P), state (B, M) -> actions (B, A), next state (B, M).
 
-    What a policy does not use has no columns: P or M is 0. Actions are those of the network: whoever executes them clips.
+    A state of zeros starts an episode.
+
+    What a policy does not use has no columns: P or M is 0. Actions are those of the network: whoever executes them
+    clips.
 
     Attributes:
         num_obs: D.
@@ -53,7 +57,9 @@ class Step(nn.Module):
         return torch.zeros(1, self.num_obs), torch.zeros(1, self.num_privileged), torch.zeros(1, self.state_size)
 
     def as_window(self, last_action: slice) -> nn.Module:
-        """The same policy without any state: window (B, T, D) of raw frames, the newest last and zeros before the episode -> actions (B, A).
+        """The same policy without any state: window (B, T, D) of raw frames -> actions (B, A).
+
+        The newest frame is the last one, frames from before the episode are zero.
 
         T is `history_length` of this step. `last_action` are the columns of a frame that hold the action before it.
         """
@@ -64,14 +70,15 @@ class Step(nn.Module):
     def _window(self, last_action: slice) -> nn.Module:
         raise NotImplementedError
 
-    def remembering(self, offset: Sequence[float] = (), scale: float = 1.0, clip: float = math.inf) -> Remembering:
-        """This step with its state inside, for TorchScript; see `Remembering`."""
-        return Remembering(self, offset, scale, clip)
+    def stateful(self, offset: Sequence[float] = (), scale: float = 1.0, clip: float = math.inf) -> StatefulPolicy:
+        """This step with its state inside, for TorchScript; see `StatefulPolicy`."""
+        return StatefulPolicy(self, offset, scale, clip)
 
 
 FORGETS = (
-    "this policy keeps its past between calls, which a traced copy or an ONNX file of it would lose: use torch.jit.script, or as_onnx(), whose module "
-    "takes the past as an input (hosts before rsl-rl-lib 4: alg.actor_critic.export_onnx(path), alg.policy.export_onnx(path))"
+    "this policy keeps its past between calls, which a traced copy or an ONNX file of it would lose: use "
+    "torch.jit.script, or as_onnx(), whose module takes the past as an input (hosts before rsl-rl-lib 4: "
+    "alg.actor_critic.export_onnx(path), alg.policy.export_onnx(path))"
 )
 
 
@@ -82,13 +89,15 @@ def is_recorded() -> bool:
     return tracing or torch.onnx.is_in_onnx_export() or bool(exporting and exporting())
 
 
-class Remembering(nn.Module):
+class StatefulPolicy(nn.Module):
     """Current observation of one robot (1, D) [, privileged (1, P)] -> actions (1, A); the state is kept between calls.
 
     It can be scripted, and not be traced: a graph of one call has no place for the state (`ValueError`).
     """
 
-    def __init__(self, step: Step, offset: Sequence[float] = (), scale: float = 1.0, clip: float = math.inf) -> None:
+    def __init__(
+        self, step: PolicyStep, offset: Sequence[float] = (), scale: float = 1.0, clip: float = math.inf
+    ) -> None:
         """Start with an empty state; the step is traced on the CPU, its shapes never change.
 
         Args:
@@ -166,7 +175,7 @@ class FrameExport(nn.Module):
         """Nothing is remembered."""
 
 
-class FrameStep(Step):
+class FrameStep(PolicyStep):
     """A policy that is a function of the current observation."""
 
     def __init__(self, act: nn.Module, num_obs: int, num_actions: int) -> None:
@@ -177,7 +186,7 @@ class FrameStep(Step):
     def forward(
         self, obs: torch.Tensor, privileged: torch.Tensor, state: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Step`."""
+        """See `PolicyStep`."""
         return self.act(obs), state
 
     def _window(self, last_action: slice) -> nn.Module:
@@ -195,7 +204,7 @@ class _NewestFrame(nn.Module):
         return self.act(window[:, -1])
 
 
-class TeacherStep(Step):
+class TeacherStep(PolicyStep):
     """The teacher of TS, CTS and RMA: acts from the current observation and the latent of the privileged one."""
 
     def __init__(self, network: ActorCriticTS) -> None:
@@ -210,7 +219,7 @@ class TeacherStep(Step):
     def forward(
         self, obs: torch.Tensor, privileged: torch.Tensor, state: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Step`."""
+        """See `PolicyStep`."""
         latent = self.privilege_encoder(self.privileged_normalizer(privileged))
         if self.l2:
             latent = nn.functional.normalize(latent, dim=-1)
@@ -249,7 +258,7 @@ class WindowExport(nn.Module):
         return (torch.zeros(1, self.length, self.dim),)
 
 
-class WindowStep(Step):
+class WindowStep(PolicyStep):
     """A student of TS, CTS or RMA; the state is its last T raw frames, flattened, oldest first."""
 
     state_kind = "window"
@@ -263,7 +272,7 @@ class WindowStep(Step):
     def forward(
         self, obs: torch.Tensor, privileged: torch.Tensor, state: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Step`."""
+        """See `PolicyStep`."""
         window = torch.cat((state[:, self.num_obs :], obs), dim=1)
         return self.policy(window.reshape(-1, self.history_length, self.num_obs)), window
 

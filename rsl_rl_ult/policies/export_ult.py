@@ -1,4 +1,4 @@
-"""Teacher and student of a Unified Locomotion Transformer outside of Python: with a cache, and on a window without one."""
+"""Teacher and student of a Unified Locomotion Transformer outside of Python, with a cache or on a window."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
-from rsl_rl_ult.policies.export import Step
+from rsl_rl_ult.policies.export import PolicyStep
 
 
-class CacheStep(Step):
+class CacheStep(PolicyStep):
     """One step of teacher or student with its cache as state.
 
-    The cache holds, one after the other: which of the last T - 1 frames are of this episode (T - 1), the last action (A), and keys and values of
-    these frames (L, 2, h, T - 1, d), oldest first. The last action is the network's, before anybody clips it, as in training.
+    The cache holds, one after the other: which of the last T - 1 frames are of this episode (T - 1), the last action
+    (A), and keys and values of these frames (L, 2, h, T - 1, d), oldest first. The last action is the network's, before
+    anybody clips it, as in training.
     """
 
     state_kind = "cache"
@@ -40,23 +41,23 @@ class CacheStep(Step):
         own_head = teacher and network.teacher_head is not None
         self.head: Any = copy.deepcopy(network.teacher_head if own_head else network.actor)
         self.transformer = copy.deepcopy(trunk)
-        self.reader_tokens = nn.Identity()
+        self.privileged_tokens = nn.Identity()
         if teacher:
             for block in self.transformer.blocks:
                 block.kernel = "softmax"  # exporters do not know everything that the fused one needs for two queries
             parts = network.normalizers["privileged"], network.privilege_tokenizer
-            self.reader_tokens = nn.Sequential(*(copy.deepcopy(part) for part in parts))
+            self.privileged_tokens = nn.Sequential(*(copy.deepcopy(part) for part in parts))
 
     def forward(
         self, obs: torch.Tensor, privileged: torch.Tensor, state: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Step`."""
+        """See `PolicyStep`."""
         frame = self.normalizer(obs)
         seen, last_action = state[:, : self.past], state[:, self.past : self.past + self.num_actions]
         past = state[:, self.past + self.num_actions :].reshape(obs.shape[0], *self.shape)
         token = self.frame_tokenizer(torch.cat((frame, last_action), dim=-1))
-        reader = self.reader_tokens(privileged) if self.teacher else None
-        output, past = self.transformer.step_with(token, past, seen, reader)
+        privileged_token = self.privileged_tokens(privileged) if self.teacher else None
+        output, past = self.transformer.step_with(token, past, seen, privileged_token)
         actions = self.head(torch.cat((output, frame), dim=-1) if self.head_reads_frame else output)
         seen = torch.cat((seen, torch.ones_like(obs[:, :1])), dim=1)[:, 1:]
         return actions, torch.cat((seen, actions, past.flatten(1)), dim=1)
@@ -66,7 +67,7 @@ class CacheStep(Step):
 
 
 class CacheExport(nn.Module):
-    """One observation (B, D) and its cache (B, M) -> actions (B, A) and the next cache; a cache of zeros starts an episode.
+    """One observation (B, D) and its cache (B, M) -> actions (B, A) and the next cache; zeros start an episode.
 
     What the cache holds: `CacheStep`.
     """
@@ -91,10 +92,13 @@ class CacheExport(nn.Module):
 
 
 class SegmentExport(nn.Module):
-    """The student without a cache: window of L (T - 1) + 1 raw frames (B, W, D), zeros before the episode -> actions (B, A).
+    """The student without a cache: window of W = L (T - 1) + 1 raw frames (B, W, D) -> actions (B, A).
 
-    An output depends on that many frames and no more. The action before each frame is read from the frame itself, so it must be there unscaled and as
-    the network gave it: where the environment clips actions, the two forms differ by what was clipped.
+    Frames from before the episode are zero.
+
+    An output depends on that many frames and no more. The action before each frame is read from the frame itself, so it
+    must be there unscaled and as the network gave it: where the environment clips actions, the two forms differ by what
+    was clipped.
     """
 
     def __init__(self, step: CacheStep, last_action: slice) -> None:

@@ -1,4 +1,4 @@
-"""What acts outside of training: policies on observation groups. Their exportable forms are in exports.py."""
+"""What acts outside of training: policies on observation groups. Their forms outside of Python are in export.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from rsl_rl_ult.modules.actor_critic import ActorCritic
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
-from rsl_rl_ult.policies.export import FrameExport, FrameStep, Step, TeacherStep, WindowExport, WindowStep
+from rsl_rl_ult.policies.export import FrameExport, FrameStep, PolicyStep, TeacherStep, WindowExport, WindowStep
 from rsl_rl_ult.storage.history import HistoryBuffer
 
 
@@ -58,7 +58,7 @@ class Policy(nn.Module):
             raise ValueError("a teacher reads privileged data that a robot does not have: export the student")
         return FrameExport(self.network)
 
-    def as_step(self) -> Step:
+    def as_step(self) -> PolicyStep:
         """A copy as one control step, a pure function; teachers too."""
         network = self.network
         if isinstance(network, ActorCriticTS):
@@ -79,11 +79,11 @@ class StudentPolicy(Policy):
     def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Observation groups (N, ...) of the next step -> mean actions (N, A)."""
         network, frame = self.network, join(observations, self.sets["actor"])
-        window = observations[self.sets["history"][0]] if "history" in self.sets else self._remember(frame)
+        window = observations[self.sets["history"][0]] if "history" in self.sets else self._append(frame)
         normalize = network.normalizers["actor"]
         return network.head({"actor": normalize(frame)}, network.student_latent(normalize(window)))
 
-    def _remember(self, frame: torch.Tensor) -> torch.Tensor:
+    def _append(self, frame: torch.Tensor) -> torch.Tensor:
         history = self._history
         if history is None or not history.fits(frame):
             history = HistoryBuffer(len(frame), self.network.history_length, frame.shape[1], frame.device)
@@ -99,13 +99,13 @@ class StudentPolicy(Policy):
             self._history.reset(dones)
 
     def as_jit(self) -> nn.Module:
-        """A TorchScript-compatible copy for one robot: current observation (1, D) -> actions (1, A); keeps the window."""
-        return self.as_step().remembering()
+        """A TorchScript-compatible copy for one robot: observation (1, D) -> actions (1, A); keeps the window."""
+        return self.as_step().stateful()
 
     def as_onnx(self, verbose: bool = False) -> nn.Module:
         """A copy without state for `torch.onnx.export`: window (B, T, D) -> actions (B, A)."""
         return WindowExport(self.network)
 
-    def as_step(self) -> Step:
+    def as_step(self) -> PolicyStep:
         """A copy as one control step, a pure function of the observation and the window before it."""
         return WindowStep(self.network)

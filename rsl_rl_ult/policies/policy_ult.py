@@ -9,7 +9,7 @@ from torch import nn
 
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
 from rsl_rl_ult.modules.transformer import KeyValueCache
-from rsl_rl_ult.policies.export import Step
+from rsl_rl_ult.policies.export import PolicyStep
 from rsl_rl_ult.policies.export_ult import CacheExport, CacheStep
 from rsl_rl_ult.policies.policy import Policy, join
 
@@ -33,12 +33,14 @@ class CachedPolicy(Policy):
         if self._cache is None or len(self._cache.age) != len(raw) or self._cache.age.device != raw.device:
             self._cache = network.transformer.make_cache(len(raw))
             self._last_actions = torch.zeros(len(raw), network.num_actions, device=raw.device)
-        pairs, reader = network.pairs(raw, self._last_actions), None
+        frame_actions, privileged_token = network.frame_actions(raw, self._last_actions), None
         if self.role == "teacher":
             privileged = join(observations, self.sets["privileged"])
-            reader = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
-        output, read = network.transformer.step(network.frame_tokenizer(pairs), reader, self._cache)
-        self._last_actions = network.act_student(output, pairs) if read is None else network.act_teacher(read, pairs)
+            privileged_token = network.privilege_tokenizer(network.normalizers["privileged"](privileged))
+        output, read = network.transformer.step(network.frame_tokenizer(frame_actions), privileged_token, self._cache)
+        self._last_actions = (
+            network.act_student(output, frame_actions) if read is None else network.act_teacher(read, frame_actions)
+        )
         return self._last_actions
 
     def reset(self, dones: torch.Tensor | None = None) -> None:
@@ -51,17 +53,17 @@ class CachedPolicy(Policy):
             self._last_actions = torch.where(dones.bool()[:, None], torch.zeros_like(last), last)
 
     def as_jit(self) -> nn.Module:
-        """A TorchScript-compatible copy for one robot: current observation (1, D) -> actions (1, A); keeps its cache."""
+        """A TorchScript-compatible copy for one robot: observation (1, D) -> actions (1, A); keeps its cache."""
         self._check_deployable()
-        return self.as_step().remembering()
+        return self.as_step().stateful()
 
     def as_onnx(self, verbose: bool = False) -> nn.Module:
         """A copy without state for `torch.onnx.export`: observation and cache -> actions and the next cache."""
         self._check_deployable()
         return CacheExport(self.network)
 
-    def as_step(self) -> Step:
-        """A copy as one control step, a pure function of observation (the teacher's: and privileged observation) and cache."""
+    def as_step(self) -> PolicyStep:
+        """A copy as one control step, a pure function of observation, the teacher's privileged one, and cache."""
         return CacheStep(self.network, self.role)
 
     def _check_deployable(self) -> None:

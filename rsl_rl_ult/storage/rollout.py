@@ -10,8 +10,8 @@ import torch
 class RolloutStorage:
     """S steps of N environments, one buffer (S, N, ...) per name.
 
-    Names with a `context` also keep that many frames of the previous rollouts. Windows of frames are cut from there; a frame is stored once,
-    however long the windows are.
+    Names with a `context` also keep that many frames of the previous rollouts. Windows of frames are cut from there; a
+    frame is stored once, however long the windows are.
     """
 
     def __init__(
@@ -91,6 +91,11 @@ class RolloutStorage:
             raise ValueError(f"{num_mini_batches} minibatches from {samples} samples: expected at most {samples}")
         return torch.randperm(num_mini_batches * size, generator=generator, device=self.device)
 
+    def trajectory_rows(self, envs: torch.Tensor) -> torch.Tensor:
+        """(E S,) rows of `flat` that hold the S steps of each of `envs` (E,), one environment after the other."""
+        steps = torch.arange(self.num_steps, device=self.device)
+        return (steps * self.num_envs + envs[:, None]).flatten()
+
     def window_rows(self, name: str, rows: torch.Tensor, length: int) -> torch.Tensor:
         """Where the windows that end at `rows` are found.
 
@@ -100,12 +105,14 @@ class RolloutStorage:
             length: T.
 
         Returns:
-            (B, T) rows of `frames(name)`, oldest first; frames from before the episode point at its last row, which is zero.
+            (B, T) rows of `frames(name)`, oldest first; frames from before the episode point at its last row, which is
+            zero.
         """
         context = self.context.get(name, 0)
         if length - 1 > context:
             raise ValueError(
-                f"a history of {length} frames needs {length - 1} frames of context of '{name}', the storage keeps {context}"
+                f"a history of {length} frames needs {length - 1} frames of context of '{name}', the storage keeps "
+                f"{context}"
             )
         back = torch.arange(length - 1, -1, -1, device=rows.device)
         found = rows[:, None] + (context - back) * self.num_envs
@@ -116,7 +123,7 @@ class RolloutStorage:
         return self._buffers[name]
 
     def segments(self, name: str, context: int, steps: int) -> torch.Tensor:
-        """(N, C + S, ...) values of the first `steps` (S) steps and of the `context` (C) frames before the rollout, oldest first."""
+        """(N, C + S, ...) values of the first S = `steps` steps and the C = `context` frames before, oldest first."""
         kept = self.context.get(name, 0)
         if context > kept:
             raise ValueError(f"{context} frames of context of '{name}' are wanted, the storage keeps {kept}")
@@ -124,7 +131,7 @@ class RolloutStorage:
         return rows.unflatten(0, (context + steps, self.num_envs)).transpose(0, 1)
 
     def ages(self, context: int, steps: int) -> torch.Tensor:
-        """(N, C + S) ages of the frames of `segments`; below 1 where a context frame is not of the episode that the rollout began in."""
+        """(N, C + S) ages of the frames of `segments`; below 1 for context frames of former episodes."""
         first = self.age[0] if steps else self._next_age
         before = first[:, None] - torch.arange(context, 0, -1, device=first.device)
         return torch.cat((before, self.age[:steps].transpose(0, 1)), dim=1)

@@ -36,7 +36,8 @@ def test_lambda_one_is_the_discounted_sum_and_lambda_zero_is_one_step():
 
 
 def test_who_is_responsible_for_an_action_of_a_mixture():
-    # Prior 0.75 and e^-0.5 against prior 0.25 and 1: 0.75 * 0.60653 / (0.45490 + 0.25) = 0.64534. With prior 0 or 1 nothing is uncertain.
+    # Prior 0.75 and e^-0.5 against prior 0.25 and 1: 0.75 * 0.60653 / (0.45490 + 0.25) = 0.64534.
+    # With prior 0 or 1 nothing is uncertain.
     prior = torch.tensor([0.75, 0.25, 0.0, 1.0])
     found = losses.responsibility(torch.tensor([-0.5, 0.0, 9.0, -9.0]), torch.tensor([0.0, -0.5, 0.0, 0.0]), prior)
     assert found.tolist() == pytest.approx([0.64534, 0.35466, 0.0, 1.0], abs=1e-5)

@@ -202,7 +202,7 @@ def _write(source: Source, folder: Path, report: Report, steps: int) -> list[str
     module = PolicyGraph(step, contract)
     write_onnx(module, module.example(), (module.input_names, module.output_names), metadata(contract), graph)
     with _quiet():
-        remembering = step.remembering(contract.default_joint_pos, contract.action_scale, contract.clip_actions)
+        remembering = step.stateful(contract.default_joint_pos, contract.action_scale, contract.clip_actions)
         torch.jit.save(torch.jit.script(remembering), str(script), _extra_files={"contract.json": contract.to_json()})
     report.files += [graph, script]
     files: dict[str, Runnable] = {graph.name: ExportedPolicy(graph), script.name: TorchScriptFile(script)}

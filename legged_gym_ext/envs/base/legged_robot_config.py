@@ -282,6 +282,7 @@ class LeggedRobotCfgPPO(BaseConfig):
         video_length = 5.0  # s
         video_width = 640  # px, 16:9
         device = "cpu"  # where the networks learn
+        teacher = ""  # run folder or checkpoint of a trained teacher (--teacher); "": none
         resume = False
         load_run = "-1"  # name of a run folder; "-1": the newest
         checkpoint = -1  # iteration; -1: the newest

@@ -86,7 +86,7 @@ def test_torchscript_equals_the_policy_through_resets_and_clips_what_it_returns(
         expected.append(policy(obs).detach())
     clip = float(torch.cat(expected).abs().median())  # half of the numbers are clipped, half say what is remembered
     assert clip > 0.01
-    remembering = policy.as_step().remembering(offset=[0.5, 0.0, -0.5], scale=0.25, clip=clip)
+    remembering = policy.as_step().stateful(offset=[0.5, 0.0, -0.5], scale=0.25, clip=clip)
     torch.jit.save(torch.jit.script(remembering), str(tmp_path / "policy.pt"))
     scripted = torch.jit.load(str(tmp_path / "policy.pt"))
     for k, obs in enumerate(seen):

@@ -95,7 +95,7 @@ def test_a_task_trains_in_the_fork(registry, name):
     after = runner.alg.actor_critic.state_dict()
     assert any(not torch.equal(after[key], value) for key, value in before.items())
     assert all(torch.isfinite(value).all() for value in after.values())
-    assert "symmetry" in runner.alg.figures  # mirrored samples, although the host does not show its environment
+    assert "symmetry" in runner.alg.metrics  # mirrored samples, although the host does not show its environment
 
 
 def test_plain_tasks_name_the_forks_own_classes_and_options():

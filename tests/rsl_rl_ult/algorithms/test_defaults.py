@@ -21,7 +21,7 @@ SYMMETRY = "symmetry_cfg"  # names a function of the robot: no class can have it
 
 
 def defaults(cls: type) -> dict[str, Any]:
-    """Options of `cls` and, where it passes **options on, of its base classes, with their defaults; the most derived class decides."""
+    """Options of `cls` and, where it passes **options on, of its bases; the most derived class decides the default."""
     found: dict[str, Any] = {}
     for base in inspect.getmro(cls):
         init = base.__dict__.get("__init__")

@@ -28,7 +28,7 @@ def test_per_episode_keeps_the_driver_until_the_episode_ends():
     first = mixing.draw()
     assert torch.equal(mixing.draw(), first)
     dones = torch.arange(500) < 250
-    mixing.see(dones)
+    mixing.on_reset(dones)
     second = mixing.draw()
     assert torch.equal(second[250:], first[250:])
     assert 0.3 < (second[:250] == first[:250]).float().mean() < 0.7
@@ -38,7 +38,7 @@ def test_per_episode_keeps_the_driver_until_the_episode_ends():
 def test_per_env_is_fixed_and_spread_evenly():
     mixing = Mixing(8, 0.25, "per_env")
     assert mixing.draw().tolist() == [False, False, False, True] * 2
-    mixing.see(torch.ones(8))
+    mixing.on_reset(torch.ones(8))
     assert mixing.draw().tolist() == [False, False, False, True] * 2
     assert spread(5, 2).tolist() == [False, False, True, False, True]
 
@@ -66,10 +66,10 @@ def test_drawing_leaves_other_random_numbers_alone():
 def test_a_saved_state_continues_exactly():
     one = Mixing(50, 0.5, "per_episode", seed=3)
     one.draw()
-    one.see(torch.arange(50) % 2)
+    one.on_reset(torch.arange(50) % 2)
     other = Mixing(50, 0.5, "per_episode", seed=99)
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.draw(), other.draw())
-    one.see(torch.ones(50))
-    other.see(torch.ones(50))
+    one.on_reset(torch.ones(50))
+    other.on_reset(torch.ones(50))
     assert torch.equal(one.draw(), other.draw())

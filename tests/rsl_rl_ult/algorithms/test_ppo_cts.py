@@ -7,9 +7,11 @@ import torch
 
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms.ppo_cts import teacher_rows
+from rsl_rl_ult.algorithms.student import RolloutWindows
 from tests.learning import ToyEnv, build, collect, make_cfg, train
 from tests.rsl_rl_ult.algorithms.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
 from tests.toy_symmetry import SYMMETRY
+from tests.ult import first_batch
 
 
 def collected(num_envs: int = 12, rollouts: int = 2, **algorithm):
@@ -75,31 +77,30 @@ def test_the_group_mask_is_right_after_shuffling():
             obs, rewards, dones, extras = env.step(torch.zeros(8, 3))
             alg.process_env_step(obs, rewards, dones, extras)
     alg.compute_returns(obs)
-    samples, images = alg._prepare()
-    for batch in alg._mini_batches(samples, images):
-        numbers = batch["privileged"][:, 3].long()
-        assert torch.equal(batch["teacher"], alg.teacher[numbers])
-        assert torch.equal(batch["student_latent"].abs().sum(-1) == 0, batch["teacher"])
+    for batch in alg.minibatches(alg.make_batch(alg.sample_rows())):
+        numbers = batch.inputs["privileged"][:, 3].long()
+        assert torch.equal(batch.teacher, alg.teacher_envs[numbers])
+        assert torch.equal(batch.student_latent.abs().sum(-1) == 0, batch.teacher)
     assert set(numbers.tolist()) == set(range(8))  # the rows really were shuffled over environments
 
 
 @pytest.mark.parametrize("detach", [True, False])
 def test_before_the_first_step_every_ratio_is_one(detach):
     alg = collected(student_detach=detach)
-    samples, images = alg._prepare()
-    for batch in alg._mini_batches(samples, images):
-        mean = alg.policy_mean(batch)
-        log_prob = losses.gaussian_log_prob(mean, alg.network.std().expand_as(mean), batch["actions"])
-        assert torch.allclose(log_prob, batch["log_prob"], atol=1e-5)
+    for batch in alg.minibatches(alg.make_batch(alg.sample_rows())):
+        found = alg.evaluate(batch)
+        log_prob = losses.gaussian_log_prob(found.mean, found.std, batch.actions)
+        assert torch.allclose(log_prob, batch.acted.log_prob, atol=1e-5)
 
 
 def test_the_policy_loss_is_the_mean_over_the_teacher_plus_the_mean_over_the_student():
     alg = collected(4)
-    batch = {"teacher": torch.tensor([True, True, True, False])}
+    batch, evaluation = first_batch(alg), None
+    batch.teacher = torch.tensor([True, True, True, False])
     # (1 + 2 + 6) / 3 + 10
-    assert alg.surrogate(torch.tensor([1.0, 2.0, 6.0, 10.0]), batch).item() == pytest.approx(13.0)
-    only = {"teacher": torch.tensor([True, True, True, True])}
-    assert alg.surrogate(torch.tensor([1.0, 2.0, 6.0, 3.0]), only).item() == pytest.approx(3.0)
+    assert alg.surrogate(torch.tensor([1.0, 2.0, 6.0, 10.0]), batch, evaluation).item() == pytest.approx(13.0)
+    batch.teacher = torch.tensor([True, True, True, True])
+    assert alg.surrogate(torch.tensor([1.0, 2.0, 6.0, 3.0]), batch, evaluation).item() == pytest.approx(3.0)
 
 
 def test_advantages_are_standardised_together_or_group_by_group():
@@ -109,21 +110,22 @@ def test_advantages_are_standardised_together_or_group_by_group():
     assert together.std().item() == pytest.approx(1.0, abs=1e-5)
     alg = collected(8, advantage_norm="per_group")
     apart = alg.normalize_advantages(advantages)
-    for group in (alg.teacher, ~alg.teacher):
+    for group in (alg.teacher_envs, ~alg.teacher_envs):
         assert apart[:, group].mean().abs() < 1e-5
         assert apart[:, group].std().item() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_the_learning_rate_follows_the_kl_of_the_chosen_samples():
-    kl, batch = torch.tensor([1.0, 2.0, 3.0]), {"teacher": torch.tensor([True, False, True])}
-    assert collected(4, kl_source="teacher").kl_rows(kl, batch).tolist() == [1.0, 3.0]
-    assert collected(4, kl_source="all").kl_rows(kl, batch).tolist() == [1.0, 2.0, 3.0]
+    batch = first_batch(collected(4, kl_source="teacher"))
+    assert torch.equal(batch.kl_rows, batch.teacher)
+    assert batch.teacher.any() and not batch.teacher.all()
+    assert first_batch(collected(4, kl_source="all")).kl_rows is None
 
 
 def test_the_student_learns_from_its_own_samples_or_from_all():
     own, every = collected(8).student_rows(), collected(8, encoder_samples="all").student_rows()
     alg = collected(8)
-    assert not alg.teacher[own % 8].any()
+    assert not alg.teacher_envs[own % 8].any()
     assert len(own) == 6 * 2
     assert len(every) == 6 * 8
 
@@ -131,7 +133,7 @@ def test_the_student_learns_from_its_own_samples_or_from_all():
 @pytest.mark.parametrize("detach", [True, False])
 def test_the_policy_gradient_reaches_the_history_encoder_only_when_not_detached(detach):
     alg = collected(student_detach=detach)
-    alg.num_encoder_steps = 0
+    alg.regression.num_steps = 0
     before = {name: value.clone() for name, value in alg.network.history_encoder.state_dict().items()}
     alg.update()
     moved = [not torch.equal(v, before[n]) for n, v in alg.network.history_encoder.state_dict().items()]
@@ -157,16 +159,16 @@ def test_mirrored_student_samples_use_the_latent_of_the_mirrored_window(detach):
     torch.manual_seed(0)
     rows = alg.storage.permutation(2)
     torch.manual_seed(0)
-    batch = next(alg._mini_batches(*alg._prepare()))
-    half = len(batch["log_prob"])
-    assert torch.equal(batch["actions"][half:], -batch["actions"][:half])
-    windows = -alg.windows(alg.rollout_frames(), rows[:half])  # the toy mirror changes all signs
+    batch = first_batch(alg)
+    half = len(batch)
+    assert torch.equal(batch.mirrored(batch.actions), -batch.originals(batch.actions))
+    windows = -RolloutWindows(alg).cut(rows[:half])  # the toy mirror changes all signs
     expected = alg.network.student_latent(windows)
-    teacher = batch["teacher"][half:]
-    inputs = {"actor": batch["actor"][half:], "privileged": batch["privileged"][half:]}
+    teacher = batch.mirrored(batch.teacher)
+    inputs = {name: batch.mirrored(batch.inputs[name]) for name in ("actor", "privileged")}
     mean = alg.network.head(inputs, alg.network.mixed_latent(inputs, teacher, expected))
-    assert torch.allclose(alg.policy_mean(batch)[half:], mean, atol=1e-6)
-    assert torch.equal(batch["actor"][half:], -batch["actor"][:half])
+    assert torch.allclose(batch.mirrored(alg.evaluate(batch).mean), mean, atol=1e-6)
+    assert torch.equal(inputs["actor"], -batch.originals(batch.inputs["actor"]))
 
 
 def test_a_preset_sets_what_is_not_set_and_each_option_stays_free():
@@ -204,13 +206,11 @@ def test_a_policy_gradient_reaches_every_encoder_under_mixed_precision(encoder):
 
 def test_the_critic_reads_the_latent_of_the_driver_and_gives_it_no_gradient():
     alg = collected(8)
-    batch = next(alg._mini_batches(*alg._prepare()))
-    alg.policy_mean(batch)
-    teacher, values = batch["teacher"], alg.network.value(batch)
-    expected = torch.where(teacher[:, None], alg.network.teacher_latent(batch), batch["student_latent"])
-    assert torch.equal(batch["latent"], expected)
-    assert torch.equal(values, alg.network.critic(torch.cat((batch["critic"], expected), dim=-1)))
-    assert not torch.allclose(values, alg.network.value({**batch, "latent": expected + 1.0}))
+    batch = first_batch(alg)
+    values, inputs = alg.evaluate(batch).value, batch.inputs
+    expected = torch.where(batch.teacher[:, None], alg.network.teacher_latent(inputs), batch.student_latent)
+    assert torch.equal(values, alg.network.critic(torch.cat((inputs["critic"], expected), dim=-1)))
+    assert not torch.allclose(values, alg.network.value(inputs, expected + 1.0))
     parameters = dict(alg.network.named_parameters())
     gradients = torch.autograd.grad(values.sum(), list(parameters.values()), allow_unused=True)
     touched = {name.split(".")[0] for name, gradient in zip(parameters, gradients) if gradient is not None}
@@ -229,7 +229,7 @@ def test_the_value_after_the_rollout_is_that_of_the_step_that_follows(fraction):
     alg.storage.clear()
     with torch.inference_mode():
         alg.act(obs)
-    assert torch.allclose(found, alg._transition["values"], atol=1e-6)
+    assert torch.allclose(found, alg._step.decision.value, atol=1e-6)
 
 
 def test_the_history_encoder_learns_from_mirrored_windows_where_the_policy_does():
@@ -237,27 +237,26 @@ def test_the_history_encoder_learns_from_mirrored_windows_where_the_policy_does(
     alg = build(ts_cfg(CTS, {"obs_normalization": False}, teacher_fraction=0.5, symmetry_cfg=SYMMETRY), env)
     collect(alg, env, env.get_observations(), 6)
     rows, seen = alg.student_rows(), []
-    frames, targets = alg.rollout_frames(mirrored=True), alg._targets()
-    assert torch.equal(
-        alg.windows(frames, rows + samples), -alg.windows(frames, rows)
-    )  # the toy mirror changes all signs
+    windows, targets = RolloutWindows(alg, mirrored=True), alg.regression.targets()
+    assert torch.equal(windows.cut(rows + samples), -windows.cut(rows))  # the toy mirror changes all signs
     privileged = -alg.storage.flat("privileged")
     assert torch.equal(targets["latent"][samples:], alg.network.teacher_latent({"privileged": privileged}))
-    step = alg._student_batches
+    minibatches = alg.regression.minibatches
 
-    def spy(images: int):
-        for batch in step(images):
+    def spy(*arguments):
+        for batch in minibatches(*arguments):
             seen.append(batch)
             yield batch
 
-    alg._student_batches = spy
-    alg.num_encoder_mini_batches = alg.num_encoder_steps = 4  # one pass
+    alg.regression.minibatches = spy
+    alg.regression.num_mini_batches = alg.regression.num_steps = 4  # one pass
     alg.train_student()
     assert sorted(torch.cat(seen).tolist()) == sorted([*rows.tolist(), *(rows + samples).tolist()])
 
 
 def test_a_policy_gradient_of_the_history_encoder_is_under_the_kl_control():
-    # The KL of every step is above twice 1e-9: the schedule divides by 1.5 in each of 3 x 2 gradient steps, E_hist's rate follows.
+    # The KL of every step is above twice 1e-9: the schedule divides by 1.5 in each of 3 x 2 gradient steps, E_hist's
+    # rate follows.
     alg = collected(rollouts=2, student_detach=False, desired_kl=1e-9, encoder_learning_rate=2e-3)
     assert alg.kl_source == "all"
     assert alg.learning_rate < 1e-3 / 1.5**3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rsl_rl_ult.algorithms.student import RolloutWindows
 from tests.learning import ToyEnv, build, collect, make_cfg, train
 
 TS, CTS = "rsl_rl_ult.algorithms:PPO_TS", "rsl_rl_ult.algorithms:PPO_CTS"
@@ -96,7 +97,7 @@ def test_the_student_of_the_update_reads_what_the_student_in_deployment_reads():
                 alg.process_env_step(obs, rewards, dones, extras)
                 alg.student.reset(dones)
             alg.compute_returns(obs)
-        windows = alg.windows(alg.rollout_frames(), torch.arange(30))
+        windows = RolloutWindows(alg).cut(torch.arange(30))
         expected = alg.network.normalizers["actor"](torch.stack(found).flatten(0, 1))
         assert torch.equal(windows, expected)
         alg.update()
@@ -125,7 +126,7 @@ def test_an_environments_own_history_is_used_as_it_is(class_name):
     collect(alg, env, env.get_observations(), 6)
     rows = torch.tensor([3, 17, 30])
     expected = alg.network.normalizers["actor"](alg.storage.flat("history")[rows])
-    assert torch.equal(alg.windows(alg.rollout_frames(), rows), expected)
+    assert torch.equal(RolloutWindows(alg).cut(rows), expected)
     assert alg.storage.context == {}  # and no second copy of the frames is kept
     assert alg.update()["student_latent"] > 0
     assert alg.student(env.get_observations()).shape == (6, 3)
@@ -149,10 +150,10 @@ def test_the_encoder_makes_as_many_gradient_steps_as_its_option_says(steps, part
     alg = build(ts_cfg(num_encoder_steps=steps, num_encoder_mini_batches=parts), ToyEnv())
     collect(alg, ToyEnv(), ToyEnv().get_observations(), 6)
     taken = []
-    alg._student_step = taken.append
+    alg.regression.step = taken.append
     alg.update()
     assert len(taken) == steps
-    batches = list(alg._student_batches(1))
+    batches = list(alg.regression.minibatches(alg.student_rows(), 1))
     assert [len(rows) for rows in batches] == sizes
     first_pass = torch.cat(batches[:parts])
     assert len(set(first_pass.tolist())) == len(first_pass)

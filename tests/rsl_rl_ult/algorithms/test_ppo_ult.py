@@ -10,12 +10,14 @@ import torch
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms import PPO_ULT
 from rsl_rl_ult.algorithms.metrics import gradient_cosines
+from rsl_rl_ult.algorithms.mixing import MetricsByActor
+from rsl_rl_ult.algorithms.rollout_state import Decision, Step
 from rsl_rl_ult.distributed import Processes
-from rsl_rl_ult.modules.actor_critic_ult import Readouts
+from rsl_rl_ult.modules.actor_critic_ult import Readouts, ULTEvaluation
 from rsl_rl_ult.storage import RolloutStorage
 from tests.learning import ACTIONS, DIMS, ToyEnv, build, collect, train
 from tests.toy_symmetry import SYMMETRY
-from tests.ult import ult_cfg
+from tests.ult import first_batch, make_batch, ult_cfg
 
 # -- losses -----------------------------------------------------------------------------------------------------------
 
@@ -28,21 +30,21 @@ class FixedPrediction:
 
 
 def test_the_prediction_loss_by_hand():
-    # Two steps of one environment; the episode ends with the second. Frames: (1 + 9) / 2 = 5 for the first, the second is masked.
-    # Actions: (4 + 16) / 2 = 10 for both: an action is known also where the episode ends.
+    # Two steps of one environment; the episode ends with the second. Frames: (1 + 9) / 2 = 5 for the first, the second
+    # is masked. Actions: (4 + 16) / 2 = 10 for both: an action is known also where the episode ends.
     alg: Any = PPO_ULT.__new__(PPO_ULT)
     alg.network, alg.processes = FixedPrediction(), Processes()
-    batch = {
-        "next_frames": torch.tensor([[[1.0, 3.0], [100.0, 100.0]]]),
-        "ongoing": torch.tensor([[True, False]]),
-        "actions": torch.tensor([[2.0], [4.0]]),
-    }
+    two = torch.zeros(2)
+    batch = make_batch(torch.tensor([[2.0], [4.0]]), two.bool(), two, None, two[:, None])
+    batch.next_frames = torch.tensor([[[1.0, 3.0], [100.0, 100.0]]])
+    batch.ongoing = torch.tensor([[True, False]])
     assert alg._prediction_loss(Readouts(*[torch.zeros(2, 1)] * 4), batch).item() == pytest.approx(5.0 + 10.0)
 
 
 def test_predictions_are_compared_with_what_came_next():
     env = ToyEnv(5)
     alg = build(ult_cfg(num_mini_batches=1), env)
+    alg.shuffled_envs = lambda: torch.tensor([3, 0, 4, 1, 2])
     obs, seen = env.get_observations(), []
     with torch.inference_mode():
         for _ in range(6):
@@ -51,23 +53,20 @@ def test_predictions_are_compared_with_what_came_next():
             alg.process_env_step(obs, rewards, dones, extras)
             seen.append(obs["policy"].clone())
         alg.compute_returns(obs)
-    samples, images = alg._prepare()
-    batch = next(alg._mini_batches(samples, images))
-    expected = alg.network.normalizers["actor"](torch.stack(seen, dim=1))[alg._envs]
-    assert torch.equal(batch["next_frames"], expected)
-    assert torch.equal(batch["ongoing"], (alg.storage["dones"] == 0).t()[alg._envs])
+    batch = first_batch(alg)
+    expected = alg.network.normalizers["actor"](torch.stack(seen, dim=1))[alg.shuffled_envs()]
+    assert torch.equal(batch.next_frames, expected)
+    assert torch.equal(batch.ongoing, (alg.storage["dones"] == 0).t()[alg.shuffled_envs()])
 
 
 def test_imitation_teaches_the_student_and_not_the_teacher():
     env = ToyEnv()
     alg = build(ult_cfg(prediction_coef=0.0), env)
     collect(alg, env, env.get_observations(), 6)
-    samples, images = alg._prepare()
-    batch = next(alg._mini_batches(samples, images))
-    alg.policy_mean(batch)
+    readouts = alg.evaluate(first_batch(alg)).readouts
     for kind in ("mse", "kl"):
         alg.imitation_loss = kind
-        loss = alg._imitation_loss(batch["readouts"])
+        loss = alg._imitation_loss(readouts)
         gradients = torch.autograd.grad(loss, list(alg.network.parameters()), allow_unused=True, retain_graph=True)
         touched = {
             name.split(".")[0]
@@ -76,13 +75,14 @@ def test_imitation_teaches_the_student_and_not_the_teacher():
         }
         assert touched == {"actor", "frame_tokenizer", "transformer"}
     # KL of Gaussians with equal deviation: half the squared distance in units of the deviation, summed over actions.
-    difference = (batch["readouts"].student - batch["readouts"].teacher) / alg.network.std()
+    difference = (readouts.student - readouts.teacher) / alg.network.std()
     assert loss.item() == pytest.approx((0.5 * difference.square().sum(-1)).mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("kl", 3 * 0.01 / (2 * 0.25)), ("mse", 0.01)])
 def test_the_scale_of_the_imitation_loss_by_hand(kind, expected):
-    # Student and teacher differ by 0.1 in each of 3 actions, deviation 0.5. kl: 3 x 0.1^2 / (2 x 0.5^2) = 0.06; mse: 0.1^2 = 0.01.
+    # Student and teacher differ by 0.1 in each of 3 actions, deviation 0.5. kl: 3 x 0.1^2 / (2 x 0.5^2) = 0.06; mse:
+    # 0.1^2 = 0.01.
     alg = build(ult_cfg(imitation_loss=kind), ToyEnv())
     alg.network.std.param.data.fill_(0.5)
     student, teacher = torch.zeros(4, ACTIONS), torch.full((4, ACTIONS), 0.1)
@@ -95,17 +95,18 @@ def test_the_imitation_coefficient_weighs_the_imitation_loss():
     env = ToyEnv()
     alg = build(ult_cfg(imitation_coef=0.7), env)
     collect(alg, env, env.get_observations(), 6)
-    batch = next(alg._mini_batches(*alg._prepare()))
-    alg.policy_mean(batch)
-    weight, loss = alg.auxiliary_losses(batch, torch.zeros(()))["imitation"]
-    assert weight == 0.7 and loss.item() == alg._imitation_loss(batch["readouts"]).item() > 0
+    batch = first_batch(alg)
+    evaluation = alg.evaluate(batch)
+    weight, loss = alg.auxiliary_losses(batch, evaluation, evaluation.mean.sum())["imitation"]
+    assert weight == 0.7 and loss.item() == alg._imitation_loss(evaluation.readouts).item() > 0
 
 
 @pytest.mark.parametrize(
     ("samples", "by_teacher", "by_student"),
     [
-        # One action, std 1: the sample is action 1. Teacher: mean 0 in rollout and update, ratio 1. Student: mean 1 in the rollout, 0.5 now:
-        # ratio e^(-0.125) = 0.8825. It would have been the student's with probability 0.25 / (0.25 + 0.75 e^(-0.5)) = 0.35466. Advantage 1.
+        # One action, std 1: the sample is action 1. Teacher: mean 0 in rollout and update, ratio 1. Student: mean 1 in
+        # the rollout, 0.5 now: ratio e^(-0.125) = 0.8825. It would have been the student's with probability 0.25 /
+        # (0.25 + 0.75 e^(-0.5)) = 0.35466. Advantage 1.
         ("acted", -1.0, -0.8825),
         ("student_from_teacher", -(1.0 + 0.35466 * 0.8825), -0.35466 * 0.8825),
         ("mixture", -(0.64534 + 0.35466 * 0.8825), -(0.64534 + 0.35466 * 0.8825)),
@@ -121,23 +122,20 @@ def test_the_surrogate_by_hand(samples, by_teacher, by_student):
     }
     for acts, expected in (("teacher", by_teacher), ("student", by_student)):
         other, now = ("student", zero) if acts == "teacher" else ("teacher", half)
-        batch = {
-            "teacher": torch.tensor([acts == "teacher"]),
-            "actions": actions,
-            "log_prob": old[acts],
-            "other_log_prob": old[other],
-            "advantages": torch.tensor([[1.0]]),
-            "readouts": Readouts(student=half, teacher=zero, frame=zero, reader=zero),
-        }
-        per_sample = alg.clipped_surrogate(losses.gaussian_log_prob(now, ones, actions), batch)
-        assert alg.surrogate(per_sample, batch).item() == pytest.approx(expected, abs=1e-4)
+        teacher, one = torch.tensor([acts == "teacher"]), torch.tensor([[1.0]])
+        batch = make_batch(actions, teacher, old[acts], None if samples == "acted" else old[other], one)
+        evaluation = ULTEvaluation(now, ones, one, Readouts(half, zero, zero, zero))
+        per_sample = alg.clipped_surrogate(losses.gaussian_log_prob(now, ones, actions), old[acts], one)
+        assert alg.surrogate(per_sample, batch, evaluation).item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_who_did_not_act_is_weighed_by_the_schedule_of_the_rollout():
-    # Equal read-outs: the other one's share is its prior, 1 - ratio where the teacher acted. Linear from 1 to 0 in 4 updates: 0.75 after one.
+    # Equal read-outs: the other one's share is its prior, 1 - ratio where the teacher acted. Linear from 1 to 0 in 4
+    # updates: 0.75 after one.
     alg = build(ult_cfg(policy_samples="mixture", mix_ratio=1.0, mix_schedule="linear", mix_iterations=4), ToyEnv())
     alg.mixing.updates = 1
-    batch = {"teacher": torch.tensor([True, False]), "log_prob": torch.ones(2), "other_log_prob": torch.ones(2)}
+    ones = torch.ones(2)
+    batch = make_batch(torch.zeros(2, ACTIONS), torch.tensor([True, False]), ones, ones, ones[:, None])
     assert alg._other_weight(batch).tolist() == pytest.approx([0.25, 0.75])
     alg.mixing.updates = 0  # the teacher acts for certain: nothing is the student's
     assert alg._other_weight(batch).tolist() == [0.0, 1.0]
@@ -151,7 +149,8 @@ def test_learning_closes_the_gap_between_student_and_teacher(samples):
 
 
 def test_prediction_learns_what_actions_do():
-    # A tenth of the next frame's variance comes from the action, the rest is noise; the action itself has to be guessed.
+    # A tenth of the next frame's variance comes from the action, the rest is noise; the action itself has to be
+    # guessed.
     cfg = ult_cfg(prediction_coef=1.0, learning_rate=3e-3, schedule="fixed")
     _, history = train(cfg, iterations=15, num_envs=64)
     assert history[-1]["prediction"] < 0.8 * history[0]["prediction"]
@@ -164,18 +163,24 @@ def test_mirrored_segments_are_segments_of_mirrored_frames():
     env = ToyEnv(6)
     alg = build(ult_cfg(symmetry_cfg=SYMMETRY, num_mini_batches=2), env)
     collect(alg, env, env.get_observations(), 6)
-    samples, images = alg._prepare()
-    for batch, envs in zip(alg._mini_batches(samples, images), alg._envs.chunk(2)):
-        pairs, normalize = batch["pairs"], alg.network.normalizers["actor"]
-        raw = torch.cat([x[envs] for x in alg._segments(6)], dim=-1)
-        for part, sign in zip(pairs.chunk(2), (1.0, -1.0)):
+    rows = alg.sample_rows()
+    for batch, envs in zip(alg.minibatches(alg.make_batch(rows)), rows[::6].chunk(2)):
+        normalize = alg.network.normalizers["actor"]
+        raw = torch.cat([x[envs] for x in alg.acting.segments(6)], dim=-1)
+        for part, sign in zip(batch.frame_actions.chunk(2), (1.0, -1.0)):
             frames, actions = (sign * raw).split([DIMS["policy"], ACTIONS], dim=-1)
             assert torch.allclose(part, torch.cat((normalize(frames), actions), dim=-1))
         expected = alg.storage["privileged"][:, envs].transpose(0, 1).flatten(0, 1)
         normalize = alg.network.normalizers["privileged"]
-        assert torch.allclose(batch["privileged"], normalize(torch.cat((expected, -expected))))
-        assert torch.equal(*batch["teacher"].chunk(2))
+        assert torch.allclose(batch.inputs["privileged"], normalize(torch.cat((expected, -expected))))
+        assert torch.equal(*batch.teacher.chunk(2))
     assert "symmetry" in alg.update()
+
+
+def rows_of(batch) -> dict:
+    """What networks read of a minibatch, of originals and mirrored samples."""
+    names = ("actions", "teacher", "frame_actions", "next_frames", "age", "ongoing")
+    return {**batch.inputs, **{name: getattr(batch, name) for name in names}}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 6])
@@ -185,22 +190,22 @@ def test_one_image_of_each_trajectory_and_the_other_in_the_next_epoch(steps):
     cfg["num_steps_per_env"] = steps
     alg = build(cfg, env)
     collect(alg, env, env.get_observations(), steps)
-    samples, images = alg._prepare()
-    found = list(alg._mini_batches(samples, images))
+    samples = alg.make_batch(alg.sample_rows())
+    found = list(alg.minibatches(samples))
     alg.symmetry_images = "all"
-    for index, (one, both) in enumerate(zip(found, alg._mini_batches(samples, images))):
+    for index, (one, both) in enumerate(zip(found, alg.minibatches(samples))):
         epoch = index // 2
-        for name in images:
-            first, second = both[name].chunk(2)  # the originals, then their images
+        chosen, full = rows_of(one), rows_of(both)
+        for name in full:
+            first, second = full[name].chunk(2)  # the originals, then the mirrored ones
             per_trajectory = len(first) // 4  # four trajectories in a minibatch
             for trajectory in range(4):
                 rows = slice(trajectory * per_trajectory, (trajectory + 1) * per_trajectory)
                 expected = (first, second)[(trajectory + epoch) % 2][rows]
-                assert torch.equal(one[name][rows], expected), name
-        assert one["original"].tolist() == [(row // steps + epoch) % 2 == 0 for row in range(4 * steps)]
-        assert torch.equal(one["log_prob"], both["log_prob"])
-    originals = found[0]["original"]
-    assert alg.kl_rows(torch.arange(4.0 * steps), found[0]).tolist() == torch.arange(4.0 * steps)[originals].tolist()
+                assert torch.equal(chosen[name][rows], expected), name
+        assert one.kl_rows.tolist() == [(row // steps + epoch) % 2 == 0 for row in range(4 * steps)]
+        assert torch.equal(one.acted.log_prob, both.acted.log_prob)
+        assert both.kl_rows is None
 
 
 def test_one_image_and_the_mirror_loss_exclude_each_other():
@@ -236,13 +241,13 @@ def test_the_learning_rate_is_capped():
     assert alg.learning_rate == 1.2e-3
 
 
-def test_figures_of_every_update():
+def test_metrics_of_every_update():
     _, history = train(ult_cfg(cosine_interval=2), iterations=4)
-    for figures in history:
-        assert {"prediction", "imitation", "teacher_share", "teacher_reward", "student_reward"} <= set(figures)
-        assert 0.2 < figures["teacher_share"] < 0.8
-        assert abs(figures["cosine_prediction"]) <= 1.0 and abs(figures["cosine_imitation"]) <= 1.0
-    cosines = [figures["cosine_imitation"] for figures in history]
+    for metrics in history:
+        assert {"prediction", "imitation", "teacher_share", "teacher_reward", "student_reward"} <= set(metrics)
+        assert 0.2 < metrics["teacher_share"] < 0.8
+        assert abs(metrics["cosine_prediction"]) <= 1.0 and abs(metrics["cosine_imitation"]) <= 1.0
+    cosines = [metrics["cosine_imitation"] for metrics in history]
     assert cosines[0] == cosines[1] != cosines[2] == cosines[3]
 
 
@@ -259,14 +264,16 @@ def test_cosines_by_hand_and_without_a_trace():
         assert torch.equal(value, silent.network.state_dict()[name]), name
 
 
-def test_figures_by_who_acted():
-    alg = build(ult_cfg(), ToyEnv(4))
-    alg._note(torch.tensor([True, True, False, False]), {"reward": torch.tensor([1.0, 2.0, 5.0, 7.0])})
-    alg._note(torch.tensor([True, False, False, False]), {"reward": torch.tensor([3.0, 0.0, 0.0, 6.0])})
-    figures = alg.after_update()
-    assert figures["teacher_reward"] == pytest.approx(2.0)  # (1 + 2 + 3) / 3
-    assert figures["student_reward"] == pytest.approx(18.0 / 5)
-    assert figures["teacher_share"] == pytest.approx(3 / 8)
+def test_metrics_by_who_acted():
+    by_actor, dones = MetricsByActor(), torch.zeros(4, dtype=torch.bool)
+    for teacher, rewards in (([1, 1, 0, 0], [1.0, 2.0, 5.0, 7.0]), ([1, 0, 0, 0], [3.0, 0.0, 0.0, 6.0])):
+        none = torch.zeros(4, ACTIONS)
+        decision = Decision(none, none, {"teacher": torch.tensor(teacher).bool()})
+        by_actor.on_step(Step({}, decision, none, none, none), torch.tensor(rewards), dones, {})
+    metrics = by_actor.metrics()
+    assert metrics["teacher_reward"] == pytest.approx(2.0)  # (1 + 2 + 3) / 3
+    assert metrics["student_reward"] == pytest.approx(18.0 / 5)
+    assert metrics["teacher_share"] == pytest.approx(3 / 8)
 
 
 @pytest.mark.parametrize(
@@ -290,9 +297,9 @@ def test_a_restart_continues_exactly(mode, samples):
         collect(alg, env, obs, 6)
         return alg.update(), alg.network.state_dict()
 
-    (figures, weights), (figures_restarted, weights_restarted) = run(False), run(True)
-    assert {name: figures[name] for name in figures if "cosine" not in name} == {
-        name: value for name, value in figures_restarted.items() if "cosine" not in name
+    (metrics, weights), (metrics_restarted, weights_restarted) = run(False), run(True)
+    assert {name: metrics[name] for name in metrics if "cosine" not in name} == {
+        name: value for name, value in metrics_restarted.items() if "cosine" not in name
     }
     for name, value in weights.items():
         assert torch.equal(value, weights_restarted[name]), name
@@ -376,9 +383,9 @@ def test_a_reset_forgets_an_action_that_is_not_a_number():
     alg = build(ult_cfg(), env)
     obs = env.get_observations()
     alg.act(obs)
-    alg._transition["actions"][0] = float("nan")
+    alg._step.actions[0] = float("nan")
     alg.process_env_step(obs, torch.zeros(2), torch.tensor([1, 0]), {})
-    assert alg._last_actions[0].tolist() == [0.0] * ACTIONS
+    assert alg.acting.last_actions[0].tolist() == [0.0] * ACTIONS
 
 
 def test_a_schedule_longer_than_the_training_never_ends():

@@ -30,15 +30,15 @@ def test_stage_two_changes_the_history_encoder_alone_and_lets_the_student_act():
         with torch.inference_mode():
             for _ in range(6):
                 alg.act(obs)
-                means.append(alg._transition["mean"].clone())
-                window = alg.network.normalizers["actor"](alg._history.window())
+                means.append(alg._step.decision.mean.clone())
+                window = alg.network.normalizers["actor"](alg.windows.history.window())
                 inputs = alg.network.inputs(alg.raw_sets(obs))
                 assert torch.equal(means[-1], alg.network.head(inputs, alg.network.student_latent(window)))
-                obs, rewards, dones, extras = env.step(alg._transition["actions"])
+                obs, rewards, dones, extras = env.step(alg._step.actions)
                 alg.process_env_step(obs, rewards, dones, extras)
             alg.compute_returns(obs)
-        figures = alg.update()
-        assert figures.keys() == {"student_latent", "student_action", "stage"}
+        metrics = alg.update()
+        assert metrics.keys() == {"student_latent", "student_action", "stage"}
     assert_equal(without_student(alg.network.state_dict()), without_student(before))
     name = "history_encoder.mlp.0.weight"
     assert not torch.equal(alg.network.state_dict()[name], before[name])
@@ -50,7 +50,7 @@ def test_the_student_takes_over_with_the_frames_of_stage_one():
     obs = collect(alg, env, env.get_observations(), 6)
     alg.update()
     alg.act(obs)
-    assert (alg._history.window().abs().sum(-1) > 0).all()  # four frames, three of them from stage one
+    assert (alg.windows.history.window().abs().sum(-1) > 0).all()  # four frames, three of them from stage one
 
 
 def test_the_stage_survives_a_restart():
@@ -67,7 +67,7 @@ def test_the_stage_survives_a_restart():
 @pytest.mark.parametrize(("stage2", "stages"), [(2, [1.0, 1.0, 1.0, 2.0, 2.0]), (0, [1.0] * 5)])
 def test_the_runners_stage_two_iterations_follow_its_max_iterations(stage2, stages):
     _, history = train({**ts_cfg(RMA), "max_iterations": 3, "stage2_iterations": stage2}, iterations=5)
-    assert [figures["stage"] for figures in history] == stages
+    assert [metrics["stage"] for metrics in history] == stages
 
 
 @pytest.mark.parametrize(

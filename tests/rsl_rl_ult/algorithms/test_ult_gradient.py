@@ -1,7 +1,8 @@
 """What each read-out of PPO_ULT learns is a policy gradient: its expectation, its variance, and that the test can tell.
 
-The rows of a minibatch are independent, so the gradient with respect to the mean actions of each row gives an estimate of the expectation with a
-standard error. 24 components are tested at 4.5 standard errors: a correct loss fails in one of 6000 seeds, and the seeds are fixed.
+The rows of a minibatch are independent, so the gradient with respect to the mean actions of each row gives an estimate
+of the expectation with a standard error. 24 components are tested at 4.5 standard errors: a correct loss fails in one
+of 6000 seeds, and the seeds are fixed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms import PPO_ULT
 from rsl_rl_ult.algorithms.mixing import Mixing
-from rsl_rl_ult.modules.actor_critic_ult import Readouts
+from rsl_rl_ult.modules.actor_critic_ult import Readouts, ULTEvaluation
+from tests.ult import make_batch
 
 SAMPLES, ACTIONS, STD = 200_000, 12, 0.4
 LIMIT = 4.5
@@ -30,7 +32,7 @@ class Deviation:
 
 
 class Gradient:
-    """Gradients (B, A) of the loss of B samples with respect to each read-out's mean action in each of them, times B."""
+    """Gradients (B, A) of the loss of B samples by each read-out's mean action in each of them, times B."""
 
     def __init__(self, student: torch.Tensor, teacher: torch.Tensor) -> None:
         self.rows = {"student": student * len(student), "teacher": teacher * len(teacher)}
@@ -69,17 +71,13 @@ def gradient(
     std = alg.network.std().expand_as(acting)
     actions = torch.normal(acting, std)
     leaves = {role: mean.clone().requires_grad_() for role, mean in means.items()}
-    batch = {
-        "teacher": teacher,
-        "actions": actions,
-        "log_prob": losses.gaussian_log_prob(acting, std, actions),
-        "other_log_prob": losses.gaussian_log_prob(other, std, actions),
-        "advantages": advantages(actions)[:, None],
-        "readouts": Readouts(**leaves, frame=other, reader=other),
-    }
-    now = torch.where(teacher[:, None], leaves["teacher"], leaves["student"])
-    per_sample = alg.clipped_surrogate(losses.gaussian_log_prob(now, std, actions), batch)
-    loss = surrogate(alg, per_sample, batch)
+    old, other_old = (losses.gaussian_log_prob(mean, std, actions) for mean in (acting, other))
+    readouts = Readouts(**leaves, frame_token=other, privileged_token=other)
+    batch = make_batch(actions, teacher, old, None if samples == "acted" else other_old, advantages(actions)[:, None])
+    evaluation = ULTEvaluation(readouts.acting(teacher), std, std, readouts)
+    log_prob = losses.gaussian_log_prob(evaluation.mean, std, actions)
+    per_sample = alg.clipped_surrogate(log_prob, batch.acted.log_prob, batch.acted.advantages)
+    loss = surrogate(alg, per_sample, batch, evaluation)
     return Gradient(*torch.autograd.grad(loss, [leaves["student"], leaves["teacher"]], materialize_grads=True))
 
 
@@ -87,12 +85,12 @@ def noise(actions: torch.Tensor) -> torch.Tensor:
     return torch.randn(len(actions))
 
 
-def ratios_to_the_acting_policy(alg: Any, per_sample: torch.Tensor, batch: dict) -> torch.Tensor:
+def ratios_to_the_acting_policy(alg: Any, per_sample: torch.Tensor, batch: Any, evaluation: Any) -> torch.Tensor:
     """No policy gradient: the read-out that did not act, with its ratio to the policy that did, clipped around 1."""
-    readouts = batch["readouts"]
-    mean = torch.where(batch["teacher"][:, None], readouts.student, readouts.teacher)
-    log_prob = losses.gaussian_log_prob(mean, alg.network.std().expand_as(mean), batch["actions"])
-    return 0.5 * (per_sample.mean() + alg.clipped_surrogate(log_prob, batch).mean())
+    mean = evaluation.readouts.other(batch.teacher)
+    log_prob = losses.gaussian_log_prob(mean, alg.network.std().expand_as(mean), batch.actions)
+    other = alg.clipped_surrogate(log_prob, batch.acted.log_prob, batch.acted.advantages)
+    return 0.5 * (per_sample.mean() + other.mean())
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.25, 0.9])
@@ -106,7 +104,7 @@ def test_noise_as_advantages_gives_neither_read_out_an_expected_gradient(samples
 
 
 def test_ratios_to_the_acting_policy_would_be_noticed():
-    """The test above can fail: clipping far from 1 pulls the read-outs together, each with dozens of standard errors."""
+    """The test above can fail: clipping far from 1 pulls the read-outs together, by dozens of standard errors."""
     found = gradient("acted", 0.5, 0.005, noise, ratios_to_the_acting_policy)
     assert found.deviations("student") > 20 and found.deviations("teacher") > 20
     # Descent moves each towards the other: the student up to the teacher's positive mean, the teacher down.
@@ -123,8 +121,8 @@ def test_a_constant_advantage_gives_neither_read_out_an_expected_gradient(sample
 
 @pytest.mark.parametrize("samples", MODES)
 def test_the_expected_gradient_is_that_of_the_acted_samples(samples):
-    # Advantage = first action: dE[a_0] / d mean_0 = 1 for the share of the samples that are one's own, so -(1 - ratio) for the student's loss and
-    # -ratio for the teacher's; 0 for the other components.
+    # Advantage = first action: dE[a_0] / d mean_0 = 1 for the share of the samples that are one's own, so -(1 - ratio)
+    # for the student's loss and -ratio for the teacher's; 0 for the other components.
     found = gradient(samples, 0.25, 0.02, lambda actions: actions[:, 0])
     first = torch.eye(ACTIONS)[0]
     assert found.deviations("student", -0.75 * first) < LIMIT
@@ -133,7 +131,8 @@ def test_the_expected_gradient_is_that_of_the_acted_samples(samples):
 
 @pytest.mark.parametrize("samples", MODES[1:])
 def test_samples_of_the_other_read_out_make_the_gradient_less_noisy(samples):
-    # Equal read-outs: "acted" has weight 1 on a share w of the samples, variance w v; here weight w on all of them, variance w^2 v. w = 0.5.
+    # Equal read-outs: "acted" has weight 1 on a share w of the samples, variance w v; here weight w on all of them,
+    # variance w^2 v. w = 0.5.
     acted, found = (gradient(mode, 0.5, 0.0, noise) for mode in ("acted", samples))
     for role in ("student", "teacher"):
         shared = samples == "mixture" or role == "student"

@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDict
 
 from rsl_rl_ult.algorithms import PPO, PPO_ULT
-from rsl_rl_ult.modules import ActorCriticULT
+from rsl_rl_ult.modules import ActorCritic, ActorCriticULT
 from rsl_rl_ult.storage import RolloutStorage
 from tests.learning import ACTIONS, DIMS, ToyEnv, build, collect, train
 from tests.toy_symmetry import SYMMETRY
@@ -23,19 +23,19 @@ from tests.ult import SHAPES, log_ratios, make_network, segment, shaped, ult_cfg
 def test_privileged_data_never_reaches_the_student(layers, window, steps, options):
     """(a) bit-identical student and predictions for any p, (b) gradient exactly zero, (d) the teacher does react."""
     network = make_network(layers, window, **options)
-    pairs, privileged, age = segment(network, steps=max(steps, 2))
+    frame_actions, privileged, age = segment(network, steps=max(steps, 2))
     for block in network.transformer.blocks:
         torch.nn.init.normal_(block.distance_bias)
-    expected = network.read(pairs, privileged, age)
+    expected = network.read(frame_actions, privileged, age)
     for other in (privileged + 1.0, torch.full_like(privileged, 1e30), torch.full_like(privileged, float("nan"))):
-        found = network.read(pairs, other, age)
+        found = network.read(frame_actions, other, age)
         assert torch.equal(found.student, expected.student)
-        for one, two in zip(network.predict(found.frame), network.predict(expected.frame)):
+        for one, two in zip(network.predict(found.frame_token), network.predict(expected.frame_token)):
             assert torch.equal(one, two)
-    assert not torch.allclose(network.read(pairs, privileged + 1.0, age).teacher, expected.teacher)
+    assert not torch.allclose(network.read(frame_actions, privileged + 1.0, age).teacher, expected.teacher)
     privileged.requires_grad_()
-    found = network.read(pairs, privileged, age)
-    outputs = found.student.sum() + sum(x.sum() for x in network.predict(found.frame))
+    found = network.read(frame_actions, privileged, age)
+    outputs = found.student.sum() + sum(x.sum() for x in network.predict(found.frame_token))
     (gradient,) = torch.autograd.grad(outputs, privileged, allow_unused=True)
     assert gradient is None or not gradient.any()
     (gradient,) = torch.autograd.grad(found.teacher.sum(), privileged)
@@ -46,28 +46,28 @@ def test_privileged_data_never_reaches_the_student(layers, window, steps, option
 def test_without_privilege_tokens_the_student_is_the_same(layers, window, steps):
     """(c), in a pass and step by step."""
     network = make_network(layers, window)
-    pairs, privileged, age = segment(network, steps=max(steps, 2))
-    outputs, none = network.transformer(network.frame_tokenizer(pairs), None, age, max(steps, 2))
+    frame_actions, privileged, age = segment(network, steps=max(steps, 2))
+    outputs, none = network.transformer(network.frame_tokenizer(frame_actions), None, age, max(steps, 2))
     assert none is None
-    expected = network.read(pairs, privileged, age)
+    expected = network.read(frame_actions, privileged, age)
     assert torch.equal(
-        network.act_student(outputs.flatten(0, 1), pairs[:, -max(steps, 2) :].flatten(0, 1)), expected.student
+        network.act_student(outputs.flatten(0, 1), frame_actions[:, -max(steps, 2) :].flatten(0, 1)), expected.student
     )
     caches = [network.transformer.make_cache(3) for _ in range(2)]
     for step in range(8):
         token = network.frame_tokenizer(torch.randn(3, DIMS["policy"] + ACTIONS))
-        with_reader, _ = network.transformer.step(token, torch.randn(3, 16), caches[0])
+        with_token, _ = network.transformer.step(token, torch.randn(3, 16), caches[0])
         without, _ = network.transformer.step(token, None, caches[1])
-        assert torch.allclose(with_reader, without, atol=1e-6), (
+        assert torch.allclose(with_token, without, atol=1e-6), (
             step
         )  # matrices of another size are summed in another order
 
 
 def test_the_teacher_reads_history_too():
     network = make_network()
-    pairs, privileged, age = segment(network)
-    changed = network.read(pairs * 0.5, privileged, age).teacher
-    assert not torch.allclose(changed, network.read(pairs, privileged, age).teacher)
+    frame_actions, privileged, age = segment(network)
+    changed = network.read(frame_actions * 0.5, privileged, age).teacher
+    assert not torch.allclose(changed, network.read(frame_actions, privileged, age).teacher)
 
 
 # -- (e), (f), (i): rollout, update and deployment are one definition -------------------------------------------------
@@ -76,7 +76,7 @@ def test_the_teacher_reads_history_too():
 @pytest.mark.parametrize("options", [{}, {"critic_input": "privilege_token"}, {"attention_kernel": "sdpa"}])
 @pytest.mark.parametrize(("layers", "window", "steps"), SHAPES)
 def test_every_ratio_is_one_before_the_first_gradient_step(layers, window, steps, options):
-    """(e): teacher's and student's samples, across episode ends and rollout borders, while parameters and normalisers change."""
+    """(e): samples of both, across episode ends and rollout borders, while parameters and normalisers change."""
     found: list = []
 
     def check(alg: Any) -> None:
@@ -115,9 +115,9 @@ def test_a_stale_cache_would_be_noticed():
     env = ToyEnv(12)
     alg = build(ult_cfg(learning_rate=1e-2, schedule="fixed"), env)
     obs = collect(alg, env, env.get_observations(), 6)
-    stale = alg._cache
+    stale = alg.acting.cache
     alg.update()
-    alg._cache = stale
+    alg.acting.cache = stale
     collect(alg, env, obs, 6)
     assert log_ratios(alg).abs().max() > 1e-3
 
@@ -125,19 +125,19 @@ def test_a_stale_cache_would_be_noticed():
 @pytest.mark.parametrize("role", ["teacher", "student"])
 @pytest.mark.parametrize(("layers", "window", "steps"), SHAPES)
 def test_a_deployed_policy_acts_as_the_full_pass_says(layers, window, steps, role):
-    """(f) with the policies that act outside of training: observations in, their own actions as a_{k-1}, resets in between."""
+    """(f) with the policies that act outside of training: their own actions are a_{k-1}, with resets in between."""
     env, count = ToyEnv(6), 25
     alg, _ = train(
         shaped(layers, window, steps), iterations=2, num_envs=6
     )  # normalisers and biases are no longer trivial
     policy, network = alg.inference_policies()[role], alg.network
     age, last = torch.ones(6, dtype=torch.long), torch.zeros(6, ACTIONS)
-    pairs, privileged, ages, acted = [], [], [], []
+    frame_actions, privileged, ages, acted = [], [], [], []
     with torch.inference_mode():
         for _ in range(count):
             obs = env.get_observations()
             actions = policy(obs)
-            pairs.append(network.pairs(obs["policy"], last))
+            frame_actions.append(network.frame_actions(obs["policy"], last))
             privileged.append(network.normalizers["privileged"](obs["privileged"]))
             ages.append(age)
             acted.append(actions)
@@ -145,17 +145,17 @@ def test_a_deployed_policy_acts_as_the_full_pass_says(layers, window, steps, rol
             policy.reset(dones)
             last = torch.where(dones[:, None], torch.zeros_like(actions), actions)
             age = torch.where(dones, torch.ones_like(age), age + 1)
-    readouts = network.read(*(torch.stack(x, dim=1) for x in (pairs, privileged, ages)))
+    readouts = network.read(*(torch.stack(x, dim=1) for x in (frame_actions, privileged, ages)))
     assert torch.allclose(getattr(readouts, role), torch.stack(acted, dim=1).flatten(0, 1), atol=1e-5)
 
 
 def test_another_episode_never_influences_a_read_out():
     """(i), on the whole network: frames before an episode's start may be anything."""
     network = make_network(2, 4)
-    pairs, privileged, age = segment(network)
-    expected = network.read(pairs, privileged, age)
-    pairs[1, : network.transformer.context + 3] = 1e4  # the second row's episode starts with its fourth step
-    found = network.read(pairs, privileged, age)
+    frame_actions, privileged, age = segment(network)
+    expected = network.read(frame_actions, privileged, age)
+    frame_actions[1, : network.transformer.context + 3] = 1e4  # the second row's episode starts with its fourth step
+    found = network.read(frame_actions, privileged, age)
     for one, other in zip(found, expected):
         one, other = one.unflatten(0, (3, 5)), other.unflatten(0, (3, 5))
         assert torch.equal(one[1, 3:], other[1, 3:])
@@ -170,16 +170,18 @@ class WindowEnv(ToyEnv):
 
     def __init__(self, reach: int, **options: Any) -> None:
         super().__init__(**options)
-        self.pairs, self.age = (
+        self.frame_actions, self.age = (
             torch.zeros(self.num_envs, reach, DIMS["policy"] + ACTIONS),
             torch.zeros(self.num_envs, 1),
         )
 
     def get_observations(self) -> TensorDict:
         obs = super().get_observations()
-        self.pairs = torch.cat((self.pairs[:, 1:], torch.cat((obs["policy"], self.last), dim=-1)[:, None]), dim=1)
+        self.frame_actions = torch.cat(
+            (self.frame_actions[:, 1:], torch.cat((obs["policy"], self.last), dim=-1)[:, None]), dim=1
+        )
         self.age += 1
-        obs["window"] = torch.cat((self.pairs.flatten(1), self.age), dim=-1)
+        obs["window"] = torch.cat((self.frame_actions.flatten(1), self.age), dim=-1)
         return obs
 
     def step(self, actions: torch.Tensor) -> tuple:
@@ -197,10 +199,12 @@ class Windowed(ActorCriticULT):
     def inputs(self, sets: Any) -> dict:
         return dict(sets)
 
+    evaluate = ActorCritic.evaluate
+
     def policy_mean(self, inputs: Any) -> torch.Tensor:
-        pairs, age = inputs["actor"][:, :-1].unflatten(1, (self.reach, -1)), inputs["actor"][:, -1:].long()
+        frame_actions, age = inputs["actor"][:, :-1].unflatten(1, (self.reach, -1)), inputs["actor"][:, -1:].long()
         ages = age - torch.arange(self.reach - 1, -1, -1)
-        return self.read(pairs, inputs["privileged"][:, None], ages).teacher
+        return self.read(frame_actions, inputs["privileged"][:, None], ages).teacher
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

@@ -1,4 +1,7 @@
-"""All of a fork at once: Isaac Gym (a recording double), a runner of rsl_rl 1.0.2, its registry, our tasks and methods. Also runs under Python 3.8."""
+"""All of a fork at once: Isaac Gym (a recording double), a runner of rsl_rl 1.0.2, its registry, our tasks and methods.
+
+Also runs under Python 3.8.
+"""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def plain_names(monkeypatch):
 
 @pytest.mark.parametrize("options", [{}, {"max_grad_norm": 0.05, "schedule": "fixed", "learning_rate": 5e-3}])
 def test_without_extra_losses_an_update_is_that_of_rsl_rl_1_0_2(plain_names, options):
-    # Sums are taken in another order, and KL terms written in another form: weights agree to float32 rounding over three updates.
+    # Sums are taken in another order, and KL terms written in another form: weights agree to float32 rounding over
+    # three updates.
     runners = {}
     for name in ("old", "ours"):
         cfg = make_cfg("TS")
@@ -96,7 +97,10 @@ def test_two_names_in_the_configuration_train_save_load_resume_and_infer(method,
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_host_learns_what_the_native_algorithm_learns(method):
-    """The same samples under the 5.x protocol give the same weights; ULT's last prediction has no target here, so it is left out there too."""
+    """The same samples under the 5.x protocol give the same weights.
+
+    ULT's last prediction has no target here, so it is left out there too.
+    """
     runner = make_runner(method, clip_jointly=False, kl_epsilon=0.0)
     core = runner.alg.core
     native_env, native = OldEnv(16), make_native(core, runner)
@@ -157,11 +161,11 @@ def test_privileged_columns_are_cut_from_the_critic_observation():
 def test_losses_that_the_host_does_not_know_reach_its_log_one_iteration_later():
     runner = make_runner("ULT", num_envs=32)
     runner.learn(2)
-    figures = runner.alg.figures
+    metrics = runner.alg.metrics
     runner.learn(1)
     assert not any(iteration == 0 for iteration, name in runner.scalars if name.startswith("Episode/loss_"))
     for name in ("prediction", "imitation", "entropy"):
-        assert runner.scalars[2, f"Episode/loss_{name}"] == pytest.approx(figures[name])
+        assert runner.scalars[2, f"Episode/loss_{name}"] == pytest.approx(metrics[name])
     assert (2, "Episode/loss_value") not in runner.scalars  # it is in the log already
 
 
@@ -179,7 +183,7 @@ def test_rma_changes_its_stage_where_a_checkpoint_says(tmp_path):
 
 
 def test_losses_of_a_stage_that_is_over_leave_the_log(tmp_path):
-    """1.0.2 reads all figures of an iteration by the keys of the first; environments show old ones until an episode ends."""
+    """1.0.2 reads an iteration's metrics by the keys of the first; environments show old ones until an episode ends."""
     runner = make_runner("RMA", stage1_iterations=2, num_envs=8, steps=24)
     runner.learn(5)
     shown = {n: {name for k, name in runner.scalars if k == n and name.startswith("Episode/")} for n in range(5)}
@@ -227,13 +231,15 @@ def test_what_a_fork_saves_as_the_actor_is_the_deployable_student():
         torch.testing.assert_close(student(obs), policy(obs), atol=1e-6, rtol=0.0)
 
 
-# A student of TS never acts: with many large steps it learns to read the teacher's actions off its history instead of the load (0.44 with 40).
+# A student of TS never acts: with many large steps it learns to read the teacher's actions off its history instead of
+# the load (0.44 with 40).
 FEW_STEPS = {"encoder_learning_rate": 3e-3, "num_encoder_steps": 8, "num_encoder_mini_batches": 4, "desired_kl": 0.01}
 
 
 @pytest.mark.parametrize(("method", "options"), [("ULT", {}), ("TS", FEW_STEPS)])
 def test_a_student_learns_a_hidden_load_in_an_old_style_environment(method, options):
-    # exp(-|a - wanted|^2) with a load of N(0, 1) in both columns: who does not know it earns at most (1 / sqrt(3))^2 = 0.33, who does 1.
+    # exp(-|a - wanted|^2) with a load of N(0, 1) in both columns: who does not know it earns at most (1 / sqrt(3))^2 =
+    # 0.33, who does 1.
     options = {"num_learning_epochs": 4, "entropy_coef": 0.0, "gamma": 0.3, **options}
     runner = make_runner(method, num_envs=64, steps=20, **options)
     runner.learn(60)

@@ -1,4 +1,4 @@
-"""What forks of rsl_rl 1.0.2 write beside their checkpoints, as their play scripts do; also with Python 3.8 and torch 1.10."""
+"""What forks of rsl_rl 1.0.2 write beside their checkpoints; also with Python 3.8 and torch 1.10."""
 
 from __future__ import annotations
 

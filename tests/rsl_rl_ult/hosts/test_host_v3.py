@@ -1,4 +1,4 @@
-"""What the policy of rsl-rl-lib 3.x makes of observation groups; trainings under its runner are in benchmarks/host_matrix.py."""
+"""What the policy of rsl-rl-lib 3.x makes of observation groups; benchmarks/host_matrix.py trains under its runner."""
 
 from __future__ import annotations
 

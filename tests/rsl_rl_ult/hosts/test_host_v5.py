@@ -13,7 +13,7 @@ GAUSSIAN = {"class_name": "GaussianDistribution", "init_std": 0.7, "std_type": "
 
 
 def mjlab_cfg(method: str, **algorithm) -> dict:
-    """What mjlab 1.6's train script hands over with one override, --agent.algorithm.class-name; fields of its configuration classes."""
+    """What mjlab 1.6's train script hands over with one override, --agent.algorithm.class-name."""
     model = {"hidden_dims": (16, 8), "activation": "elu", "obs_normalization": True, "class_name": "MLPModel"}
     return {
         "seed": 42,
@@ -93,7 +93,8 @@ def test_a_checkpoint_survives_mjlabs_conversion_of_old_checkpoints(method, tmp_
     runner = OnPolicyRunner(MjlabEnv(), mjlab_cfg(method), str(tmp_path))
     runner.learn(1)
     saved = runner.alg.save()
-    # What mjlab 1.6's runner makes of a file with `model_state_dict`: it takes the entry away and renames what it knows.
+    # What mjlab 1.6's runner makes of a file with `model_state_dict`: it takes the entry away and renames what it
+    # knows.
     weights = saved.pop("model_state_dict")
     saved["actor_state_dict"] = {k.replace("actor.", "mlp."): v for k, v in weights.items() if k.startswith("actor.")}
     saved["critic_state_dict"] = {

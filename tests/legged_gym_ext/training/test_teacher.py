@@ -1,0 +1,98 @@
+"""`train.py --teacher`: which run is meant, what fits, and that only the student learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from legged_gym_ext.scripts import train
+from legged_gym_ext.training.runs import checkpoints
+from legged_gym_ext.utils.errors import UserError
+from tests.small_trainings import newest, resume, start
+
+TASK = "go2_ts_flat"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """Log folder with a run of `go2_ts_flat` of one iteration."""
+    root = tmp_path_factory.mktemp("teacher")
+    train.main(start(root, "--max_iterations=1", task=TASK))
+    return root
+
+
+def weights(run: Path) -> dict:
+    """Network of the newest checkpoint of a run."""
+    path = list(checkpoints(run).values())[-1]
+    return torch.load(path, weights_only=True)["network_state_dict"]
+
+
+def learnt(run: Path, teacher: Path) -> set[str]:
+    """Parts of a teacher's network that a run holds changed; the critic is its own."""
+    found, expected = weights(run), weights(teacher)
+    names = [name for name in expected if not name.startswith(("critic.", "normalizers.critic."))]
+    return {name.split(".")[0] for name in names if not torch.equal(found[name], expected[name])}
+
+
+@pytest.mark.parametrize(("task", "named"), [("go2_ts_flat", "folder"), ("go2_rma_flat", "checkpoint")])
+def test_only_the_student_learns_and_a_resumed_run_keeps_its_teacher(trained, tmp_path, capsys, task, named):
+    run = newest(trained, TASK)
+    wanted = run if named == "folder" else run / "model_0.pt"
+    train.main(start(tmp_path, "--max_iterations=2", f"--teacher={wanted}", task=task))
+    assert f"teacher: {run / 'model_0.pt'}, frozen" in capsys.readouterr().out
+    followed = newest(tmp_path, task)
+    assert list(checkpoints(followed))[-1] == 1
+    assert learnt(followed, run) == {"history_encoder"}
+    train.main(resume(tmp_path, "--max_iterations=3", task=task))
+    assert newest(tmp_path, task) != followed
+    assert list(checkpoints(newest(tmp_path, task))) == [2]
+    assert learnt(newest(tmp_path, task), run) == {"history_encoder"}
+
+
+def test_an_experiment_below_the_log_folder_names_its_newest_run(trained, capsys):
+    train.main(start(trained, "--max_iterations=1", f"--teacher={TASK}", task="go2_rma_flat"))
+    assert f"teacher: {newest(trained, TASK) / 'model_0.pt'}, frozen" in capsys.readouterr().out
+
+
+def refused(root: Path, teacher: str | Path, *flags: str, task: str = TASK) -> str:
+    """The one line of the error, after which there is no run."""
+    with pytest.raises(UserError) as error:
+        train.main(start(root, f"--teacher={teacher}", "--max_iterations=1", *flags, task=task))
+    assert not list(root.glob("*/*")) and "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_teacher_that_is_not_there_or_does_not_fit_is_one_line(trained, tmp_path):
+    run = newest(trained, TASK)
+    assert "--teacher=nothing: no such run or checkpoint" in refused(tmp_path, "nothing")
+    assert "holds no checkpoint" in refused(tmp_path, run / "params")
+    assert "is no checkpoint: expected model_<iteration>.pt" in refused(tmp_path, run / "params" / "env.json")
+    other_layout = refused(tmp_path, run, "--env.observations.layout=tutorial")
+    assert f"(task {TASK}) has env.observations.layout='full', this training 'tutorial'" in other_layout
+    assert "env.control.action_scale=0.25, this training 0.5" in refused(
+        tmp_path, run, "--env.control.action_scale=0.5"
+    )
+    assert "tensors differ: " in refused(tmp_path, run, "--train.actor.latent_dim=8")
+    assert "the method of task 'go2_flat' has no use for a teacher" in refused(tmp_path, run, task="go2_flat")
+    assert "PPO_ULT has no use for a loaded teacher" in refused(tmp_path, run, task="go2_ult_flat")
+
+
+def test_a_teacher_of_another_robot_is_refused(trained, tmp_path):
+    run = tmp_path / "run"
+    (run / "params").mkdir(parents=True)
+    source = newest(trained, TASK)
+    for name in ("model_0.pt", "params/train.json", "params/run.json"):
+        (run / name).write_bytes((source / name).read_bytes())
+    env = json.loads((source / "params/env.json").read_text(encoding="utf-8"))
+    env["asset"]["name"] = "go9"
+    (run / "params/env.json").write_text(json.dumps(env), encoding="utf-8")
+    message = refused(tmp_path / "logs", run)
+    assert "is of robot 'go9', task 'go2_ts_flat' trains 'go2': name a run of the same robot" in message
+
+
+def test_a_resumed_training_is_given_no_teacher(trained):
+    with pytest.raises(UserError, match="a training keeps the teacher that it began with"):
+        train.main(resume(trained, f"--teacher={TASK}", task=TASK))

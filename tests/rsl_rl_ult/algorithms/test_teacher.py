@@ -1,0 +1,132 @@
+"""A loaded teacher acts as it did where it was trained, learns nothing more, and fits where its latent does."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from rsl_rl_ult.algorithms.teacher import load_teacher
+from tests.learning import ACTIONS, ToyEnv, build, collect, make_cfg, train
+from tests.rsl_rl_ult.algorithms.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
+from tests.ult import ult_cfg
+
+RMA = "rsl_rl_ult.algorithms:PPO_RMA"
+CFGS = {
+    "PPO": make_cfg(),
+    "TS": ts_cfg(TS),
+    "CTS": ts_cfg(CTS),
+    "RMA": ts_cfg(RMA, stage1_iterations=1),
+    "ULT": ult_cfg(),
+}
+
+
+def trained(name: str) -> tuple[Any, dict]:
+    """An algorithm after two updates, and its checkpoint."""
+    alg, _ = train(CFGS[name], iterations=2)
+    return alg, alg.save()
+
+
+def without_student(alg: Any) -> dict:
+    """Weights of a network but E_hist, copied."""
+    state = alg.network.state_dict()
+    return {name: value.clone() for name, value in state.items() if not name.startswith("history_encoder")}
+
+
+def followed(cfg: dict, source: str = "TS") -> tuple[Any, Any]:
+    """An algorithm of `cfg` with a teacher that `source` has trained, and that teacher's algorithm."""
+    teacher, saved = trained(source)
+    alg = build(cfg, ToyEnv(), seed=7)
+    alg.load_teacher(saved, CFGS[source], ToyEnv().get_observations())
+    return alg, teacher
+
+
+@pytest.mark.parametrize("name", CFGS)
+def test_a_loaded_policy_acts_as_it_did_and_has_no_gradients(name):
+    alg, saved = trained(name)
+    env = ToyEnv(seed=3)
+    loaded = load_teacher(saved, CFGS[name], env.get_observations(), ACTIONS)
+    policies = alg.inference_policies()
+    expected = policies.get("teacher", policies.get("policy"))
+    expected.reset()
+    for step in range(6):
+        obs, dones = env.get_observations(), torch.arange(8) == step
+        assert torch.equal(loaded.act(obs), expected(obs))
+        loaded.reset(dones)
+        expected.reset(dones)
+    assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
+    assert set(loaded.sets) == set(alg.sets) and loaded.method == type(alg).__name__
+
+
+@pytest.mark.parametrize("source", ["TS", "RMA"])
+@pytest.mark.parametrize("follower", [TS, RMA])
+def test_only_the_student_of_a_loaded_teacher_learns(source, follower):
+    alg, teacher = followed(ts_cfg(follower), source)
+    obs = ToyEnv(seed=5).get_observations()
+    assert torch.equal(alg.policies["teacher"](obs), teacher.policies["teacher"](obs))
+    before, student = without_student(alg), copy.deepcopy(alg.network.history_encoder.state_dict())
+    env = ToyEnv()
+    obs = env.get_observations()
+    for _ in range(3):
+        obs = collect(alg, env, obs, 6)
+        metrics = alg.update()
+        assert {"student_latent", "student_action"} <= set(metrics) and "surrogate" not in metrics
+    assert_equal(without_student(alg), before)
+    assert not torch.equal(alg.network.history_encoder.state_dict()["mlp.0.weight"], student["mlp.0.weight"])
+
+
+def test_rma_starts_in_stage_two_where_the_student_acts_and_ts_lets_the_teacher_act():
+    obs = ToyEnv().get_observations()
+    for cfg, actor in ((ts_cfg(RMA), "student"), (ts_cfg(TS), "teacher")):
+        alg, _ = followed(cfg)
+        alg.act(obs)
+        assert torch.equal(alg._step.decision.mean, alg.policies[actor](obs))
+        assert actor == "teacher" or alg.stage == 2
+
+
+def test_a_restart_goes_on_without_training_the_teacher():
+    alg, _ = followed(ts_cfg(TS))
+    other = build(ts_cfg(TS), ToyEnv(), seed=9)
+    other.load(alg.save())
+    before = without_student(other)
+    env = ToyEnv()
+    collect(other, env, env.get_observations(), 6)
+    other.update()
+    assert_equal(without_student(other), before)
+
+
+@pytest.mark.parametrize(
+    ("follower", "source", "message"),
+    [
+        (ts_cfg(TS), "PPO", "a teacher trained by PPO has no latent that a student could learn"),
+        (ts_cfg(TS), "ULT", "a teacher trained by PPO_ULT has no latent"),
+        (ts_cfg(TS), "CTS", "the teacher's latents have latent_norm=l2, the student's none: set actor.latent_norm=l2"),
+        (ts_cfg(TS, {"latent_dim": 5}), "TS", r"tensors differ: actor\.0\.weight \(16, 8\) instead of \(16, 10\)"),
+        (ts_cfg(CTS), "TS", "PPO_CTS trains teacher and student together"),
+        (make_cfg(), "TS", "PPO has no use for a loaded teacher"),
+        (ult_cfg(), "TS", "PPO_ULT has no use for a loaded teacher"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_changes(follower, source, message):
+    _, saved = trained(source)
+    alg = build(follower, ToyEnv())
+    before = copy.deepcopy(alg.network.state_dict())
+    with pytest.raises(ValueError, match=message):
+        alg.load_teacher(saved, CFGS[source], ToyEnv().get_observations())
+    assert_equal(alg.network.state_dict(), before)
+    assert not alg.frozen_teacher
+
+
+def test_a_teacher_of_cts_fits_where_the_latents_are_of_its_kind():
+    alg, teacher = followed(ts_cfg(TS, {"latent_norm": "l2"}), "CTS")
+    obs = ToyEnv(seed=5).get_observations()
+    assert torch.equal(alg.policies["teacher"](obs), teacher.policies["teacher"](obs))
+
+
+def test_a_checkpoint_of_another_program_is_refused():
+    upstream = make_cfg("rsl_rl.algorithms:PPO")
+    saved = build(upstream, ToyEnv()).save()
+    with pytest.raises(ValueError, match=r"not written by one of our methods but by rsl_rl\.algorithms:PPO"):
+        load_teacher(saved, upstream, ToyEnv().get_observations(), ACTIONS)
