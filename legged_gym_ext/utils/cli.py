@@ -16,14 +16,7 @@ EPILOG = """Every field of the configuration can be set, typed and checked, afte
 `describe.py --task=NAME --fields` lists the fields and their values."""
 
 RUNNER_FLAGS = (
-    "experiment_name",
-    "run_name",
-    "load_run",
-    "checkpoint",
-    "max_iterations",
-    "logger",
-    "resume",
-    "teacher",
+    *("experiment_name", "run_name", "load_run", "checkpoint", "max_iterations", "logger", "resume", "teacher"),
 )
 FIELDS = {
     "num_envs": ("env.env.num_envs",),
