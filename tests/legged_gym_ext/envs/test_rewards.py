@@ -183,7 +183,7 @@ def test_every_reward_has_a_weight_in_the_configuration():
     assert set(vars(LeggedRobotCfg().rewards.scales)) == set(TERMS)
 
 
-@pytest.mark.parametrize("task", ["go2", "go2_flat"])
+@pytest.mark.parametrize("task", ["go1", "go2"])
 def test_penalties_have_negative_weights_and_rewards_positive_ones(task):
     scales = vars(task_registry.get_cfgs(task)[0].rewards.scales)
     assert {name for name, weight in scales.items() if weight * TERMS[name].sign < 0.0} == set()

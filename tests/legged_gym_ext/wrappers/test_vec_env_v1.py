@@ -87,7 +87,7 @@ def test_tasks_name_our_classes_with_the_prefix_that_register_was_given(monkeypa
     assert registry.make("go2_ts_flat", num_envs=2).alg.core.learning_rate > 0.0
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, "go1_ts_flat"])
 def test_a_task_trains_in_the_fork(registry, name):
     runner = registry.make(name, sim_device="cuda:0")  # of no consequence: the engine is on the CPU
     before = {key: value.clone() for key, value in runner.alg.actor_critic.state_dict().items()}
