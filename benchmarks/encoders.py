@@ -88,7 +88,8 @@ class OneTeacher(PPO_TS):
 
 def make_teacher(run: Path) -> tuple[Any, OneTeacher]:
     """The task's environment and the trained teacher of a run, with storage for the longest windows."""
-    env_cfg, train_cfg = task_registry.get_cfgs(TASK)
+    env_cfg, found = task_registry.get_cfgs(TASK)
+    train_cfg: Any = found  # has the method's own fields
     train_cfg.algorithm.class_name = OneTeacher
     train_cfg.algorithm.num_encoder_steps = 0
     train_cfg.runner.logger, train_cfg.runner.eval_interval = "none", 0

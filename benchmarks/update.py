@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from tensordict import TensorDict
 
+from legged_gym_ext.envs.base.observations import group_dims
 from legged_gym_ext.envs.go2.go2_config import Go2Cfg
-from legged_gym_ext.envs.go2.terms import go2_group_dims
 
-DIMS = go2_group_dims(Go2Cfg())
+DIMS = group_dims(Go2Cfg())
 ACTIONS, STEPS = 12, 24
 GIB = 2**30
 
@@ -62,7 +62,7 @@ SIZES = {
     "legged_gym": {"hidden": [512, 256, 128], "privilege": [256, 128], "history": [256, 128], "epochs": 5},
     "go2": {"hidden": [128, 128, 64], "privilege": [128, 64], "history": [128, 64], "epochs": 4},
 }
-"""Networks of the field (legged_gym's, with our default encoders), and those of the Go2 tasks (envs/go2/go2_methods.py)."""
+"""Networks of the field (legged_gym's, with our default encoders), and those of the Go2 tasks (envs/methods.py)."""
 
 
 def make_cfg(sizes: str, class_name: str, actor: str, **options: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ ROOT_DIR = Path(__file__).resolve().parents[1]
 def register_tasks(
     task_registry: Any, prefix: str = "", names: Sequence[str] | None = None, class_prefix: str = ""
 ) -> list[str]:
-    """Put the Go2 tasks into the registry of a legged_gym fork; see wrappers/vec_env_v1.py. Returns their names there."""
+    """Put the tasks into the registry of a legged_gym fork; see wrappers/vec_env_v1.py. Returns their names there."""
     from legged_gym_ext.wrappers.vec_env_v1 import register_tasks as register_all
 
     return register_all(task_registry, prefix=prefix, names=names, class_prefix=class_prefix)

@@ -1,5 +1,8 @@
 """Tasks by name, with legged_gym's three verbs: `register`, `make_env`, `make_alg_runner`.
 
+A task is registered by itself, or as a product: `register_robot`, `register_method` and `register_ground` register the
+combinations with all that is known of the other two, in whatever order they are called.
+
 Importing this module is cheap: environments and runners are named as "module:attribute" and imported when they are
 made, so that command lines answer at once.
 """
@@ -7,14 +10,21 @@ made, so that command lines answer at once.
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.user_tasks import source_of
 from legged_gym_ext.utils.config import BaseConfig
 from legged_gym_ext.utils.errors import UserError, did_you_mean, user_errors
 
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+
+LEGGED_ROBOT = "legged_gym_ext.envs.base.legged_robot:LeggedRobot"
+MIRROR = "legged_gym_ext.envs.base.symmetry:mirror"
 MAKE_RUNNER = "legged_gym_ext.training.make_runner:make_runner"
 
 
@@ -26,9 +36,84 @@ class Task:
     """
 
     env_class: type | str
-    env_cfg: type[BaseConfig]
-    train_cfg: type[BaseConfig]
+    env_cfg: type[Any]
+    train_cfg: type[Any]
     source: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What robots walk on.
+
+    Attributes:
+        name: last part of the names of its tasks; empty: none, as for the ground that robots are configured for.
+        sections: class with configuration sections that replace fields of a robot's.
+    """
+
+    name: str
+    sections: type | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A way to learn.
+
+    Attributes:
+        name: in the names of its tasks; empty: none.
+        cfg: training configuration for any robot.
+        on: name of a ground -> fields of the section `runner` that differ there, such as `max_iterations`.
+        only: names of the grounds that it is registered for; None: all.
+    """
+
+    name: str
+    cfg: type[LeggedRobotCfgPPO]
+    on: dict[str, dict[str, Any]] = field(default_factory=dict)
+    only: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Robot:
+    """A robot.
+
+    Attributes:
+        name: first part of the names of its tasks.
+        cfg: its configuration.
+        mirror: "module:function" that mirrors its samples; None: what envs.base.symmetry makes from `cfg`.
+        env_class: class of its environment, or its name.
+    """
+
+    name: str
+    cfg: type[LeggedRobotCfg]
+    mirror: str | None = None
+    env_class: type | str = LEGGED_ROBOT
+
+    def task(self, method: Method, ground: Ground) -> str:
+        """Name of the task, e.g. "go2_ult_flat"; also of the folder of its runs."""
+        return "_".join(part for part in (self.name, method.name, ground.name) if part)
+
+    def env_cfg(self, ground: Ground) -> type[Any]:
+        """Class of the environment's configuration on `ground`."""
+        if ground.sections is None:
+            return self.cfg
+        return _subclass(f"{self.name}_{ground.name}", "Cfg", (ground.sections, self.cfg))
+
+    def train_cfg(self, method: Method, ground: Ground) -> type[Any]:
+        """Class of the training configuration."""
+        name = self.task(method, ground)
+        runner = {"experiment_name": name, **method.on.get(ground.name, {})}
+        sections: dict[str, Any] = {"runner": type("runner", (), runner)}
+        symmetry = method.cfg().algorithm.symmetry_cfg
+        if symmetry and symmetry["data_augmentation_func"] == MIRROR:
+            symmetry = {**symmetry, "data_augmentation_func": self.mirror or f"{MIRROR}_{self.name}"}
+            sections["algorithm"] = type("algorithm", (), {"symmetry_cfg": symmetry})
+        return _subclass(name, "CfgPPO", (method.cfg,), **sections)
+
+
+def _subclass(name: str, suffix: str, bases: tuple[type, ...], **sections: Any) -> type[Any]:
+    """A configuration class, e.g. `Go2UltFlatCfgPPO` for "go2_ult_flat"."""
+    camel = "".join(part.capitalize() for part in name.split("_")) + suffix
+    doc = f"`{name}`, composed from {', '.join(base.__name__ for base in bases)}."
+    return type(camel, bases, {"__module__": bases[-1].__module__, "__doc__": doc, **sections})
 
 
 class TaskRegistry:
@@ -37,11 +122,63 @@ class TaskRegistry:
     def __init__(self) -> None:
         """No tasks yet."""
         self._tasks: dict[str, Task] = {}
+        self._robots: dict[str, Robot] = {}
+        self._methods: list[Method] = []
+        self._grounds: list[Ground] = []
 
     def register(
         self, name: str, env_class: type | str, env_cfg: type[BaseConfig], train_cfg: type[BaseConfig]
     ) -> None:
         """Add a task. A name that is taken is a `ValueError`: a silent replacement would train the wrong thing."""
+        self._add(name, env_class, env_cfg, train_cfg, source_of(sys._getframe(1).f_globals))
+
+    def register_robot(self, robot: Robot) -> list[str]:
+        """Add a robot with all methods on all grounds; returns the names of the new tasks."""
+        names = self._add_products([robot], self._methods, self._grounds, source_of(sys._getframe(1).f_globals))
+        self._robots[robot.name] = robot
+        return names
+
+    def robot(self, name: str) -> Robot:
+        """A registered robot; another name is a `UserError`."""
+        if name not in self._robots:
+            raise UserError(
+                f"unknown robot '{name}'{did_you_mean(name, self._robots)}; known: {', '.join(self._robots)}"
+            )
+        return self._robots[name]
+
+    def register_method(self, method: Method) -> list[str]:
+        """Add a method for all robots on all grounds; returns the names of the new tasks."""
+        robots, source = list(self._robots.values()), source_of(sys._getframe(1).f_globals)
+        names = self._add_products(robots, [method], self._grounds, source)
+        self._methods.append(method)
+        return names
+
+    def register_ground(self, ground: Ground) -> list[str]:
+        """Add a ground for all robots and methods; returns the names of the new tasks."""
+        robots, source = list(self._robots.values()), source_of(sys._getframe(1).f_globals)
+        names = self._add_products(robots, self._methods, [ground], source)
+        self._grounds.append(ground)
+        return names
+
+    def _add_products(
+        self, robots: list[Robot], methods: list[Method], grounds: list[Ground], source: str | None
+    ) -> list[str]:
+        names = []
+        for robot, method, ground in itertools.product(robots, methods, grounds):
+            if method.only is None or ground.name in method.only:
+                names.append(robot.task(method, ground))
+                env_cfg, train_cfg = robot.env_cfg(ground), robot.train_cfg(method, ground)
+                self._add(names[-1], robot.env_class, env_cfg, train_cfg, source)
+        return names
+
+    def _add(
+        self,
+        name: str,
+        env_class: type | str,
+        env_cfg: type[BaseConfig],
+        train_cfg: type[BaseConfig],
+        source: str | None,
+    ) -> None:
         if name in self._tasks:
             raise ValueError(f"task '{name}' is registered already")
         for cfg in (env_cfg, train_cfg):
@@ -49,7 +186,7 @@ class TaskRegistry:
                 raise ValueError(
                     f"task '{name}': configurations are subclasses of BaseConfig (not instances), found {cfg!r}"
                 )
-        self._tasks[name] = Task(env_class, env_cfg, train_cfg, source_of(sys._getframe(1).f_globals))
+        self._tasks[name] = Task(env_class, env_cfg, train_cfg, source)
 
     @property
     def names(self) -> list[str]:
@@ -69,22 +206,22 @@ class TaskRegistry:
             )
         return self._tasks[name]
 
-    def get_cfgs(self, name: str | None) -> tuple[Any, Any]:
+    def get_cfgs(self, name: str | None) -> tuple[LeggedRobotCfg, LeggedRobotCfgPPO]:
         """Fresh environment and training configurations of a task."""
         task = self._get(name)
         return task.env_cfg(), task.train_cfg()
 
-    def make_env(self, name: str, env_cfg: Any = None) -> tuple[Any, Any]:
+    def make_env(self, name: str, env_cfg: LeggedRobotCfg | None = None) -> tuple[LeggedRobot, LeggedRobotCfg]:
         """The task's environment, with `env_cfg` or its own configuration; returns environment and configuration.
 
         Raises:
             UserError: there is no such task, or it cannot be built.
         """
         task = self._get(name)
-        env_cfg = task.env_cfg() if env_cfg is None else env_cfg
+        cfg: LeggedRobotCfg = task.env_cfg() if env_cfg is None else env_cfg
         env_class = resolve(task.env_class)
         with user_errors(f"task '{name}': the environment cannot be built"):
-            return env_class(env_cfg), env_cfg
+            return env_class(cfg), cfg
 
     def make_alg_runner(
         self, env: Any, name: str, train_cfg: Any = None, *args: Any, **options: Any

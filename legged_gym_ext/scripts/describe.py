@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.errors import run_main
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
 
 READS = {
     "privilege_encoder": "privileged",
@@ -29,7 +33,7 @@ READS_TOKENS = {
 """Network -> what it reads, in tasks with a transformer."""
 
 DRAWN_WINDOW, DRAWN_STEPS, DRAWN_END = 4, 5, 2
-"""The segment that shows who attends to whom: frames of the window at most, steps, and after how many of them an episode ends."""
+"""The segment that shows who attends to whom: frames of the window at most, steps, and those before an episode ends."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,10 +64,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
+def describe(task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> dict[str, Any]:
     """Everything that is decided when a task is built, as plain data; builds one robot and the networks."""
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.envs.base.randomized import RANDOMIZED
+    from legged_gym_ext.envs.base.randomization import RANDOMIZED
     from legged_gym_ext.utils.config import flatten
 
     fields = {
@@ -98,7 +102,7 @@ def describe(task: str, env_cfg: Any, train_cfg: Any) -> dict[str, Any]:
     }
 
 
-def _group(env: Any, group: str) -> dict[str, Any]:
+def _group(env: LeggedRobot, group: str) -> dict[str, Any]:
     observations = env.observations
     noise = env.cfg.noise.noise_level if env.cfg.noise.add_noise and group == "policy" else 0.0
     terms = []
@@ -194,7 +198,7 @@ def describe_attention(network: Any, dt: float) -> dict[str, Any] | None:
 
 
 def _segment_mask(window: int, context: int) -> list[list[bool]]:
-    """Which frame (rows) sees which (columns) by the transformer's own mask, in a segment with the end of an episode."""
+    """Which frame (rows) sees which (columns) by the transformer's mask, in a segment with the end of an episode."""
     import torch
 
     from rsl_rl_ult.modules.transformer import band_mask
@@ -229,15 +233,17 @@ def _show(description: dict[str, Any], fields: bool) -> None:
     control = description["control"]
     print(f"task {description['task']} on {description['engine']}")
     print(
-        f"control {control['rate_hz']:g} Hz = {control['decimation']} x {1e3 * control['physics_dt_s']:g} ms; motor {control['motor']}; "
-        f"action scale {control['action_scale']:g}; standing height {control['base_height_target_m']:g} m"
+        f"control {control['rate_hz']:g} Hz = {control['decimation']} x {1e3 * control['physics_dt_s']:g} ms; "
+        f"motor {control['motor']}; action scale {control['action_scale']:g}; "
+        f"standing height {control['base_height_target_m']:g} m"
     )
     ground = description["terrain"]
     if ground is not None:
         levels = len(ground["difficulty"])
         print(
             f"ground {ground['size_m'][0]:g} x {ground['size_m'][1]:g} m, {levels} levels of "
-            f"{', '.join(f'{count} {kind}' for kind, count in ground['columns'].items())}; tiles of {ground['tile_m'][0]:g} x {ground['tile_m'][1]:g} m"
+            f"{', '.join(f'{count} {kind}' for kind, count in ground['columns'].items())}; "
+            f"tiles of {ground['tile_m'][0]:g} x {ground['tile_m'][1]:g} m"
         )
     for group, table in description["groups"].items():
         print(f"\nobservations '{group}' ({table['dim']})")
@@ -245,7 +251,8 @@ def _show(description: dict[str, Any], fields: bool) -> None:
             start, stop = term["slice"]
             noise = f"  noise +-{term['noise']:g}" if term["noise"] else ""
             print(
-                f"  [{start:>3}:{stop:>3}]  {term['name']:<18} {term['dim']:>3}  [{term['unit']}]  scale {term['scale']}{noise}"
+                f"  [{start:>3}:{stop:>3}]  {term['name']:<18} {term['dim']:>3}  [{term['unit']}]  "
+                f"scale {term['scale']}{noise}"
             )
     print("\nrewards per second (weight 0 is left out)")
     for name, weight in description["rewards"].items():

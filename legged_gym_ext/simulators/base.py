@@ -29,19 +29,38 @@ class RobotState:
     dof_vel: torch.Tensor  # rad/s
 
 
-PARAMETERS: dict[str, str] = {
-    "friction": "sliding friction coefficient of the robot's geoms, (N,)",
-    "added_mass": "kg added to the base, (N,)",
-    "com_shift": "m the base's centre of mass is moved in the base frame, (N, 3)",
-    "kp": "N m / rad of each motor's position loop, (N, J)",
-    "kd": "N m s / rad of each motor's position loop, (N, J)",
-    "armature_scale": "factor on the reflected rotor inertia of all joints, (N,)",
-    "joint_friction_scale": "factor on the Coulomb friction of all joints, (N,)",
-    "joint_damping": "N m s / rad viscous friction of all joints, (N,)",
-    "joint_stiffness": "N m / rad passive spring towards the default pose, (N,)",
-    "delay": "s between a target and the motor acting on it, (N,), whole physics steps",
+PER_JOINT = 0
+"""`Parameter.columns` of what differs between the joints."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A physics parameter that may differ between environments.
+
+    Attributes:
+        unit: of its values.
+        columns: values per environment: 1 has the shape (N,), 3 has (N, 3), `PER_JOINT` has (N, J).
+        meaning: what it does in the engine.
+    """
+
+    unit: str
+    columns: int
+    meaning: str
+
+
+PARAMETERS: dict[str, Parameter] = {
+    "friction": Parameter("-", 1, "sliding friction coefficient of the robot's geoms"),
+    "added_mass": Parameter("kg", 1, "added to the base"),
+    "com_shift": Parameter("m", 3, "by which the base's centre of mass is moved in the base frame"),
+    "kp": Parameter("N m/rad", PER_JOINT, "gain of each motor's position loop"),
+    "kd": Parameter("N m s/rad", PER_JOINT, "damping of each motor's position loop"),
+    "armature_scale": Parameter("-", 1, "factor on the reflected rotor inertia of all joints"),
+    "joint_friction_scale": Parameter("-", 1, "factor on the Coulomb friction of all joints"),
+    "joint_damping": Parameter("N m s/rad", 1, "viscous friction of all joints"),
+    "joint_stiffness": Parameter("N m/rad", 1, "passive spring of all joints towards the default pose"),
+    "delay": Parameter("s", 1, "between a target and the motor acting on it, whole physics steps"),
 }
-"""Physics that can differ between environments: name -> meaning and shape."""
+"""What `set_parameter` understands. What is drawn for them: envs/base/randomization.py."""
 
 NOMINAL: dict[str, str] = {
     "friction": "-",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from legged_gym_ext.envs.base.randomization import disable_randomization
 from legged_gym_ext.terrain import RoughTerrain
 from legged_gym_ext.training.policies import hold_command
 from legged_gym_ext.utils.errors import UserError, did_you_mean
@@ -28,15 +29,8 @@ STOP: Command = (0.0, 0.0, 0.0)
 
 def nominal(env_cfg: LeggedRobotCfg) -> None:
     """One undisturbed robot with nominal physics, which starts at rest in the middle of its tile, without time-out."""
-    env_cfg.env.num_envs, env_cfg.terrain.curriculum, env_cfg.terrain.spawn_radius = 1, False, 0.0
-    env_cfg.env.episode_length_s = 1e6
-    env_cfg.noise.add_noise = False
-    env_cfg.domain_rand.push_robots = False
-    for name in vars(env_cfg.domain_rand):
-        if name.startswith("randomize_"):
-            setattr(env_cfg.domain_rand, name, False)
-    start = env_cfg.init_state
-    start.joint_range, start.velocity_range, start.random_yaw = [1.0, 1.0], 0.0, False
+    disable_randomization(env_cfg)
+    env_cfg.env.num_envs, env_cfg.env.episode_length_s, env_cfg.terrain.curriculum = 1, 1e6, False
 
 
 def choose_ground(env: LeggedRobot, task: str, tile: str | None, level: int | None) -> None:

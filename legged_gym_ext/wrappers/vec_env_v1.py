@@ -13,7 +13,7 @@ import torch
 
 from legged_gym_ext.envs import task_registry as own_registry
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
-from legged_gym_ext.envs.go2.terms import go2_group_dims
+from legged_gym_ext.envs.base.observations import group_dims
 from legged_gym_ext.utils.config import to_dict
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def train_cfg_v1(train_cfg: LeggedRobotCfgPPO, terms: dict[str, int], class_pref
 
 
 def _blocks(env_cfg: LeggedRobotCfg) -> dict[str, int]:
-    """`VecEnvV1.terms` of a Go2."""
-    dims = go2_group_dims(env_cfg)
+    """`VecEnvV1.terms` of a configuration."""
+    dims = group_dims(env_cfg)
     return {group: dims[group] for group in ("critic", "privileged")}
 
 
@@ -194,7 +194,7 @@ def register_tasks(
 
     Args:
         task_registry: the fork's; has `register(name, task_class, env_cfg, train_cfg)`.
-        terms: see `train_cfg_v1`; those of the Go2 by default.
+        terms: see `train_cfg_v1`; by default those of each task's configuration.
         prefix: of every name, and of the folder of the task's runs.
         names: tasks of this package; all by default.
         class_prefix: the one that `rsl_rl_ult.register` was given.

@@ -13,7 +13,8 @@ import pytest
 
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
-from legged_gym_ext.task_registry import TaskRegistry
+from legged_gym_ext.task_registry import Ground, Method, TaskRegistry
+from legged_gym_ext.task_registry import Robot as RobotTasks
 from legged_gym_ext.training.make_runner import set_seed, to_rsl_cfg
 from legged_gym_ext.training.runs import log_root
 from legged_gym_ext.utils.config import BaseConfig, to_dict
@@ -158,6 +159,98 @@ def test_the_blind_task_differs_from_go2_only_in_its_critic_and_its_folder() -> 
     assert blind_env == env_cfg and blind_train == train
 
 
+# Products of robot, method and ground
+
+
+class Ice:
+    """Sections of slippery ground."""
+
+    class env:  # noqa: N801
+        """Fewer robots."""
+
+        num_envs = 2
+
+
+class HopCfg(LeggedRobotCfgPPO):
+    """A method whose samples are mirrored."""
+
+    class algorithm:  # noqa: N801
+        """Mirrored as the base says."""
+
+        learning_rate = 0.5
+        symmetry_cfg = {"data_augmentation_func": "legged_gym_ext.envs.base.symmetry:mirror"}  # noqa: RUF012
+
+
+DOG, CAT = RobotTasks("dog", EnvCfg, env_class=Robot), RobotTasks("cat", EnvCfg, mirror="cats:mirror", env_class=Robot)
+PLAIN, HOP = Method("", TrainCfg), Method("hop", HopCfg, {"ice": {"max_iterations": 7}})
+LEVEL, ICE = Ground(""), Ground("ice", Ice)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0), (2, 1, 0)], ids=str)
+def test_all_products_are_registered_whatever_is_registered_first(order: tuple[int, ...]) -> None:
+    registry, new = TaskRegistry(), []
+    for turn in order:
+        for verb, part in (
+            [(registry.register_robot, DOG), (registry.register_robot, CAT)],
+            [(registry.register_method, PLAIN), (registry.register_method, HOP)],
+            [(registry.register_ground, LEVEL), (registry.register_ground, ICE)],
+        )[turn]:
+            new += verb(part)
+    assert registry.names == [f"{robot}{rest}" for robot in ("cat", "dog") for rest in ("", "_hop", "_hop_ice", "_ice")]
+    assert sorted(new) == registry.names
+
+
+def test_a_product_has_the_robot_the_ground_the_method_and_its_own_folder() -> None:
+    registry = TaskRegistry()
+    for ground in (LEVEL, ICE):
+        registry.register_ground(ground)
+    registry.register_robot(DOG)
+    registry.register_method(HOP)
+    env_cfg, train = registry.get_cfgs("dog_hop_ice")
+    assert to_dict(env_cfg) == {"seed": 1, "env": {"num_envs": 2, "points": [[0.0, 1.0]]}}
+    assert (train.runner.experiment_name, train.runner.max_iterations) == ("dog_hop_ice", 7)
+    assert train.algorithm.learning_rate == 0.5 and train.algorithm.class_name == "PPO"
+    env_cfg, train = registry.get_cfgs("dog_hop")
+    assert env_cfg.env.num_envs == 4 and train.runner.max_iterations == TrainCfg().runner.max_iterations
+    assert HopCfg().runner.experiment_name == "legged_robot"  # the method itself is as it was
+
+
+def test_mirrored_samples_are_those_of_the_robot() -> None:
+    function = "data_augmentation_func"
+    assert DOG.train_cfg(HOP, ICE)().algorithm.symmetry_cfg[function] == "legged_gym_ext.envs.base.symmetry:mirror_dog"
+    assert CAT.train_cfg(HOP, ICE)().algorithm.symmetry_cfg[function] == "cats:mirror"
+    assert DOG.train_cfg(PLAIN, ICE)().algorithm.symmetry_cfg is None
+
+
+def test_a_method_can_be_limited_to_some_grounds() -> None:
+    registry = TaskRegistry()
+    for ground in (LEVEL, ICE):
+        registry.register_ground(ground)
+    registry.register_robot(DOG)
+    assert registry.register_method(Method("hop", HopCfg, only=("ice",))) == ["dog_hop_ice"]
+
+
+def test_a_product_whose_name_is_taken_is_refused() -> None:
+    registry = TaskRegistry()
+    registry.register_ground(LEVEL)
+    registry.register_method(PLAIN)
+    registry.register_robot(DOG)
+    with pytest.raises(ValueError, match="task 'dog' is registered already"):
+        registry.register_robot(RobotTasks("dog", EnvCfg))
+    assert registry.robot("dog") is DOG
+    with pytest.raises(UserError, match="unknown robot 'dgo'; did you mean dog"):
+        registry.robot("dgo")
+
+
+def test_classes_of_the_go2_by_name_are_what_the_registry_composes() -> None:
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.envs.go2 import go2_config, go2_methods
+
+    assert to_dict(go2_config.Go2FlatCfg()) == to_dict(task_registry.get_cfgs("go2_flat")[0])
+    assert to_dict(go2_config.Go2CfgPPO()) == to_dict(task_registry.get_cfgs("go2")[1])
+    assert to_dict(go2_methods.Go2RMAFlatCfgPPO()) == to_dict(task_registry.get_cfgs("go2_rma_flat")[1])
+
+
 # What rsl-rl-lib reads
 
 
@@ -188,11 +281,11 @@ def test_the_dictionary_shares_nothing_with_the_configuration() -> None:
 
 def test_without_a_logger_nothing_needs_to_be_installed_and_the_writer_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("rsl_rl")
-    from legged_gym_ext.training import runner
+    from legged_gym_ext.training import logger
 
     installed(monkeypatch)  # nothing
     module, _, name = to_rsl_cfg(train_cfg("none"))["logger"]["class_name"].partition(":")
-    assert module == runner.__name__ and issubclass(getattr(runner, name), runner.LogWriter)
+    assert module == logger.__name__ and issubclass(getattr(logger, name), logger.LogWriter)
 
 
 def test_tensorboard_is_passed_on_by_name() -> None:

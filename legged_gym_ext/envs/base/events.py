@@ -1,4 +1,7 @@
-"""What happens to robots besides their own actions: start states, domain randomisation, pushes."""
+"""What happens to robots besides their own actions: start states, domain randomisation, pushes.
+
+Which physics parameters are drawn, from what and when: randomization.py.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from legged_gym_ext.envs.base.randomization import RESET, START, drawn_parameters
 from legged_gym_ext.simulators.base import RobotState
 from legged_gym_ext.utils.math import quat_from_yaw, quat_mul
 
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
-
-STARTUP = (
-    ("friction", "randomize_friction", "friction_range", 1, 0.8),
-    ("added_mass", "randomize_base_mass", "added_mass_range", 1, 0.0),
-    ("com_shift", "randomize_com", "com_shift_range", 3, 0.0),
-    ("armature_scale", "randomize_armature", "armature_range", 1, 1.0),
-    ("joint_friction_scale", "randomize_joint_friction", "joint_friction_range", 1, 1.0),
-    ("joint_damping", "randomize_joint_damping", "joint_damping_range", 1, 0.15),
-    ("joint_stiffness", "randomize_joint_stiffness", "joint_stiffness_range", 1, 0.0),
-)
-"""Engine parameter, its switch and range in `domain_rand`, columns, nominal value. Drawn once."""
 
 
 def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
@@ -65,62 +58,45 @@ def _lift_feet(env: LeggedRobot, ids: torch.Tensor, state: RobotState) -> None:
 
 def nominal_parameters(env: LeggedRobot) -> dict[str, torch.Tensor]:
     """Physics parameters before randomisation, as the observations read them: (N,) or (N, columns)."""
-    params = {}
-    for name, _, _, columns, nominal in STARTUP:
-        shape = (env.num_envs,) if columns == 1 else (env.num_envs, columns)
-        params[name] = torch.full(shape, nominal, device=env.device)
-    for name in ("friction", "joint_damping", "joint_stiffness"):  # absolute: what the robot's file says
-        params[name].fill_(sum(env.sim.nominal[name]) / 2.0)
-    for name in ("kp_scale", "kd_scale"):
-        params[name] = torch.ones(env.num_envs, env.num_dof, device=env.device)
-    params["delay"] = torch.zeros(env.num_envs, device=env.device)
-    return params
+    return {
+        drawn.name: torch.full(drawn.shape(env.num_envs, env.num_dof), drawn.nominal_value(env.sim), device=env.device)
+        for _, drawn in drawn_parameters()
+    }
 
 
 def randomize_startup(env: LeggedRobot) -> None:
     """Draw what stays with an environment for its whole life and hand it to the engine."""
-    cfg = env.cfg.domain_rand
-    for name, switch, range_name, _, _ in STARTUP:
-        if not getattr(cfg, switch):
-            continue
-        low, high = getattr(cfg, range_name)
-        value = env.params[name]
-        value.copy_(env.uniform(*value.shape, low=low, high=high))
+    for row, drawn in drawn_parameters(START):
+        if row.is_on(env.cfg):
+            value, (low, high) = env.params[drawn.name], drawn.bounds(env.cfg)
+            value.copy_(drawn.draw(env, tuple(value.shape), low, high))
     apply_parameters(env)
 
 
 def apply_parameters(env: LeggedRobot) -> None:
     """Hand all randomised parameters to the engine."""
-    cfg = env.cfg.domain_rand
-    for name, switch, _, _, _ in STARTUP:
-        if getattr(cfg, switch):
-            env.sim.set_parameter(name, env.params[name])
+    for row, drawn in drawn_parameters(START):
+        if row.is_on(env.cfg):
+            env.sim.set_parameter(drawn.engine, drawn.to_engine(env, env.params[drawn.name]))
     env.sim.commit()
     apply_motor_parameters(env, torch.arange(env.num_envs, device=env.device))
 
 
 def randomize_motors(env: LeggedRobot, ids: torch.Tensor) -> None:
     """Draw gains and delays of robots `ids` (M,), at every reset."""
-    cfg, count = env.cfg.domain_rand, len(ids)
-    if cfg.randomize_gains:
-        for name in ("kp", "kd"):
-            low, high = getattr(cfg, f"{name}_range")
-            env.params[f"{name}_scale"][ids] = env.uniform(count, env.num_dof, low=low, high=high)
-    if cfg.randomize_delay:
-        low, high = (round(bound / env.sim.dt) for bound in cfg.delay_range)  # whole ones, see robot_checks.py
-        steps = torch.randint(low, high + 1, (count,), generator=env.rng, device=env.device)
-        env.params["delay"][ids] = steps * env.sim.dt
+    for row, drawn in drawn_parameters(RESET):
+        if row.is_on(env.cfg):
+            low, high = drawn.bounds(env.cfg)
+            shape = drawn.shape(len(ids), env.num_dof)
+            env.params[drawn.name][ids] = drawn.draw(env, shape, low, high)
     apply_motor_parameters(env, ids)
 
 
 def apply_motor_parameters(env: LeggedRobot, ids: torch.Tensor) -> None:
     """Hand the gains and delays of robots `ids` to the engine."""
-    cfg = env.cfg.domain_rand
-    if cfg.randomize_gains:
-        env.sim.set_parameter("kp", env.params["kp_scale"][ids] * env.p_gains, ids)
-        env.sim.set_parameter("kd", env.params["kd_scale"][ids] * env.d_gains, ids)
-    if cfg.randomize_delay:
-        env.sim.set_parameter("delay", env.params["delay"][ids], ids)
+    for row, drawn in drawn_parameters(RESET):
+        if row.is_on(env.cfg):
+            env.sim.set_parameter(drawn.engine, drawn.to_engine(env, env.params[drawn.name][ids]), ids)
 
 
 def push_robots(env: LeggedRobot) -> None:

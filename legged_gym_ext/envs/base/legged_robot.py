@@ -1,14 +1,14 @@
 """The legged-robot environment: step, reset and buffers.
 
-What it observes, is paid for, is commanded and suffers lives next door: observations.py, rewards.py, commands.py,
-events.py, terminations.py. Buffers carry legged_gym's names. N environments, J joints, F feet; base frame x forward,
+Observations, rewards, commands, randomisation and terminations are in observations.py, rewards.py, commands.py,
+events.py and terminations.py. Buffers have legged_gym's names. N environments, J joints, F feet; base frame x forward,
 y left, z up; quaternions w x y z.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,7 +17,7 @@ from legged_gym_ext.envs.base.commands import Commands
 from legged_gym_ext.envs.base.legs import find_corners
 from legged_gym_ext.envs.base.limits import check_limits
 from legged_gym_ext.envs.base.observations import Observations
-from legged_gym_ext.envs.base.rewards import RewardSum
+from legged_gym_ext.envs.base.rewards import RewardSum, note_signs
 from legged_gym_ext.envs.base.robot_checks import check_robot
 from legged_gym_ext.envs.base.terminations import check_terminations
 from legged_gym_ext.simulators import make_simulator
@@ -26,6 +26,9 @@ from legged_gym_ext.utils.config import match_joint, to_dict
 from legged_gym_ext.utils.distributed import rank
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import projected_gravity, quat_rotate_inverse, rotate_by_yaw, yaw_of
+
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 
 CONTACT_FORCE = 1.0  # N, more than this is contact, as in legged_gym
 
@@ -38,16 +41,18 @@ class LeggedRobot:
         obs_buf: (N, group_dims["policy"]) noisy.
         privileged_obs_buf: (N, group_dims["privileged"]) what a teacher may see.
         critic_obs_buf: (N, group_dims["critic"] * env.critic_frames) truth for the critic.
-        obs_history: (N, env.num_history, group_dims["policy"]), oldest first, zeros before the start; None when not asked for.
+        obs_history: (N, env.num_history, group_dims["policy"]), oldest first, zeros before the start; None without
+            `env.num_history`.
         rew_buf, reset_buf, time_out_buf, episode_length_buf: (N,).
         commands: (N, 4) vx, vy [m/s], yaw rate [rad/s], heading [rad].
-        notes: lines about values of the robot's file that training does not use.
-        extras: "time_outs" (N,), "step_metrics" with the tracking kernels (N,) of this step and, when robots were reset, "episode" with one
-            value per finished episode.
+        notes: lines about settings that are valid and yet surprising: values of the robot's file that training does not
+            use, weights of unusual sign.
+        extras: "time_outs" (N,), "step_metrics" with the tracking kernels (N,) of this step and, when robots were
+            reset, "episode" with one value per finished episode.
     """
 
-    def __init__(self, cfg: Any) -> None:
-        """Build terrain, engine and managers for `cfg` (a `LeggedRobotCfg`) and reset everything; values without sense are a `UserError`."""
+    def __init__(self, cfg: LeggedRobotCfg) -> None:
+        """Build terrain, engine and managers, and reset all robots; invalid values are a `UserError`."""
         check_limits(cfg)
         self.cfg = cfg
         self.num_envs, self.num_actions = int(cfg.env.num_envs), int(cfg.env.num_actions)
@@ -62,7 +67,7 @@ class LeggedRobot:
         self.push_interval = max(1, round(cfg.domain_rand.push_interval_s / self.dt))
         self.terrain = make_terrain(cfg.terrain, self.num_envs, self.rng)
         self.sim = make_simulator(cfg, self.terrain, self.num_envs)
-        self.notes = check_robot(cfg, self.sim)
+        self.notes = check_robot(cfg, self.sim) + note_signs(to_dict(cfg.rewards.scales))
         if self.notes and rank() == 0:
             print("\n".join(self.notes))
         self._set_robot(cfg)
@@ -86,14 +91,13 @@ class LeggedRobot:
             )
         self.reset()
 
-    def _set_robot(self, cfg: Any) -> None:
+    def _set_robot(self, cfg: LeggedRobotCfg) -> None:
         """Constants of the robot: names to indices, gains, limits, query points."""
         sim, names = self.sim, self.sim.joint_names
         self.num_dof, self.num_feet = len(names), sim.foot_pos.shape[1]
         self.default_dof_pos = sim.default_dof_pos
-        self.base_height_target = cfg.rewards.base_height_target
-        if self.base_height_target is None:
-            self.base_height_target = sim.standing_height
+        target = cfg.rewards.base_height_target
+        self.base_height_target: float = sim.standing_height if target is None else target
         self.foot_radius = sim.foot_radius
         self.p_gains = self._per_joint(cfg.control.stiffness, "control.stiffness")
         self.d_gains = self._per_joint(cfg.control.damping, "control.damping")
@@ -102,7 +106,10 @@ class LeggedRobot:
         self.soft_dof_pos_limits = torch.stack((middle - soft, middle + soft), dim=-1)
         self.hip_joints = [i for i, n in enumerate(names) if cfg.asset.hip_name in n]
         contacts, feet = sim.contact_names, list(range(len(sim.contact_names) - self.num_feet, len(sim.contact_names)))
-        pick = lambda parts: [i for i, n in enumerate(contacts) if i not in feet and any(p in n for p in parts)]  # noqa: E731
+
+        def pick(parts: list[str]) -> list[int]:
+            return [i for i, name in enumerate(contacts) if i not in feet and any(part in name for part in parts)]
+
         self.foot_contacts = feet
         self.termination_contacts = pick(cfg.asset.terminate_after_contacts_on)
         self.penalised_contacts = pick(cfg.asset.penalize_contacts_on)
@@ -154,7 +161,7 @@ class LeggedRobot:
         """Reset all robots; returns policy and privileged observations."""
         self.reset_idx(torch.arange(self.num_envs, device=self.device))
         self._read_state()
-        self._remember()
+        self._store_last_state()
         self._compute_observations()
         return self.obs_buf, self.privileged_obs_buf
 
@@ -189,7 +196,7 @@ class LeggedRobot:
         self.command_sampler.update()
         events.push_robots(self)
         self._compute_observations()
-        self._remember()
+        self._store_last_state()
         return self.obs_buf, self.privileged_obs_buf, self.rew_buf, self.reset_buf, self.extras
 
     def _act(self, actions: torch.Tensor) -> None:
@@ -235,7 +242,7 @@ class LeggedRobot:
         self.feet_air_time += self.dt
         self._swinging = 1.0 - contact
 
-    def _remember(self) -> None:
+    def _store_last_state(self) -> None:
         """Keep what the next step compares with."""
         self.last_dof_vel.copy_(self.dof_vel)
         self.last_foot_pos.copy_(self.sim.foot_pos)
@@ -269,7 +276,7 @@ class LeggedRobot:
         self.commanded_way += self.dt * torch.stack((along_x, along_y), dim=-1)
 
     def _update_levels(self, ids: torch.Tensor) -> None:
-        """Curriculum of the ground: up for leaving the tile, down for a fall or less than half of the commanded way."""
+        """Curriculum of the ground: up for leaving the tile, down for a fall or less than half the commanded way."""
         position = self.sim.root_pos[ids, :2]
         way, commanded = (position - self.start_pos[ids]).norm(dim=-1), self.commanded_way[ids].norm(dim=-1)
         failed = self.fall_buf[ids] | self.fault_buf[ids] | (way < 0.5 * commanded)

@@ -1,4 +1,4 @@
-"""Which leg of a quadruped is where, and what its mirror image is.
+"""Which leg of a quadruped is where, and which is on the other side.
 
 Both follow from where the hips are and how the joints turn, whatever these are called and however they are ordered.
 """
@@ -74,7 +74,7 @@ def mirror_joints(sim: Simulator) -> tuple[list[int], list[float]]:
 
 
 def _sign(axis: Sequence[float], opposite: Sequence[float], names: str) -> float:
-    """1 where a joint's image turns with the same sign as the joint on the other side, -1 where with the other."""
+    """1 where a mirrored joint turns with the same sign as the joint on the other side, else -1."""
     along = sum(part * other for part, other in zip(axis, (-opposite[0], opposite[1], -opposite[2])))
     if abs(along) < ALIKE:
         raise UserError(f"{_REFUSAL}: the axes of {names} are no mirror images of each other")
@@ -87,13 +87,13 @@ def mirror_contacts(env: LeggedRobot, joints: Sequence[int]) -> list[int]:
     for group in env.contact_groups:
         start, at = len(order), [env.sim.contact_joints[contact] for contact in group]
         for column, joint in enumerate(at):
-            image = joint if joint < 0 else joints[joint]
+            mirrored = joint if joint < 0 else joints[joint]
             same = [other for other, its in enumerate(at) if its == joint]
-            images = [other for other, its in enumerate(at) if its == image]
-            if len(images) != len(same):
+            opposite = [other for other, its in enumerate(at) if its == mirrored]
+            if len(opposite) != len(same):
                 body = env.sim.contact_names[group[column]]
                 raise UserError(
                     f"{_REFUSAL}: {body} of asset.penalize_contacts_on has no counterpart on the other side"
                 )
-            order.append(start + images[same.index(column)])
+            order.append(start + opposite[same.index(column)])
     return order

@@ -1,14 +1,17 @@
-"""Which values of an environment's configuration make sense; found before anything is built."""
+"""Which values of an environment's configuration are valid; checked before anything is built."""
 
 from __future__ import annotations
 
 from math import inf, isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from legged_gym_ext.envs.base.randomization import LONG, RANDOMIZED, SHORT
 from legged_gym_ext.utils.config import lookup
 from legged_gym_ext.utils.errors import UserError
 
-SHORT, LONG = 1e-4, 1e9  # s, shorter is meant to be zero and longer to be endless; both make no whole number of steps
+if TYPE_CHECKING:
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
+
 NARROW = 1e-6  # smaller is meant to be zero, by which is divided
 
 NUMBERS: dict[str, tuple[float, float]] = {
@@ -17,19 +20,16 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "env.critic_frames": (1, inf),
     "env.episode_length_s": (SHORT, LONG),
     "terrain.seed": (0, inf),
-    "terrain.spawn_radius": (0.0, inf),
     "commands.resampling_time": (SHORT, LONG),
     "commands.zero_fraction": (0.0, 1.0),
     "commands.curriculum_step": (0.0, inf),
-    "init_state.velocity_range": (0.0, inf),
     "control.decimation": (1, inf),
-    "domain_rand.push_interval_s": (SHORT, LONG),
-    "domain_rand.max_push_vel_xy": (0.0, inf),
     "rewards.tracking_sigma": (NARROW, inf),
     "rewards.soft_dof_pos_limit": (0.0, inf),
     "normalization.clip_actions": (NARROW, inf),
     "noise.noise_level": (0.0, inf),
     "sim.dt": (SHORT, 1.0),
+    **{path: limits for row in RANDOMIZED.values() for path, limits in row.numbers.items()},
 }
 """Field -> smallest and largest value."""
 
@@ -38,17 +38,7 @@ RANGES: dict[str, float] = {
     "commands.ranges.lin_vel_y": -inf,
     "commands.ranges.ang_vel_yaw": -inf,
     "commands.ranges.heading": -inf,
-    "init_state.joint_range": -inf,
-    "domain_rand.friction_range": 0.0,
-    "domain_rand.added_mass_range": -inf,
-    "domain_rand.com_shift_range": -inf,
-    "domain_rand.kp_range": 0.0,
-    "domain_rand.kd_range": 0.0,
-    "domain_rand.armature_range": 0.0,
-    "domain_rand.joint_friction_range": 0.0,
-    "domain_rand.joint_damping_range": 0.0,
-    "domain_rand.joint_stiffness_range": 0.0,
-    "domain_rand.delay_range": 0.0,
+    **{path: lowest for row in RANDOMIZED.values() for path, lowest in row.all_ranges.items()},
 }
 """Field [lower, upper] -> smallest value."""
 
@@ -59,11 +49,11 @@ POINTS = (
 """Fields that are lists of coordinates."""
 
 
-def check_limits(cfg: Any) -> None:
-    """Compare `cfg` (a `LeggedRobotCfg`) with the tables above.
+def check_limits(cfg: LeggedRobotCfg) -> None:
+    """Compare a configuration with the tables above.
 
     Raises:
-        UserError: names the first field whose value makes no sense, and what would.
+        UserError: names the first field with an invalid value, and what is expected.
     """
     for path, (low, high) in NUMBERS.items():
         value = lookup(cfg, path)

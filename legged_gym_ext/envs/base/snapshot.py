@@ -1,4 +1,4 @@
-"""Everything an environment remembers, as one dictionary, so that a resumed training continues where it stopped."""
+"""The whole state of an environment as one dictionary, so that a resumed training continues where it stopped."""
 
 from __future__ import annotations
 

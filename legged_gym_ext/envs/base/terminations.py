@@ -15,8 +15,8 @@ def check_terminations(env: LeggedRobot) -> None:
     """Fill `fall_buf`, `fault_buf`, `time_out_buf` and their union `reset_buf`, each (N,) bool.
 
     A fall is a contact of the base or a tilt beyond `termination.max_tilt`. A time-out is the end of an episode that
-    did not fall in the same step, because its time is over or, with `terrain.end_at_edge`, because the robot has left its
-    tile and is promoted; learners bootstrap there.
+    did not fall in the same step, because its time is over or, with `terrain.end_at_edge`, because the robot has left
+    its tile and is promoted; learners bootstrap there.
     """
     cfg = env.cfg.termination
     torch.logical_or(env.fault_buf, env.sim.faults(), out=env.fault_buf)

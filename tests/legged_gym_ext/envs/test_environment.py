@@ -234,7 +234,8 @@ def test_start_states_fill_their_ranges_and_never_leave_them():
 
 
 RANGES = {
-    "friction": "friction_range", "added_mass": "added_mass_range", "com_shift": "com_shift_range", "kp_scale": "kp_range",
+    "friction": "friction_range", "added_mass": "added_mass_range", "com_shift": "com_shift_range",
+    "kp_scale": "kp_range",
     "kd_scale": "kd_range", "armature_scale": "armature_range", "joint_friction_scale": "joint_friction_range",
     "joint_damping": "joint_damping_range", "joint_stiffness": "joint_stiffness_range",
 }  # fmt: skip
@@ -268,7 +269,7 @@ def test_a_fault_leaves_everything_finite_and_the_others_as_they_were(where):
         assert broken.reset_buf.tolist() == [False, False, step == 0, False] and not sound.reset_buf.any()
         for name in ("obs_buf", "privileged_obs_buf", "critic_obs_buf", "obs_history", "rew_buf"):
             assert torch.isfinite(getattr(broken, name)).all(), name
-            # Robot 2 draws new random numbers, so only what needs none can be compared: nobody else starts or is pushed.
+            # Robot 2 draws new random numbers, so only what needs none is compared: no other robot starts or is pushed.
             assert torch.equal(getattr(broken, name)[[0, 1, 3]], getattr(sound, name)[[0, 1, 3]]), name
     assert broken.nan_resets == 1 and torch.isfinite(broken.rewards.episode_sums).all()
 

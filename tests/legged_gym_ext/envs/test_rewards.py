@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
-from legged_gym_ext.envs.base.rewards import TERMS, RewardSum
+from legged_gym_ext.envs.base.rewards import TERMS, RewardSum, note_signs
 from legged_gym_ext.utils.errors import UserError
 
 
@@ -101,7 +102,7 @@ def test_every_term_has_a_case():
 @pytest.mark.parametrize("name", CASES)
 def test_term_equals_the_number_worked_out_by_hand(name):
     values, expected = CASES[name]
-    assert torch.allclose(TERMS[name](fake(**values)).float(), torch.tensor(expected), atol=1e-6)
+    assert torch.allclose(TERMS[name].function(fake(**values)).float(), torch.tensor(expected), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -110,13 +111,13 @@ def test_term_equals_the_number_worked_out_by_hand(name):
 )
 def test_trot_pays_for_exactly_one_diagonal_pair(feet, pays):
     env = fake(foot_contact=[[float(f) for f in feet]] * 2, moving=[1.0, 0.0], corners=[0, 1, 2, 3])
-    assert TERMS["trot"](env).tolist() == [bool(pays), False]
+    assert TERMS["trot"].function(env).tolist() == [bool(pays), False]
 
 
 def test_trot_finds_the_diagonals_whatever_order_the_feet_are_in():
     # Feet FL RR FR RL: the diagonals are feet 0 and 1, and 2 and 3; feet 0 and 3 are the left side.
     env = fake(foot_contact=[[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]], moving=[1.0, 1.0], corners=[0, 2, 3, 1])
-    assert TERMS["trot"](env).tolist() == [True, False]
+    assert TERMS["trot"].function(env).tolist() == [True, False]
 
 
 NO_FAULTS = torch.zeros(2, dtype=torch.bool)
@@ -175,4 +176,21 @@ def test_a_method_of_the_environment_may_be_a_term_of_its_own():
 
 def test_a_hasty_step_costs_and_feet_in_the_air_earn_nothing():
     env = fake(feet_air_time=[[0.1, 0.9], [0.0, 0.9]], first_contact=[[1.0, 0.0], [0.0, 0.0]], moving=[1.0, 1.0])
-    assert torch.allclose(TERMS["feet_air_time"](env), torch.tensor([-0.3, 0.0]))  # 0.1 - 0.4
+    assert torch.allclose(TERMS["feet_air_time"].function(env), torch.tensor([-0.3, 0.0]))  # 0.1 - 0.4
+
+
+def test_every_reward_has_a_weight_in_the_configuration():
+    assert set(vars(LeggedRobotCfg().rewards.scales)) == set(TERMS)
+
+
+@pytest.mark.parametrize("task", ["go1", "go2"])
+def test_penalties_have_negative_weights_and_rewards_positive_ones(task):
+    scales = vars(task_registry.get_cfgs(task)[0].rewards.scales)
+    assert {name for name, weight in scales.items() if weight * TERMS[name].sign < 0.0} == set()
+
+
+def test_a_weight_of_the_wrong_sign_is_noted():
+    assert note_signs({"torques": 0.1, "alive": 1.0, "trot": -2.0, "collision": 0.0, "own": -1.0}) == [
+        "note: rewards.scales.torques=0.1, and 'torques' is a penalty: expected the other sign",
+        "note: rewards.scales.trot=-2, and 'trot' is a reward: expected the other sign",
+    ]

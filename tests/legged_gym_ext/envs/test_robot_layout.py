@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from legged_gym_ext.envs.base.legs import find_corners, mirror_joints
+from legged_gym_ext.envs.base.mirror import Opposites
+from legged_gym_ext.envs.base.symmetry import configured_opposites, mirror, opposites_of
 from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
-from legged_gym_ext.envs.go2.symmetry import GO2, layout_of, mirror
 from legged_gym_ext.simulators.legs import Leg
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
@@ -130,8 +131,8 @@ def test_joints_of_a_file_that_randomisation_replaces_are_told(tmp_path, capsys)
     file = model(tmp_path, ('damping="0.15"', 'damping="2"'))
     env = make(1, asset__file=file)
     line = (
-        "note: robot.xml has 2 N m s/rad as its joint damping, trained is 0.05 to 0.3 (domain_rand.joint_damping_range); "
-        "sim2sim.py has the file's"
+        "note: robot.xml has 2 N m s/rad as its joint damping, trained is 0.05 to 0.3 "
+        "(domain_rand.joint_damping_range); sim2sim.py has the file's"
     )
     assert env.notes == [line] and capsys.readouterr().out == line + "\n"
     for quiet in ({"domain_rand__randomize_joint_damping": False}, {"domain_rand__joint_damping_range": [0.0, 2.0]}):
@@ -180,8 +181,12 @@ def test_every_engine_finds_the_same_legs(plain, name):
         assert torch.allclose(torch.tensor(leg.axes), torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0]]), atol=1e-6)
 
 
-def test_our_own_robot_is_mirrored_as_hosts_that_show_no_environment_have_it():
-    assert layout_of(make(1)) == GO2
+def test_what_the_joints_are_called_tells_the_same_as_the_model():
+    # FL and FR change places, RL and RR too; abduction changes sign. Contacts: thighs, calves, feet.
+    swapped = [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]
+    contacts = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10]
+    assert configured_opposites(Go2FlatCfg()) == Opposites([1, 0, 3, 2], swapped, [-1.0, 1.0, 1.0] * 4, contacts)
+    assert opposites_of(make(1)) == configured_opposites(Go2FlatCfg())
 
 
 ORDERS = {
@@ -224,7 +229,7 @@ def test_a_robot_with_its_joints_in_any_order_sees_its_mirror_image(order):
 
 def test_feet_are_exchanged_with_those_on_the_other_side_whatever_their_order():
     env = make(1, init_state__default_joint_angles=angles(by_leg("FL", "RL", "FR", "RR")))
-    assert env.corners == [0, 2, 1, 3] and layout_of(env).feet == [2, 3, 0, 1]
+    assert env.corners == [0, 2, 1, 3] and opposites_of(env).feet == [2, 3, 0, 1]
 
 
 def test_joints_that_turn_the_other_way_on_the_other_side_keep_their_sign(tmp_path):
@@ -233,7 +238,7 @@ def test_joints_that_turn_the_other_way_on_the_other_side_keep_their_sign(tmp_pa
     changes = [(hip.format(leg=leg, rest=""), hip.format(leg=leg, rest=' axis="-1 0 0"')) for leg in ("FR", "RR")]
     default = {name: 0.1 if "hip" in name else angle for name, angle in angles(list).items()}
     env = make(1, asset__file=model(tmp_path, *changes), init_state__default_joint_angles=default)
-    assert mirror_joints(env.sim) == (GO2.joints, [1.0] * 12)
+    assert mirror_joints(env.sim) == (configured_opposites(Go2FlatCfg()).joints, [1.0] * 12)
 
 
 def leg(x: float, y: float) -> Leg:
@@ -271,4 +276,9 @@ def test_axes_without_mirror_image_are_refused(tmp_path):
     )
     env = make(1, asset__file=model(tmp_path, (old, new)))
     with pytest.raises(UserError, match="the axes of FL_calf_joint and FR_calf_joint are no mirror images"):
-        layout_of(env)
+        opposites_of(env)
+
+
+def test_a_robot_that_is_not_known_is_refused_where_the_environment_is_not_shown():
+    with pytest.raises(UserError, match=r"does not show its environment.*task_registry.register_robot"):
+        mirror(None, None, torch.zeros(1, 12))

@@ -11,8 +11,8 @@ import torch
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
+from legged_gym_ext.envs.base.symmetry import mirror
 from legged_gym_ext.envs.base.terminations import check_terminations
-from legged_gym_ext.envs.go2.symmetry import mirror
 from legged_gym_ext.utils.math import quat_from_yaw
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 from tests.ground import all_kinds
@@ -111,7 +111,7 @@ def test_foot_normals_are_those_of_the_ground_in_the_robots_heading(walked):
 
 
 def test_a_mirrored_world_gives_the_mirrored_observation():
-    """On ground that rises to the robot's left, seen by the mirror's table, the robot is on ground that rises to its right."""
+    """Ground that rises to the robot's left is, mirrored, ground that rises to its right."""
     images = []
     for sign in (1.0, -1.0):
         cfg, _ = task_registry.get_cfgs("go2")

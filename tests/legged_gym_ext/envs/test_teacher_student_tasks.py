@@ -1,4 +1,4 @@
-"""The tasks of TS, CTS, RMA and ULT: exact resume, both policies compared while they learn, one command for both stages."""
+"""The tasks of TS, CTS, RMA and ULT: exact resume, policies compared while they learn, one command for both stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Go2 tasks in a legged_gym fork: registry, flat environment, and the same checkpoint on both sides."""
+"""The tasks in a legged_gym fork: registry, flat environment, and the same checkpoint on both sides."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("mjbatch")
 
 import legged_gym_ext  # noqa: E402
 from legged_gym_ext.envs import task_registry  # noqa: E402
-from legged_gym_ext.envs.go2.terms import go2_group_dims, go2_terms  # noqa: E402
+from legged_gym_ext.envs.base.observations import configured_sizes, group_dims, resolve_terms  # noqa: E402
 from legged_gym_ext.utils.errors import UserError  # noqa: E402
 from legged_gym_ext.wrappers.vec_env_v1 import VecEnvV1, train_cfg_v1  # noqa: E402
 from rsl_rl_ult import register  # noqa: E402
@@ -87,7 +87,7 @@ def test_tasks_name_our_classes_with_the_prefix_that_register_was_given(monkeypa
     assert registry.make("go2_ts_flat", num_envs=2).alg.core.learning_rate > 0.0
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, "go1_ts_flat"])
 def test_a_task_trains_in_the_fork(registry, name):
     runner = registry.make(name, sim_device="cuda:0")  # of no consequence: the engine is on the CPU
     before = {key: value.clone() for key, value in runner.alg.actor_critic.state_dict().items()}
@@ -157,6 +157,6 @@ def test_columns_of_mirrored_terms_are_those_of_the_environment():
     cfg, _ = task_registry.get_cfgs("go2_flat")
     cfg.env.num_envs = 1
     env, _ = task_registry.make_env("go2_flat", cfg)
-    counted = go2_terms(env.cfg)
+    counted = resolve_terms(env.cfg, configured_sizes(env.cfg))
     assert {n: t.dim for n, t in env.observations.terms.items()} == {n: t.dim for n, t in counted.items()}
-    assert go2_group_dims(env.cfg) == env.group_dims
+    assert group_dims(env.cfg) == env.group_dims

@@ -1,0 +1,198 @@
+"""Methods and grounds, independent of robots: the registry composes them with each robot into tasks.
+
+`go2_ult_flat` is the robot `go2`, the method `ult` and the ground `flat`. A method is a training configuration:
+algorithm and network are named by string, the observation set `privileged` is what the teacher reads beyond the robot's
+own sensors. Options are listed once: those of teacher and student under TS; CTS and RMA have what is different; ULT has
+its own. Their values are the defaults of the classes, repeated to be seen
+(tests/rsl_rl_ult/algorithms/test_defaults.py).
+
+A new method is a class and a `Method` in `METHODS`; every robot gets it.
+"""
+
+from __future__ import annotations
+
+from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
+from legged_gym_ext.envs.base.velocity_config import OnPlane
+from legged_gym_ext.task_registry import Ground, Method
+
+
+class PPOCfg(LeggedRobotCfgPPO):
+    """PPO of rsl-rl-lib with an asymmetric critic, sized for a few CPU cores.
+
+    Many small updates: 512 robots x 24 steps, small networks, twice the usual KL step, and every sample learnt from
+    twice through its mirror image. benchmarks/results/tuning.md has the runs behind these choices.
+    """
+
+    class actor:
+        hidden_dims = [128, 128, 64]
+
+    class critic:
+        hidden_dims = [128, 128, 64]
+
+    class algorithm:
+        num_learning_epochs = 4
+        desired_kl = 0.02
+        symmetry_cfg: dict | None = {
+            "data_augmentation_func": "legged_gym_ext.envs.base.symmetry:mirror",  # registration names the robot's own
+            "use_data_augmentation": True,
+        }
+
+    class runner:
+        max_iterations = 1200  # on rough ground, here and for the other methods: an hour on two cores
+
+
+class BlindCfg(PPOCfg):
+    """No privileged information anywhere: the lower baseline."""
+
+    class obs_groups:
+        critic = ["policy"]
+
+
+class TSCfg(PPOCfg):
+    """One-stage teacher-student: the teacher acts and is trained by PPO, the student's encoder follows its latent."""
+
+    class obs_groups:
+        privileged = ["privileged"]
+        # history = ["history"] would read windows that the environment keeps (env.env.num_history frames)
+
+    class actor:
+        class_name = "ActorCriticTS"
+        latent_dim = 32
+        latent_norm = "none"  # none | l2: latents on the unit sphere
+        privilege_hidden_dims = [128, 64]  # E_priv: privileged -> latent
+        history_encoder = "MLP"  # MLP | TCN | GRU: E_hist
+        history_length = 20  # frames (0.4 s) that the student sees, in training and deployment
+        history_hidden_dims = [128, 64]  # MLP
+        tcn_channels = [32, 32, 32]  # TCN: one entry per convolution
+        tcn_kernel_sizes = [4, 3, 3]
+        tcn_strides = [2, 1, 1]
+        tcn_dilations = [1, 1, 2]
+        gru_hidden_dim = 128  # GRU
+        gru_num_layers = 1
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_TS"
+        num_encoder_steps = 40  # gradient steps of E_hist per update
+        num_encoder_mini_batches = 20  # equal parts of the samples and their mirror images, one for each step
+        encoder_learning_rate = 2e-4  # fixed
+        encoder_max_grad_norm = 1.0
+        encoder_seed = 0  # of the generator that shuffles E_hist's minibatches
+        student_loss = "latent"  # latent | action_latent: also the squared action error (Lee et al. 2020)
+        optimizer = "adam"  # adam | adamw | sgd | rmsprop
+        normalize_advantage_per_mini_batch = False
+        use_mixed_precision = None  # bfloat16 autocast; None: where the processor multiplies bfloat16 natively
+
+    class runner:
+        max_iterations = 1050
+        eval_interval = 20  # iterations between comparisons of teacher and student; 0: never
+        eval_envs = 64  # robots of a comparison, half of them driven by each
+
+
+class CTSCfg(TSCfg):
+    """Concurrent teacher-student: both drive robots and train one policy head and one critic."""
+
+    class actor:
+        class_name = "ActorCriticCTS"
+        preset = "joint"  # joint | per_group: how teacher and student are told apart; sets what is None below
+        latent_norm: str | None = None  # none | l2
+        critic_reads_latent: bool | None = None  # True: the critic also reads the driver's latent
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_CTS"
+        num_encoder_steps = 20
+        num_encoder_mini_batches = 4
+        encoder_learning_rate = 1e-3
+        scale_encoder_learning_rate: bool | None = None  # True: it follows the schedule of actor and critic
+        teacher_fraction = 0.75  # share of the robots that the teacher drives, (0, 1]
+        advantage_norm: str | None = None  # joint | per_group
+        kl_source: str | None = None  # all | teacher: whose KL steers the learning rate
+        encoder_samples = "student"  # student | all: what E_hist learns from
+        student_detach = True  # False: the policy gradient reaches E_hist
+
+
+class RMACfg(TSCfg):
+    """Rapid motor adaptation: PPO of the teacher first, then everything but E_hist is frozen and the student acts."""
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_RMA"
+        encoder_learning_rate = 1e-3
+
+    class runner:
+        max_iterations = 1000
+        stage2_iterations = 150  # after max_iterations of stage 1, in the same command; 0: stage 1 only
+
+
+class ULTCfg(PPOCfg):
+    """Unified Locomotion Transformer: one network is teacher and student, and learns both at once."""
+
+    class obs_groups:
+        privileged = ["privileged"]
+
+    class actor:
+        class_name = "ActorCriticULT"
+        width = 64  # of all tokens
+        num_layers = 2
+        num_heads = 4
+        history_length = 16  # frames that a token sees; with 2 layers its reach is 2 x 15 frames
+        feedforward_ratio = 1.0  # hidden width of the feed-forward networks / width
+        token_hidden_dims = [96]  # of both tokenisers
+        hidden_dims = [128, 64]  # of the action heads
+        shared_action_head = False  # one head for teacher and student
+        head_reads_frame = True  # the heads also read the current frame itself
+        head_gain = 1.0  # scale of the heads' last layers at the start
+        zero_init = True  # the transformer starts as the identity
+        attention_kernel = "auto"  # auto | sdpa | softmax
+        critic_input = "critic"  # critic | privilege_token: read the output of the privilege token
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_ULT"
+        mix_ratio = 0.5  # probability that the teacher acts
+        mix_mode = "per_step"  # per_step | per_episode | per_env
+        mix_schedule = "constant"  # constant | linear | cosine
+        mix_ratio_end = 0.0  # where a schedule ends
+        mix_iterations = None  # updates until then; None: the whole training
+        mix_seed = 0
+        prediction_coef = 0.1
+        imitation_coef = 0.5
+        # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
+        imitation_loss = "kl"
+        policy_samples = "mixture"  # acted | student_from_teacher | mixture: which samples each read-out learns from
+        symmetry_images = "all"  # all | one: mirror images learnt from in each epoch
+        attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
+        max_learning_rate = 1e-2  # bound of the adaptive schedule
+        cosine_interval = 10  # updates between measurements of the gradients' cosines; 0: never
+        optimizer = "adam"  # adam | adamw | sgd | rmsprop
+        normalize_advantage_per_mini_batch = False
+        use_mixed_precision = None  # bfloat16 autocast; None: where the processor multiplies bfloat16 natively
+
+    class runner:
+        max_iterations = 600
+        eval_interval = 20  # iterations between comparisons of teacher and student; 0: never
+        eval_envs = 64  # robots of a comparison, half of them driven by each
+
+
+class ULTFaithfulCfg(ULTCfg):
+    """ULT as its article describes it: tokens of 128 columns, a teacher that acts from the privilege token alone.
+
+    `ULTCfg` has narrower tokens and heads that also read the current frame, because that learns faster.
+    """
+
+    class actor:
+        width = 128
+        feedforward_ratio = 4.0
+        token_hidden_dims = [128]
+        head_reads_frame = False
+
+
+ROUGH = Ground("")
+FLAT = Ground("flat", OnPlane)
+GROUNDS = (ROUGH, FLAT)
+
+PPO = Method("", PPOCfg, {"flat": {"max_iterations": 300}})
+BLIND = Method("blind", BlindCfg, {"flat": {"max_iterations": 300}})
+TS = Method("ts", TSCfg, {"flat": {"max_iterations": 300}})
+CTS = Method("cts", CTSCfg, {"flat": {"max_iterations": 300}})
+RMA = Method("rma", RMACfg, {"flat": {"max_iterations": 300, "stage2_iterations": 60}})
+ULT = Method("ult", ULTCfg, {"flat": {"max_iterations": 250}})
+ULT_FAITHFUL = Method("ult_faithful", ULTFaithfulCfg, only=("",))
+METHODS = (PPO, BLIND, TS, CTS, RMA, ULT, ULT_FAITHFUL)
