@@ -38,7 +38,8 @@ def attend(
         (B, h, n, d).
     """
     if _fused(kernel, query):
-        return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=sum(bias).to(query.dtype))
+        mask = sum(bias[1:], bias[0]).to(query.dtype)
+        return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
     scores = _scores(query * query.shape[-1] ** -0.5, keys, bias)
     return torch.matmul(scores.softmax(dim=-1).to(values.dtype), values)
 

@@ -60,7 +60,7 @@ class PolicyStep(Protocol):
         """The policy on windows (1, T, D) of frames, of which columns `last_action` are the action before."""
         ...
 
-    def remembering(self, offset: Sequence[float], scale: float, clip: float) -> nn.Module:
+    def stateful(self, offset: Sequence[float], scale: float, clip: float) -> nn.Module:
         """The policy with its memory inside, which returns joint targets too; for TorchScript."""
         ...
 
