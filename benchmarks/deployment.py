@@ -1,8 +1,10 @@
-"""What a step of each method's exported policy costs on one CPU core: onnxruntime and TorchScript, median and 99th percentile, and the size of the file.
+"""What a step of each method's exported policy costs on one CPU core, with onnxruntime and with TorchScript.
 
-Networks of the Go2 tasks with random weights: time does not depend on them. `onnxruntime` and `torchscript` are the files that keep what they
-remember (policy.onnx, policy.pt), `window` is the one without a memory for Unitree's controllers. Also the largest difference between onnxruntime and
-torch over the steps, through resets.
+For each the median and the 99th percentile, and the size of the file.
+
+Networks of the Go2 tasks with random weights: time does not depend on them. `onnxruntime` and `torchscript` are the
+files that keep what they remember (policy.onnx, policy.pt), `window` is the one without a memory for Unitree's
+controllers. Also the largest difference between onnxruntime and torch over the steps, through resets.
 
     python benchmarks/deployment.py --json result.json
 """

@@ -1,8 +1,9 @@
 """The tutorial's ablation: MLP, TCN and GRU history encoders with windows of 20 and 100 frames, on one teacher.
 
-In TS the student never touches the teacher: with the same seed, separate trainings of six encoders would collect the very same rollouts and
-train the very same teacher (tests/rsl_rl_ult/algorithms/test_ppo_ts.py). So one training feeds all six, which makes their losses and times comparable in the same run. It starts
-from the checkpoint of a trained teacher, with fresh encoders.
+In TS the student never touches the teacher: with the same seed, separate trainings of six encoders would collect the
+very same rollouts and train the very same teacher (tests/rsl_rl_ult/algorithms/test_ppo_ts.py). So one training feeds
+all six, which makes their losses and times comparable in the same run. It starts from the checkpoint of a trained
+teacher, with fresh encoders.
 
     python benchmarks/encoders.py logs/go2_ts_flat/RUN --iterations 60 --json encoders.json
 """

@@ -1,8 +1,8 @@
 """What each MuJoCo option of the Go2 model buys and costs.
 
-Every variant simulates the same robots from the same states with the same joint targets. Reported: control steps per second of
-all environments (median, interleaved), the ratio to the default, and how far the joints are from a converged reference
-(Newton, 100 iterations, same contact model) after 0.2 s.
+Every variant simulates the same robots from the same states with the same joint targets. Reported: control steps per
+second of all environments (median, interleaved), the ratio to the default, and how far the joints are from a converged
+reference (Newton, 100 iterations, same contact model) after 0.2 s.
 
     python benchmarks/engine_options.py --json result.json
 """

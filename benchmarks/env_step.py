@@ -1,9 +1,9 @@
 """How much of the physics' speed is left when observations, rewards, resets and randomisation are added.
 
 One run measures, alternating: `env.step` of a task, and bare stepping of the very same model and states: the physics
-calls of the preceding `env.step` segment are replayed from the same start states with the same joint targets, so both sides
-simulate the same contacts. With `--terrain rough` the two sides are `env.step` on the 200-tile map, robots on all levels of all kinds of
-tiles, and on the plane, with the same actions. Prints the median of the paired ratios.
+calls of the preceding `env.step` segment are replayed from the same start states with the same joint targets, so both
+sides simulate the same contacts. With `--terrain rough` the two sides are `env.step` on the 200-tile map, robots on all
+levels of all kinds of tiles, and on the plane, with the same actions. Prints the median of the paired ratios.
 
     python benchmarks/env_step.py --json result.json
     python benchmarks/env_step.py --terrain rough --json result.json
@@ -94,7 +94,10 @@ def small_actions(env: Any, steps: int) -> list[Any]:
 
 
 def measure_ground(num_envs: int, steps: int, pairs: int) -> dict[str, Any]:
-    """`env.step` on the map against `env.step` on the plane, in turns; speeds in control steps of all environments per second."""
+    """`env.step` on the map against `env.step` on the plane, in turns.
+
+    Speeds are in control steps of all environments per second.
+    """
     import torch
 
     from legged_gym_ext.envs import task_registry

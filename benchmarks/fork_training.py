@@ -1,4 +1,6 @@
-"""A Go2 task trained through the rsl_rl 1.0.2 contract (tests/old_host.py) into a run folder that evaluate.py and play.py read.
+"""A Go2 task trained through the rsl_rl 1.0.2 contract (tests/old_host.py).
+
+The run goes into a folder that evaluate.py and play.py read.
 
 python benchmarks/fork_training.py --task go2_ts_flat --seed 1
 python legged_gym_ext/scripts/evaluate.py --task=go2_ts_flat --load_run=<the folder it names>

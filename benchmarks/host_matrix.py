@@ -1,9 +1,10 @@
 """Every method under the stock runner of several versions of rsl-rl-lib: train 3 iterations, save, load, resume, infer.
 
-Each version gets a virtual environment of its own (`pip install --no-deps`, torch and the rest from the environment that runs this script) and each
-method a process (tests/host_worker.py). "1.0.2" is that generation's contract (tests/rsl_rl_ult/hosts/test_host_v1.py), and the files that
-its forks write (tests/rsl_rl_ult/hosts/test_host_v1_exports.py, tests/legged_gym_ext/deploy/test_export_steps.py): with Python 3.8 and torch 1.10.2 in an
-environment of their own, where there is a Python 3.8.
+Each version gets a virtual environment of its own (`pip install --no-deps`, torch and the rest from the environment
+that runs this script) and each method a process (tests/host_worker.py). "1.0.2" is that generation's contract
+(tests/rsl_rl_ult/hosts/test_host_v1.py), and the files that its forks write
+(tests/rsl_rl_ult/hosts/test_host_v1_exports.py, tests/legged_gym_ext/deploy/test_export_steps.py): with Python 3.8 and
+torch 1.10.2 in an environment of their own, where there is a Python 3.8.
 
     python benchmarks/host_matrix.py --json result.json
     python benchmarks/host_matrix.py --versions 1.0.2 --python /where/torch/numpy/and/pytest/are/bin/python

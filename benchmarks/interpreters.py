@@ -26,7 +26,10 @@ def find_python(version: str) -> str | None:
 
 
 def _candidates(version: str) -> Iterator[str]:
-    """The one on the PATH, those of pyenv (its commands on the PATH start one version only), what uv has or downloads."""
+    """The one on the PATH, those of pyenv, what uv has or downloads.
+
+    Commands of pyenv on the PATH start one version only.
+    """
     on_path = shutil.which(f"python{version}")
     if on_path:
         yield on_path

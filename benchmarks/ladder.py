@@ -1,10 +1,14 @@
-"""Table and picture of how hard the ground may be that finished runs get over: the ladder of every policy, what it costs, and on slippery ground.
+r"""Table and picture of how hard the ground may be that finished runs get over.
 
-Each run folder needs the figures of `evaluate.py --load_run=RUN --ladder --json RUN/evaluation.json`; what the table says of friction 0.4 and of returns is
-there after the same with `--friction=0.4` and without `--ladder`. A training that was resumed is named by its last folder. Rows are added to the table that
-is there; a run that is in it already is read again.
+The ladder of every policy, what it costs, and on slippery ground.
 
-    python benchmarks/ladder.py logs/go2_ts/RUN [RUN ...] --json benchmarks/results/ladder.json --png docs/images/go2_ladder.png
+Each run folder needs the figures of `evaluate.py --load_run=RUN --ladder --json RUN/evaluation.json`; what the table
+says of friction 0.4 and of returns is there after the same with `--friction=0.4` and without `--ladder`. A training
+that was resumed is named by its last folder. Rows are added to the table that is there; a run that is in it already is
+read again.
+
+    python benchmarks/ladder.py logs/go2_ts/RUN [RUN ...] \
+        --json benchmarks/results/ladder.json --png docs/images/go2_ladder.png
 """
 
 from __future__ import annotations
@@ -33,8 +37,8 @@ UNITS: dict[str, Callable[[float], str]] = {
     "obstacle_height": lambda height: f"{100 * height:.0f}",
 }
 HEADS = (
-    "task", "policy", "million steps", "steps up [cm]", "slope up", "obstacles [cm]", "score", "score at friction 0.4", "power [W]",
-    "torque change [N m]", "at a joint stop", "falls", "student / teacher return",
+    "task", "policy", "million steps", "steps up [cm]", "slope up", "obstacles [cm]", "score", "score at friction 0.4",
+    "power [W]", "torque change [N m]", "at a joint stop", "falls", "student / teacher return",
 )  # fmt: skip
 
 
@@ -42,7 +46,8 @@ def read_row(run: Run) -> dict[str, Any]:
     """What is kept of one training; without a ladder a `UserError` that says how to measure it."""
     if not run.policies or not all("ladder" in figures for figures in run.policies.values()):
         raise UserError(
-            f"{run.path} has no ladder: evaluate.py --task={run.task} --load_run={run.path.name} --ladder --json {run.path / 'evaluation.json'}"
+            f"{run.path} has no ladder: evaluate.py --task={run.task} --load_run={run.path.name} "
+            f"--ladder --json {run.path / 'evaluation.json'}"
         )
     policies = {name: _kept(figures) for name, figures in run.policies.items()}
     own = {"task": run.task, "run": run.path.name, "seed": run.seed, "commit": run.commit, "steps": run.steps}

@@ -1,9 +1,9 @@
-"""The whole project under several versions of Python, and the plugin alone under 3.8 with torch 1.10.2, as old forks have it.
+"""The whole project under several versions of Python, and the plugin alone under 3.8, as old forks have it.
 
-Each version gets a fresh virtual environment, with the pip that it brings and the README's install command. Then two tasks
-are trained for two iterations, and a few core tests run. Python 3.8 runs the contract of rsl_rl 1.0.2 and writes every
-policy that can be exported. Interpreters are those of the system, of pyenv or of uv; a version that is not to be had is
-"not run". Needs some 6 GB of disk where pip brings torch with CUDA.
+Each version gets a fresh virtual environment, with the pip that it brings and the README's install command. Then two
+tasks are trained for two iterations, and a few core tests run. Python 3.8, with torch 1.10.2, runs the contract of
+rsl_rl 1.0.2 and writes every policy that can be exported. Interpreters are those of the system, of pyenv or of uv; a
+version that is not to be had is "not run". Needs some 6 GB of disk where pip brings torch with CUDA.
 
     python benchmarks/python_matrix.py --json benchmarks/results/python_matrix.json
     python benchmarks/python_matrix.py --pythons 3.12 --folder /tmp/matrix

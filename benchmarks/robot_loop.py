@@ -1,8 +1,9 @@
 """How punctual the robot's control loop is, and how long each fault takes to become damping.
 
-A simulated Go2 (legged_gym_ext/deploy/simulated_go2/program.py) publishes states over DDS on the loopback interface; the real program
-(legged_gym_ext/deploy/go2/program.py) drives it. First it walks for some minutes; then it is started once per fault, and the time is taken from the fault to
-the arrival of the first damping command at the robot, both on the robot's side.
+A simulated Go2 (legged_gym_ext/deploy/simulated_go2/program.py) publishes states over DDS on the loopback interface;
+the real program (legged_gym_ext/deploy/go2/program.py) drives it. First it walks for some minutes; then it is started
+once per fault, and the time is taken from the fault to the arrival of the first damping command at the robot, both on
+the robot's side.
 
     python benchmarks/robot_loop.py --policy policy.onnx --minutes 10 --json benchmarks/results/robot_loop.json
 """

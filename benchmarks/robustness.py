@@ -1,8 +1,8 @@
-"""Millions of steps of random actions on the map: does anybody fall through the ground, start in it, or break the physics?
+"""Millions of steps of random actions on the map: does anybody fall through the ground, start in it, break physics?
 
-Robots are on all levels of all kinds of tiles, holes included, with the full randomisation and pushes. A robot is through the ground when the middle
-of its base is below all of the ground it is over, and starts in it when a foot does. Ten million steps take 25 minutes to an hour and a half; Ctrl-C
-ends the run early with the counts so far.
+Robots are on all levels of all kinds of tiles, holes included, with the full randomisation and pushes. A robot is
+through the ground when the middle of its base is below all of the ground it is over, and starts in it when a foot does.
+Ten million steps take 25 minutes to an hour and a half; Ctrl-C ends the run early with the counts so far.
 
     python benchmarks/robustness.py --steps 10 --json result.json
 """
@@ -20,7 +20,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 SIZES = (0.3, 1.0, 3.0)
-"""Standard deviations of the random actions, a third of the robots each: trembling, as at the start of a training, and flailing."""
+"""Standard deviations of the random actions, a third of the robots each.
+
+Trembling, as at the start of a training, and flailing.
+"""
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
-"""Exported policies in plain MuJoCo, robot as trained and altered: a table, as JSON and Markdown.
+r"""Exported policies in plain MuJoCo, robot as trained and altered: a table, as JSON and Markdown.
 
-Every cell is N episodes of 20 s with random starts and commands, the same for all policies:
-unaltered, base + 2 kg, friction 0.5, 20 ms of delay, a file with the legs in another order, and the solver of the training.
+Every cell is N episodes of 20 s with random starts and commands, the same for all policies: unaltered, base + 2 kg,
+friction 0.5, 20 ms of delay, a file with the legs in another order, and the solver of the training.
 
-    python benchmarks/sim2sim.py go2=a/policy.onnx go2_ult=b/policy.onnx --episodes 64 --json result.json --markdown result.md
+    python benchmarks/sim2sim.py go2=a/policy.onnx go2_ult=b/policy.onnx --episodes 64 \
+        --json result.json --markdown result.md
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Table and curves of finished runs, one row per task: teacher and student of every seed.
+r"""Table and curves of finished runs, one row per task: teacher and student of every seed.
 
-Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`. Curves are what the run logged while it learnt
-(`Comparison/return_teacher`, `Comparison/return_student`); of tasks with a single policy, the same comparison of every checkpoint. Seconds are those of
-collecting and learning, as logged.
+Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`. Curves are what the run
+logged while it learnt (`Comparison/return_teacher`, `Comparison/return_student`); of tasks with a single policy, the
+same comparison of every checkpoint. Seconds are those of collecting and learning, as logged.
 
-    python benchmarks/teacher_student.py logs/go2_ts/* logs/go2_cts/* --json table.json --png curves.png --both_png steps_and_time.png
+    python benchmarks/teacher_student.py logs/go2_ts/* logs/go2_cts/* \
+        --json table.json --png curves.png --both_png steps_and_time.png
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def read_curve(run: Path, steps_per_iteration: int) -> dict[str, list[tuple[int,
 
 
 def compare_checkpoints(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """The comparison that teacher-student runs log, made afterwards for each checkpoint: policy -> (iteration, return)."""
+    """Policy -> (iteration, return): what teacher-student runs compare and log, made afterwards for each checkpoint."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.training.comparison import Comparison
     from legged_gym_ext.training.policies import WEIGHTS_ONLY, Policy
@@ -142,7 +143,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def plot_both(rows: list[dict[str, Any]], path: Path) -> None:
-    """What is deployed (the student, or the only policy) of every task, against environment steps and against time: median and range of the seeds."""
+    """What is deployed of every task, against environment steps and against time: median and range of the seeds.
+
+    Deployed is the student, or the only policy.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -183,7 +187,8 @@ def main() -> None:
         chosen = [row for row in rows if row["task"] == task]
         minutes = [row["seconds"] / 60 for row in chosen]
         print(
-            f"{task}: {chosen[0]['steps'] / 1e6:.2f} M steps, median {statistics.median(minutes):.1f} min of collecting and learning"
+            f"{task}: {chosen[0]['steps'] / 1e6:.2f} M steps, "
+            f"median {statistics.median(minutes):.1f} min of collecting and learning"
         )
     if args.png:
         plot(rows, args.png)

@@ -1,8 +1,9 @@
 """Ablations of `go2_ult_flat`: one short training per variant, each an override of the shipped task, at equal steps.
 
-Variants run as many at a time as there are `--jobs`, each on a CPU core of its own. Every finished one is written to the JSON file at once; a later call
-skips what is there, so that the work can be cut into pieces. The table shows when a student begins to walk, and the last comparisons of both
-(64 robots, 5 s). Seeds differ by as much as many variants do: the JSON file takes any number of them (`--seed`).
+Variants run as many at a time as there are `--jobs`, each on a CPU core of its own. Every finished one is written to
+the JSON file at once; a later call skips what is there, so that the work can be cut into pieces. The table shows when a
+student begins to walk, and the last comparisons of both (64 robots, 5 s). Seeds differ by as much as many variants do:
+the JSON file takes any number of them (`--seed`).
 
     python benchmarks/ult_ablation.py --json benchmarks/results/ult_ablation.json --jobs 2
     python benchmarks/ult_ablation.py --json benchmarks/results/ult_ablation.json --only shipped "no imitation"
@@ -113,7 +114,8 @@ def walks_after(row: dict[str, Any]) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, in the order of `VARIANTS`."""
     lines = [
-        "| variant | seed | student walks after | teacher / student return | student linear / yaw tracking | imitation loss | prediction loss | s per iteration |",
+        "| variant | seed | student walks after | teacher / student return | student linear / yaw tracking "
+        "| imitation loss | prediction loss | s per iteration |",
         "|" + "---|" * 8,
     ]
     for name in VARIANTS:
@@ -122,7 +124,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             losses = f"{row['imitation']:.4f} | {row['prediction']:.2f}"
             seconds = f"{row['collection_s']:.1f} + {row['learning_s']:.1f}"
             lines.append(
-                f"| {name} | {row['seed']} | {walks_after(row)} | {row['teacher_return']:.2f} / {row['student_return']:.2f} "
+                f"| {name} | {row['seed']} | {walks_after(row)} "
+                f"| {row['teacher_return']:.2f} / {row['student_return']:.2f} "
                 f"| {tracking} | {losses} | {seconds} |"
             )
     return "\n".join(lines)

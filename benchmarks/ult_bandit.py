@@ -1,11 +1,13 @@
 """ULT's policy gradient in a bandit with a hidden bit: who may learn from whose samples.
 
-One step per episode. A bit b of +-0.2 (or another size) is drawn, only the privilege token sees it, and the reward of an action a (12 components) is the mean of -(a - b)^2.
-The best teacher answers with b (a gain of 1), the best student with 0; only something else than the reward could pull them together. No
-prediction, no imitation. Per variant and seed: the teacher's gain on the bit (least squares of its mean action on b) early and at the end, and how far
-the student's mean action is from 0 (root mean square over observations and components).
+One step per episode. A bit b of +-0.2 (or another size) is drawn, only the privilege token sees it, and the reward of
+an action a (12 components) is the mean of -(a - b)^2. The best teacher answers with b (a gain of 1), the best student
+with 0; only something else than the reward could pull them together. No prediction, no imitation. Per variant and seed:
+the teacher's gain on the bit (least squares of its mean action on b) early and at the end, and how far the student's
+mean action is from 0 (root mean square over observations and components).
 
-The last two variants are no options of `PPO_ULT`: the read-out that did not act has its ratio to the policy that did. They are here for comparison.
+The last two variants are no options of `PPO_ULT`: the read-out that did not act has its ratio to the policy that did.
+They are here for comparison.
 
     python benchmarks/ult_bandit.py --json benchmarks/results/ult_bandit.json
 """
@@ -60,7 +62,10 @@ ALGORITHM: dict[str, Any] = {
 
 
 class RatiosToTheActor(PPO_ULT):
-    """No policy gradient: the read-outs in `others` also learn from samples that they did not act, with their ratio to the policy that acted."""
+    """No policy gradient: the read-outs in `others` also learn from samples that they did not act.
+
+    There they have their ratio to the policy that acted.
+    """
 
     others = ("student", "teacher")
 
@@ -153,7 +158,10 @@ def measure(network: ActorCriticULT, size: float) -> dict[str, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: gains of all seeds after a quarter of the training and at its end (mean of the last quarter), and the student's distance."""
+    """Markdown: gains of all seeds after a quarter of the training and at its end, and the student's distance.
+
+    "At its end" is the mean of the last quarter.
+    """
     lines = ["| bit | variant | gain, early | gain, end | teacher's distance | student's distance |", "|" + "---|" * 6]
     for size, name in dict.fromkeys((row["bit"], row["variant"]) for row in rows):
         curves = [row["curve"] for row in rows if (row["bit"], row["variant"]) == (size, name)]

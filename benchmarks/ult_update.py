@@ -1,7 +1,8 @@
 """What ULT's design saves: banded passes and cached acting against windows, and its update against those of TS and PPO.
 
-Sizes are those of update.py (Go2 columns, 24 steps, 4 minibatches) and a wide ULT (`WIDE`); `go2` has the options of the task `go2_ult`. Both sides
-of a pair are timed in alternating order; figures are medians of the paired ratios. The table goes to stderr, line by line, JSON to stdout.
+Sizes are those of update.py (Go2 columns, 24 steps, 4 minibatches) and a wide ULT (`WIDE`); `go2` has the options of
+the task `go2_ult`. Both sides of a pair are timed in alternating order; figures are medians of the paired ratios. The
+table goes to stderr, line by line, JSON to stdout.
 
     python benchmarks/ult_update.py --json result.json --png growth.png
     python benchmarks/ult_update.py --device cuda --num_envs 4096
@@ -68,7 +69,7 @@ class Stopwatch:
         return (time.perf_counter() - start) / repeats
 
     def compare(self, *sides: Callable[[], float]) -> dict[str, Any]:
-        """Median seconds of a side and of what it is compared with, and of their ratios; sides return what they took."""
+        """Medians: seconds of a side and of what it is compared with, and their ratios; sides return what they took."""
         for side in sides:
             side()  # warm up
         took: tuple[list[float], list[float]] = [], []
@@ -91,7 +92,7 @@ def make_network(device: str, window: int = WINDOW, **options: Any) -> ActorCrit
 
 
 def make_segments(network: ActorCriticULT, count: int, steps: int, device: str) -> tuple[torch.Tensor, ...]:
-    """What `ActorCriticULT.read` reads, B = `count` and S = `steps`: pairs, privileged and ages; all windows are full."""
+    """What `ActorCriticULT.read` reads, B = `count` and S = `steps`: pairs, privileged and ages; all windows full."""
     frames, window = network.transformer.context + steps, network.history_length
     return (
         torch.randn(count, frames, DIMS["policy"] + ACTIONS, device=device),
@@ -110,8 +111,8 @@ def cut_windows(segments: tuple[torch.Tensor, ...], window: int) -> tuple[torch.
 def windowed_read(network: Any, windows: torch.Tensor, privileged: torch.Tensor) -> Readouts:
     """`ActorCriticULT.read` for windows (M, T, d + A) and privileged (M, dP): plain causal attention over [H ... H, E].
 
-    Equal to `read` with one layer. With more, frames of a segment have themselves seen frames from before the window, which a window does not hold:
-    the outputs differ by definition, the networks are the same.
+    Equal to `read` with one layer. With more, frames of a segment have themselves seen frames from before the window,
+    which a window does not hold: the outputs differ by definition, the networks are the same.
     """
     window = windows.shape[1]
     tokens = torch.cat((network.frame_tokenizer(windows), network.privilege_tokenizer(privileged)[:, None]), dim=1)
@@ -131,7 +132,7 @@ def windowed_read(network: Any, windows: torch.Tensor, privileged: torch.Tensor)
 
 @torch.no_grad()
 def largest_difference(device: str) -> float:
-    """Of read-outs by windows from those by segments and by cache, with one layer; a RuntimeError where it is too large."""
+    """Of read-outs by windows from those by segments and by cache, with one layer; a RuntimeError where too large."""
     network: Any = make_network(device, num_layers=1)
     torch.nn.init.normal_(network.transformer.blocks[0].distance_bias)
     segments = make_segments(network, 3, STEPS, device)
@@ -181,7 +182,7 @@ def compare_acting(watch: Stopwatch, network: ActorCriticULT, num_envs: int) -> 
 
 
 def ult_cfg(sizes: str) -> dict[str, Any]:
-    """ULT's configuration: a wide one with legged_gym's critic, or the options of the task `go2_ult`; no mirrored samples."""
+    """ULT's configuration: a wide one with legged_gym's critic, or the options of `go2_ult`; no mirrored samples."""
     cfg = make_cfg(sizes, "rsl_rl_ult.algorithms:PPO_ULT", "MLPModel")
     cfg["obs_groups"]["privileged"] = ["privileged"]
     cfg["actor"]["class_name"] = "ActorCriticULT"

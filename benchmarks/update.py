@@ -1,7 +1,8 @@
 """What an update costs: our PPO against rsl-rl-lib's on the same rollout, TS and CTS against our PPO.
 
-Each pair collects one rollout per side from the same made-up observations with the sizes of the Go2 tasks, then
-times `update()` of both, in alternating order. Prints medians of the paired ratios. Also the memory of a rollout with long histories.
+Each pair collects one rollout per side from the same made-up observations with the sizes of the Go2 tasks, then times
+`update()` of both, in alternating order. Prints medians of the paired ratios. Also the memory of a rollout with long
+histories.
 
     python benchmarks/update.py --json result.json
     python benchmarks/update.py --device cuda --num_envs 4096

@@ -29,7 +29,8 @@ def gaussian_kl(
 ) -> torch.Tensor:
     """KL(first || other) (B,) of diagonal Gaussians, all arguments (B, A).
 
-    `eps` is added to other_std / std in the logarithm; rsl_rl 1.0.2 adds 1e-5, which makes the KL of equal policies A * 1e-5 instead of 0.
+    `eps` is added to other_std / std in the logarithm; rsl_rl 1.0.2 adds 1e-5, which makes the KL of equal policies
+    A * 1e-5 instead of 0.
     """
     var_ratio = (std / other_std).pow(2)
     distance = ((mean - other_mean) / other_std).pow(2)
@@ -78,10 +79,11 @@ def surrogate_losses(
 
 
 def responsibility(log_prob: torch.Tensor, other_log_prob: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-    """Probability (B,) that the first of two policies drew each action, given the action: w p / (w p + (1 - w) p_other).
+    """Probability (B,) that the first of two policies drew each given action: w p / (w p + (1 - w) p_other).
 
-    As a weight on actions of the mixture it is, up to the factor w, the first policy's importance weight under the balance heuristic
-    (Veach and Guibas 1995): never above 1, and what it weighs has exactly the mean that the first policy's own actions give.
+    As a weight on actions of the mixture it is, up to the factor w, the first policy's importance weight under the
+    balance heuristic (Veach and Guibas 1995): never above 1, and what it weighs has exactly the mean that the first
+    policy's own actions give.
 
     Args:
         log_prob: (B,) log p of the actions under the first policy.

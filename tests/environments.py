@@ -63,7 +63,7 @@ def publish(site: Path, version: str | None, generation: str, name: str = "rsl-r
 
 
 def install_editable(site: Path, fork: Path, how: str) -> Path:
-    """Install the fork at `fork` as `pip install -e` does: by setuptools' finder, by a .pth file, or by the older `develop`."""
+    """Install the fork as `pip install -e` does: by setuptools' finder, by a .pth file, or by the older `develop`."""
     if how == "develop":
         write(site, {"easy-install.pth": f"{fork}\n"})
         write(fork / "rsl_rl.egg-info", {"PKG-INFO": "Name: rsl_rl\nVersion: 1.0.2\n", "top_level.txt": "rsl_rl\n"})
@@ -101,7 +101,10 @@ def python(code: str, site: Path, *path: Path) -> subprocess.CompletedProcess[st
 
 def found(site: Path, *path: Path, first: str = "") -> dict:
     """`rsl_rl_generation()` there, after running `first`."""
-    code = f"import json, sys\n{first}\nfrom rsl_rl_ult.hosts.generation import *\nprint(json.dumps(rsl_rl_generation()._asdict()))"
+    code = (
+        f"import json, sys\n{first}\nfrom rsl_rl_ult.hosts.generation import *\n"
+        "print(json.dumps(rsl_rl_generation()._asdict()))"
+    )
     result = python(code, site, *path)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -109,7 +112,10 @@ def found(site: Path, *path: Path, first: str = "") -> dict:
 
 def report(site: Path, *path: Path) -> tuple[dict, int]:
     """`doctor.py --json` there, and its exit code; checks what holds for every report."""
-    code = f"import runpy, sys; sys.argv = ['doctor.py', '--json']; runpy.run_path({doctor.__file__!r}, run_name='__main__')"
+    code = (
+        "import runpy, sys; sys.argv = ['doctor.py', '--json']; "
+        f"runpy.run_path({doctor.__file__!r}, run_name='__main__')"
+    )
     result = python(code, site, *path)
     assert result.stderr == ""
     data = json.loads(result.stdout)

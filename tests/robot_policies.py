@@ -25,7 +25,8 @@ def write_policy(path: Path, kind: str = "hold", contract: Contract | None = Non
 
     Args:
         path: of the file.
-        kind: "hold" never misbehaves; "nan" returns NaN; "limits" asks for 10 rad beyond; "crouch" bends its legs instead, as an action would.
+        kind: "hold" never misbehaves; "nan" returns NaN; "limits" asks for 10 rad beyond; "crouch" bends its legs
+            instead, as an action would.
         contract: stored in the file; default `make_contract()`.
     """
     import onnx

@@ -1,7 +1,7 @@
 """The pages of docs/extending, followed to the letter: files are written, commands are run, outputs are found.
 
-In a page, a block ```python title="NAME" is a file of the reader's folder, a block ```bash is run there line by line, and
-every line of a block ```text behind it must stand in the output of these commands ("..." stands for anything).
+In a page, a block ```python title="NAME" is a file of the reader's folder, a block ```bash is run there line by line,
+and every line of a block ```text behind it must stand in the output of these commands ("..." stands for anything).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What the owner of an old fork imports runs under Python 3.8: both packages, but for what only newer hosts and engines use."""
+"""What the owner of an old fork imports runs under Python 3.8.
+
+That is both packages, but for what only newer hosts and engines use.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def name(path: Path) -> str:
 
 
 def generic_aliases(tree: ast.AST) -> Iterator[int]:
-    """Lines on which a builtin or a class of collections.abc is subscripted by running code, which Python 3.8 cannot do."""
+    """Lines where running code subscripts a builtin or a class of collections.abc, which Python 3.8 cannot do."""
     abstract = {
         alias.asname or alias.name
         for node in ast.walk(tree)

@@ -13,7 +13,10 @@ from rsl_rl_ult.modules.transformer import band_mask
 
 @st.composite
 def ages(draw: st.DrawFn) -> torch.Tensor:
-    """(B, F) ages of frames: each row counts up and starts again at 1 where an episode begins; below 1 before the first."""
+    """(B, F) ages of frames: each row counts up and starts again at 1 where an episode begins.
+
+    Ages before the first episode are below 1.
+    """
     batch, frames = draw(st.integers(1, 4)), draw(st.integers(1, 12))
     rows = []
     for _ in range(batch):
