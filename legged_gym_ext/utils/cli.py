@@ -15,8 +15,8 @@ EPILOG = """Every field of the configuration can be set, typed and checked, afte
   --env.rewards.scales.feet_air_time=0.5   --train.algorithm.learning_rate=5e-4
 `describe.py --task=NAME --fields` lists the fields and their values."""
 
-RUNNER_FLAGS = tuple(
-    ["experiment_name", "run_name", "load_run", "checkpoint", "max_iterations", "logger", "resume", "teacher"]
+RUNNER_FLAGS = (
+    *("experiment_name", "run_name", "load_run", "checkpoint", "max_iterations", "logger", "resume", "teacher"),
 )
 FIELDS = {
     "num_envs": ("env.env.num_envs",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -25,10 +26,7 @@ def limit_spinning() -> None:
 def usable_cpus() -> int:
     """CPU cores for this process, at least 1: affinity mask and cgroup v2 quota, shared among torchrun's processes."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or no quota: "max"
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
-        if quota != "max":
-            count = min(count, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        pass  # no cgroup v2
+        count = min(count, math.ceil(int(quota) / int(period)))
     return max(1, count // local_world_size())
