@@ -56,7 +56,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "imitation 2": {"algorithm.imitation_coef": 2.0},
     "branches not zero at the start": {"actor.zero_init": False},
     "0.3 x learning rate on attention": {"algorithm.attention_lr_scale": 0.3},
-    "one mirror image per epoch": {"algorithm.symmetry_images": "one"},
     "larger minibatches, fewer epochs": {"algorithm.num_learning_epochs": 3, "algorithm.num_mini_batches": 2},
     "value from the privilege token": {"actor.critic_input": "privilege_token"},
     "width 128, feed-forward 4": {"actor.width": 128, "actor.feedforward_ratio": 4.0},

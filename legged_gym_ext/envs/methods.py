@@ -106,7 +106,6 @@ class CTSCfg(TSCfg):
         teacher_fraction = 0.75  # share of the robots that the teacher drives, (0, 1]
         advantage_norm: str | None = None  # joint | per_group
         kl_source: str | None = None  # all | teacher: whose KL steers the learning rate
-        encoder_samples = "student"  # student | all: what E_hist learns from
         student_detach = True  # False: the policy gradient reaches E_hist
 
 
@@ -139,7 +138,6 @@ class ULTCfg(PPOCfg):
         hidden_dims = [128, 64]  # of the action heads
         shared_action_head = False  # one head for teacher and student
         head_reads_frame = True  # the heads also read the current frame itself
-        head_gain = 1.0  # scale of the heads' last layers at the start
         zero_init = True  # the transformer starts as the identity
         attention_kernel = "auto"  # auto | sdpa | softmax
         critic_input = "critic"  # critic | privilege_token: read the output of the privilege token
@@ -157,7 +155,6 @@ class ULTCfg(PPOCfg):
         # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
         imitation_loss = "kl"
         policy_samples = "mixture"  # acted | student_from_teacher | mixture: which samples each read-out learns from
-        symmetry_images = "all"  # all | one: mirror images learnt from in each epoch
         attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
         max_learning_rate = 1e-2  # bound of the adaptive schedule
         cosine_interval = 10  # updates between measurements of the gradients' cosines; 0: never

@@ -35,6 +35,14 @@ NO_EFFECT = {
 """Fields that a resumed training ignores -> reason."""
 
 
+RETIRED = {
+    ("actor", "head_gain"): 1.0,
+    ("algorithm", "symmetry_images"): "all",
+    ("algorithm", "encoder_samples"): "student",
+}
+"""Options of older versions -> the value that they had by default, and that is what happens now."""
+
+
 def apply_run(run_dir: Path, task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> None:
     """Set all fields to the values that a run was trained with.
 
@@ -51,6 +59,9 @@ def apply_run(run_dir: Path, task: str, env_cfg: LeggedRobotCfg, train_cfg: Legg
     _check_task(run_dir, task, task_of_run(run_dir))
     if "observations" not in saved[0]:  # of a version with this layout only
         saved[0]["observations"] = {"layout": "tutorial"}
+    for (section, name), value in RETIRED.items():
+        if saved[1].get(section, {}).get(name) == value:
+            del saved[1][section][name]
     try:
         for cfg, values in zip((env_cfg, train_cfg), saved):
             update_from_dict(cfg, values)

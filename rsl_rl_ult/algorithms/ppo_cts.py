@@ -49,7 +49,6 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         teacher_fraction: float = 0.75,
         advantage_norm: str | None = None,
         kl_source: str | None = None,
-        encoder_samples: str = "student",
         student_detach: bool = True,
         num_encoder_steps: int = 20,
         num_encoder_mini_batches: int = 4,
@@ -66,7 +65,6 @@ class PPO_CTS(PPO_TS):  # noqa: N801
             advantage_norm: "joint" standardises the advantages of all environments together, "per_group" each group
                 alone.
             kl_source: "all" or "teacher", the samples whose KL steers the learning rate.
-            encoder_samples: "student" or "all", what E_hist learns from (always all when there is no student).
             student_detach: False lets the policy gradient reach E_hist through the student's samples; then the KL of
                 all samples steers the learning rate, and that of E_hist follows.
             num_encoder_steps: as in `PPO_TS`.
@@ -92,7 +90,6 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         for name, value, known in (
             ("advantage_norm", advantage_norm, ("joint", "per_group")),
             ("kl_source", kl_source, ("all", "teacher")),
-            ("encoder_samples", encoder_samples, ("student", "all")),
         ):
             if value not in known:
                 raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")
@@ -109,11 +106,7 @@ class PPO_CTS(PPO_TS):  # noqa: N801
                 "algorithm.advantage_norm=per_group excludes normalize_advantage_per_mini_batch: choose one"
             )
         self.advantage_norm, self.kl_source = advantage_norm, kl_source
-        self.encoder_samples, self.student_detach, self.teacher_fraction = (
-            encoder_samples,
-            student_detach,
-            teacher_fraction,
-        )
+        self.student_detach, self.teacher_fraction = student_detach, teacher_fraction
         self.teacher_envs = teacher_rows(self.storage.num_envs, teacher_fraction).to(self.device)
         self.student_ids = (~self.teacher_envs).nonzero().flatten()
 
@@ -231,8 +224,8 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         super().step()
 
     def student_rows(self) -> torch.Tensor:
-        """Rows of the rollout that the student drove, or all."""
+        """Rows of the rollout that the student drove; all where there is no student."""
         rows = super().student_rows()
-        if self.encoder_samples == "all" or not self.has_students:
+        if not self.has_students:
             return rows
         return rows[~self.teacher_envs[rows % self.storage.num_envs]]

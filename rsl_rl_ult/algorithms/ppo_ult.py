@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Iterator, Mapping
+from typing import Any, Mapping
 
 import torch
 
@@ -12,7 +12,7 @@ from rsl_rl_ult.algorithms.metrics import GradientCosines
 from rsl_rl_ult.algorithms.mixing import MetricsByActor, Mixing, schedule_iterations
 from rsl_rl_ult.algorithms.ppo import MAX_LEARNING_RATE, PPO
 from rsl_rl_ult.algorithms.rollout_state import Decision
-from rsl_rl_ult.algorithms.ult_rollout import ActingCache, one_copy, trajectories
+from rsl_rl_ult.algorithms.ult_rollout import ActingCache, trajectories
 from rsl_rl_ult.modules.actor_critic import Tensors
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT, Readouts, ULTBatch, ULTEvaluation
 from rsl_rl_ult.policies.policy import Policy
@@ -20,7 +20,6 @@ from rsl_rl_ult.policies.policy_ult import CachedPolicy
 
 IMITATION_LOSSES = ("mse", "kl")
 POLICY_SAMPLES = ("acted", "student_from_teacher", "mixture")
-SYMMETRY_IMAGES = ("all", "one")
 
 
 class PPO_ULT(PPO):  # noqa: N801
@@ -50,7 +49,6 @@ class PPO_ULT(PPO):  # noqa: N801
         imitation_coef: float = 0.5,
         imitation_loss: str = "kl",
         policy_samples: str = "mixture",
-        symmetry_images: str = "all",
         attention_lr_scale: float = 1.0,
         max_learning_rate: float = MAX_LEARNING_RATE,
         cosine_interval: int = 10,
@@ -79,8 +77,6 @@ class PPO_ULT(PPO):  # noqa: N801
             policy_samples: "acted" gives each read-out the samples that it acted; with "student_from_teacher" the
                 student also learns from what the teacher acted; with "mixture" both learn from every sample. See
                 `surrogate`; the last two need mix_mode "per_step".
-            symmetry_images: with `symmetry_cfg`, "all" learns from every image of a trajectory in every epoch, "one"
-                from one of them, another one in the next epoch: half the work for a left-right mirror.
             attention_lr_scale: learning rate of the transformer's blocks as a multiple of the others'.
             max_learning_rate: upper bound of the adaptive schedule.
             cosine_interval: updates between measurements of the cosines between the policy gradient and the auxiliary
@@ -94,7 +90,6 @@ class PPO_ULT(PPO):  # noqa: N801
         for name, value, known in (
             ("imitation_loss", imitation_loss, IMITATION_LOSSES),
             ("policy_samples", policy_samples, POLICY_SAMPLES),
-            ("symmetry_images", symmetry_images, SYMMETRY_IMAGES),
         ):
             if value not in known:
                 raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")
@@ -122,12 +117,8 @@ class PPO_ULT(PPO):  # noqa: N801
             entropy_coef=entropy_coef,
             **ppo,
         )
-        if symmetry_images == "one" and self.symmetry is not None and self.symmetry.use_mirror_loss:
-            raise ValueError(
-                "algorithm.symmetry_images=one excludes symmetry_cfg.use_mirror_loss, which compares images: choose one"
-            )
         self.prediction_coef, self.imitation_coef, self.imitation_loss = prediction_coef, imitation_coef, imitation_loss
-        self.policy_samples, self.symmetry_images = policy_samples, symmetry_images
+        self.policy_samples = policy_samples
         seed = mix_seed + self.processes.rank
         schedule = mix_mode, mix_schedule, mix_ratio_end, mix_iterations
         self.mixing = Mixing(self.storage.num_envs, mix_ratio, *schedule, seed, self.device)
@@ -186,12 +177,6 @@ class PPO_ULT(PPO):  # noqa: N801
         """Also what a pass over the segments reads."""
         batch = super().make_batch(rows)
         return trajectories(batch, self.acting, rows, self.next_frames, self.symmetry, self.num_mini_batches)
-
-    def minibatches(self, samples: ULTBatch) -> Iterator[ULTBatch]:
-        """As PPO's; with `symmetry_images` "one" only one copy of each trajectory."""
-        for batch in super().minibatches(samples):
-            one = batch.copies > 1 and self.symmetry_images == "one"
-            yield one_copy(batch, batch.step // self.num_mini_batches) if one else batch
 
     def surrogate(self, per_sample: torch.Tensor, batch: ULTBatch, evaluation: ULTEvaluation) -> torch.Tensor:
         """Mean over samples of the losses of the read-out that acted and, as `policy_samples` says, of the other one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
 import torch
@@ -132,27 +131,3 @@ def mirror_frames(frames: torch.Tensor, groups: Mapping[str, int], symmetry: Sym
 def mirror_actions(actions: torch.Tensor, symmetry: Symmetry) -> torch.Tensor:
     """(B, F, A) -> (K B, F, A): the originals, then the mirrored ones."""
     return symmetry.actions(actions.flatten(0, 1)).unflatten(0, (-1, actions.shape[1]))
-
-
-def one_copy(batch: ULTBatch, epoch: int) -> ULTBatch:
-    """Of trajectory i only its copy i + `epoch` (modulo K), so that K epochs see all of them.
-
-    The KL is measured on those that are originals: of mirrored samples the former policy is not known.
-    """
-    copies, samples, steps = batch.copies, len(batch), batch.next_frames.shape[1]
-    count = samples // steps
-    trajectory = torch.arange(count, device=batch.actions.device)
-    copy = (trajectory + epoch) % copies
-    by_trajectory = copy * count + trajectory
-    by_sample = copy.repeat_interleave(steps) * samples + torch.arange(samples, device=batch.actions.device)
-    return replace(
-        batch,
-        inputs={name: value[by_sample] for name, value in batch.inputs.items()},
-        actions=batch.actions[by_sample],
-        teacher=batch.teacher[by_sample],
-        frame_actions=batch.frame_actions[by_trajectory],
-        next_frames=batch.next_frames[by_trajectory],
-        age=batch.age[by_trajectory],
-        ongoing=batch.ongoing[by_trajectory],
-        kl_rows=(copy == 0).repeat_interleave(steps),
-    )

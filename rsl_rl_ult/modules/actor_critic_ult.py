@@ -95,7 +95,6 @@ class ActorCriticULT(ActorCritic):
         actor_hidden_dims: Sequence[int] = (128, 64),
         shared_action_head: bool = False,
         head_reads_frame: bool = True,
-        head_gain: float = 1.0,
         zero_init: bool = True,
         attention_kernel: str = "auto",
         critic_input: str = "critic",
@@ -125,7 +124,6 @@ class ActorCriticULT(ActorCritic):
             actor_hidden_dims: hidden layers of the action heads.
             shared_action_head: one head for teacher and student instead of one for each.
             head_reads_frame: the action heads also read o_t itself, past the transformer.
-            head_gain: scales the initial weights of the action heads' last layers.
             zero_init: attention and feed-forward branches start at zero.
             attention_kernel: "auto", "sdpa" or "softmax".
             critic_input: "critic" for an MLP on that observation set, "privilege_token" for one on the output of E.
@@ -137,8 +135,6 @@ class ActorCriticULT(ActorCritic):
         """
         if critic_input not in CRITIC_INPUTS:
             raise ValueError(f"critic_input '{critic_input}': expected one of {', '.join(CRITIC_INPUTS)}")
-        if not head_gain > 0.0:
-            raise ValueError(f"head_gain={head_gain}: expected a positive number")
         self._width, self._skip = width, num_actor_obs if head_reads_frame else 0
         super().__init__(
             num_actor_obs,
@@ -165,10 +161,6 @@ class ActorCriticULT(ActorCritic):
             None if shared_action_head else MLP(width + self._skip, num_actions, actor_hidden_dims, activation)
         )
         self.prediction_head = nn.Linear(width, num_actor_obs + num_actions)
-        for head in (self.actor, self.teacher_head):
-            if head is not None:
-                with torch.no_grad():
-                    head[-1].weight.mul_(head_gain)  # pyright: ignore
         if critic_input == "privilege_token":
             self.critic = MLP(width, 1, critic_hidden_dims, actor_critic.get("critic_activation") or activation)
 

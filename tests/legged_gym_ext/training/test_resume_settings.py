@@ -95,6 +95,21 @@ def test_looking_at_a_run_uses_its_settings_too(trained):
     assert env_cfg.control.action_scale == 0.5 and env_cfg.rewards.scales.trot == 0.0
 
 
+@pytest.mark.parametrize(("value", "fits"), [("all", True), ("one", False)])
+def test_options_that_are_gone_do_no_harm_where_they_had_their_default(tmp_path, value, fits):
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_ult")
+    save_run_configs(tmp_path, env_cfg, train_cfg, "go2_ult")
+    former = saved(tmp_path, "train")
+    former["algorithm"]["symmetry_images"] = value
+    (tmp_path / "params/train.json").write_text(json.dumps(former), encoding="utf-8")
+    if fits:
+        apply_run(tmp_path, "go2_ult", env_cfg, train_cfg)
+        assert changes_since(tmp_path, env_cfg, train_cfg) == {}
+    else:
+        with pytest.raises(UserError, match="not those of this version.*symmetry_images"):
+            apply_run(tmp_path, "go2_ult", env_cfg, train_cfg)
+
+
 # -- what the checkpoint holds -----------------------------------------------------------------------------------------
 
 

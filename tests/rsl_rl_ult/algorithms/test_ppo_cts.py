@@ -122,12 +122,10 @@ def test_the_learning_rate_follows_the_kl_of_the_chosen_samples():
     assert first_batch(collected(4, kl_source="all")).kl_rows is None
 
 
-def test_the_student_learns_from_its_own_samples_or_from_all():
-    own, every = collected(8).student_rows(), collected(8, encoder_samples="all").student_rows()
+def test_the_student_learns_from_its_own_samples():
     alg = collected(8)
-    assert not alg.teacher_envs[own % 8].any()
-    assert len(own) == 6 * 2
-    assert len(every) == 6 * 8
+    rows = alg.student_rows()
+    assert len(rows) == 6 * 2 and not alg.teacher_envs[rows % 8].any()
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -285,7 +283,6 @@ def test_networks_that_make_no_sense_are_named(actor):
         ),
         ({"advantage_norm": "both"}, "advantage_norm 'both': expected joint or per_group"),
         ({"kl_source": "student"}, "kl_source 'student': expected all or teacher"),
-        ({"encoder_samples": "teacher"}, "encoder_samples 'teacher': expected student or all"),
         (
             {"advantage_norm": "per_group", "normalize_advantage_per_mini_batch": True},
             "per_group excludes normalize_advantage_per_mini_batch",

@@ -177,47 +177,6 @@ def test_mirrored_segments_are_segments_of_mirrored_frames():
     assert "symmetry" in alg.update()
 
 
-def rows_of(batch) -> dict:
-    """What networks read of a minibatch, of originals and mirrored samples."""
-    names = ("actions", "teacher", "frame_actions", "next_frames", "age", "ongoing")
-    return {**batch.inputs, **{name: getattr(batch, name) for name in names}}
-
-
-@pytest.mark.parametrize("steps", [1, 2, 6])
-def test_one_image_of_each_trajectory_and_the_other_in_the_next_epoch(steps):
-    env = ToyEnv(8)
-    cfg = ult_cfg(symmetry_cfg=SYMMETRY, symmetry_images="one", num_mini_batches=2, num_learning_epochs=2)
-    cfg["num_steps_per_env"] = steps
-    alg = build(cfg, env)
-    collect(alg, env, env.get_observations(), steps)
-    samples = alg.make_batch(alg.sample_rows())
-    found = list(alg.minibatches(samples))
-    alg.symmetry_images = "all"
-    for index, (one, both) in enumerate(zip(found, alg.minibatches(samples))):
-        epoch = index // 2
-        chosen, full = rows_of(one), rows_of(both)
-        for name in full:
-            first, second = full[name].chunk(2)  # the originals, then the mirrored ones
-            per_trajectory = len(first) // 4  # four trajectories in a minibatch
-            for trajectory in range(4):
-                rows = slice(trajectory * per_trajectory, (trajectory + 1) * per_trajectory)
-                expected = (first, second)[(trajectory + epoch) % 2][rows]
-                assert torch.equal(chosen[name][rows], expected), name
-        assert one.kl_rows.tolist() == [(row // steps + epoch) % 2 == 0 for row in range(4 * steps)]
-        assert torch.equal(one.acted.log_prob, both.acted.log_prob)
-        assert both.kl_rows is None
-
-
-def test_one_image_and_the_mirror_loss_exclude_each_other():
-    mirror = {**SYMMETRY, "use_mirror_loss": True, "mirror_loss_coeff": 1.0}
-    with pytest.raises(ValueError, match="symmetry_images=one excludes symmetry_cfg"):
-        build(ult_cfg(symmetry_cfg=mirror, symmetry_images="one"), ToyEnv())
-    for samples in ("acted", "student_from_teacher", "mixture"):
-        cfg = ult_cfg(symmetry_cfg=SYMMETRY, symmetry_images="one", policy_samples=samples)
-        _, history = train(cfg, iterations=3)
-        assert history[-1]["imitation"] > 0
-
-
 # -- optimizer, logs, checkpoints -----------------------------------------------------------------------------------
 
 
@@ -349,7 +308,6 @@ def test_options_that_make_no_sense_are_named(options, message):
         ({"width": 10, "num_heads": 4}, "width=10"),
         ({"history_length": 0}, "history_length=0"),
         ({"critic_input": "privileged"}, "critic_input 'privileged': expected one of critic, privilege_token"),
-        ({"head_gain": 0.0}, r"head_gain=0\.0"),
         ({"attention_kernel": "flash"}, "attention_kernel 'flash'"),
         ({"num_layer": 2}, r"actor has no option 'num_layer' for ActorCriticULT .did you mean 'num_layers'"),
     ],
