@@ -27,10 +27,11 @@ def run(script: str, *args: str, cwd: Path, module: bool = False) -> subprocess.
     )
 
 
-METHODS = ("go2", "go2_blind", "go2_cts", "go2_rma", "go2_ts", "go2_ult")
-TASKS = sorted((*METHODS, *(f"{name}_flat" for name in METHODS), "go2_ult_faithful"))
+METHODS = ("", "_blind", "_cts", "_rma", "_ts", "_ult")
+PRODUCTS = (*METHODS, *(f"{method}_flat" for method in METHODS), "_ult_faithful")
+TASKS = sorted(f"{robot}{product}" for robot in ("go1", "go2") for product in PRODUCTS)
 MISTAKES = [
-    (("--task=go3",), "unknown task 'go3'; did you mean go2?"),
+    (("--task=go3",), "unknown task 'go3'; did you mean go1, go2?"),
     ((), "no task given; use --task=NAME"),
     (("--task=go2_flat", "--num_env=4"), "unknown flag --num_env; did you mean --num_envs"),
     (("--task=go2_flat", "--num_envs=four"), "--num_envs"),
@@ -77,7 +78,7 @@ def test_a_mistake_is_the_same_one_line_when_run_as_a_module(tmp_path, script):
     result = run(script, "--task=go3", f"--log_root={tmp_path / 'logs'}", cwd=ROOT, module=True)
     assert result.returncode == 2 and result.stdout == ""
     tasks = ", ".join(TASKS)
-    assert result.stderr == f"error: unknown task 'go3'; did you mean go2?; tasks are: {tasks}\n"
+    assert result.stderr == f"error: unknown task 'go3'; did you mean go1, go2?; tasks are: {tasks}\n"
     assert not (tmp_path / "logs").exists()
 
 

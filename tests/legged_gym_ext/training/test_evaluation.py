@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from legged_gym_ext.terrain import RoughTerrain  # noqa: E402
 from legged_gym_ext.training.evaluation import UNITS, evaluate_policy  # noqa: E402
 
 STILL = (0.0, 0.0, 0.0)  # vx, vy [m/s], yaw rate [rad/s]
@@ -219,11 +220,11 @@ def test_an_evaluation_in_which_everybody_falls_at_once_has_finite_figures() -> 
 
 def test_on_a_map_the_figures_of_each_kind_and_level_are_those_of_the_robots_there() -> None:
     env = FakeVecEnv([Step(reward=1.0), Step()], [Step(reward=2.0), Step(end="fall")], [Step(reward=6.0), Step()])
-    env.terrain = SimpleNamespace(
-        is_flat=False,
-        levels=torch.tensor([0, 4, 4]),
-        robots_by_kind=lambda: {"pit": torch.tensor([True, True, False]), "gap": torch.tensor([False, False, True])},
-    )
+    terrain: Any = object.__new__(RoughTerrain)
+    terrain.levels = torch.tensor([0, 4, 4])
+    rows = {"pit": torch.tensor([True, True, False]), "gap": torch.tensor([False, False, True])}
+    terrain.robots_by_kind = lambda: rows
+    env.terrain = terrain
     figures = evaluate_policy(env, lambda observations: torch.zeros(len(observations), 2))
     assert figures["return"] == approx(3.0)
     assert {kind: part["return"] for kind, part in figures["kinds"].items()} == {"pit": approx(1.5), "gap": approx(6.0)}

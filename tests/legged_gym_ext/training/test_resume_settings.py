@@ -106,7 +106,7 @@ def test_options_that_are_gone_do_no_harm_where_they_had_their_default(tmp_path,
         apply_run(tmp_path, "go2_ult", env_cfg, train_cfg)
         assert changes_since(tmp_path, env_cfg, train_cfg) == {}
     else:
-        with pytest.raises(UserError, match="not those of this version.*symmetry_images"):
+        with pytest.raises(UserError, match=r"not those of this version.*symmetry_images"):
             apply_run(tmp_path, "go2_ult", env_cfg, train_cfg)
 
 

@@ -149,7 +149,7 @@ def test_terminal_shows_a_live_panel_with_iteration_and_eta():
 
     stream = Terminal()
     progress = Progress("run", stream)
-    progress.update(3, 10, elapsed=61.0, eta=125.0, figures={"reward": "1.50"})
+    progress.update(3, 10, elapsed=61.0, eta=125.0, metrics={"reward": "1.50"})
     progress.close()
     text = stream.getvalue()
     assert "iteration 3/10" in text and "2:05" in text and "1:01" in text and "1.50" in text

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from legged_gym_ext.scripts import train
+from legged_gym_ext.training import logger
 from legged_gym_ext.training import runner as runners
 from legged_gym_ext.training.output import tolerate_broken_stdout
 from legged_gym_ext.training.runs import checkpoints
@@ -117,7 +118,7 @@ def test_a_repository_that_git_refuses_trains_and_leaves_no_empty_file(tmp_path,
         raise RuntimeError("fatal: detected dubious ownership")
 
     monkeypatch.setattr(Logger, "_store_code_state", refused)
-    monkeypatch.setattr(runners.shutil, "which", lambda name: "/usr/bin/git")
+    monkeypatch.setattr(logger.shutil, "which", lambda name: "/usr/bin/git")
     before = runners.TrainRunner.learn
 
     def learn(self: Any, *args: Any, **kwargs: Any) -> None:

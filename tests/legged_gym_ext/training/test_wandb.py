@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from legged_gym_ext.doctor import diagnosis, probes
+from legged_gym_ext.doctor import diagnosis
 from legged_gym_ext.reports.events import event_files, read_events
+from legged_gym_ext.utils.errors import installed
 from tests.environments import write
 
 pytest.importorskip("wandb")
@@ -220,6 +221,6 @@ def test_the_doctor_names_a_wandb_that_can_be_imported_but_does_not_start(monkey
     write(tmp_path, {"wandb/__init__.py": broken})
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    assert probes.installed("wandb")
+    assert installed("wandb")
     row = diagnosis._wandb()
     assert row.level == "problem" and "no core" in row.text and "\n" not in row.text and row.advice and not row.needs
