@@ -1,10 +1,19 @@
-"""Fixtures of several files: Isaac Gym's recording double (isaac_double.py)."""
+"""Fixtures of several files, and where parallel workers run."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep each parallel worker, and what it starts, to one core: threads of several would wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture(params=("tree", "alphabetical", "reversed"))
