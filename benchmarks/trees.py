@@ -28,6 +28,7 @@ def measure(tree: Path, task: str, iterations: int, robots: int) -> tuple[float,
     with tempfile.TemporaryDirectory() as logs:
         command = [sys.executable, str(tree / "legged_gym_ext/scripts/train.py"), f"--task={task}", "--headless"]
         command += [f"--num_envs={robots}", f"--max_iterations={iterations}", f"--log_root={logs}", "--logger=none"]
+        command += ["--train.runner.stage2_iterations=0"] if "_rma" in task else []
         environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [*command, "--env.sim.num_threads=1"], env=environment, capture_output=True, text=True, check=True
