@@ -168,8 +168,13 @@ class OnPolicyAlgorithm(Resumable):
         """The section `algorithm` of a 5.x configuration, with what a method takes from elsewhere in it."""
         return dict(cfg["algorithm"])
 
-    def use_teacher(self, teacher: Teacher) -> None:
-        """Take over a loaded teacher, which is not trained any more; methods without a use for one refuse it."""
+    def use_teacher(self, teacher: Teacher, obs: Tensors) -> None:
+        """Take over a loaded teacher, which is not trained any more; methods without a use for one refuse it.
+
+        Args:
+            teacher: from `load_teacher`.
+            obs: observation groups (N, ...) of the environment, to see whether it still acts as it did.
+        """
         raise ValueError(f"{type(self).__name__} has no use for a loaded teacher")
 
     def learns_policy(self) -> bool:
@@ -361,7 +366,7 @@ class OnPolicyAlgorithm(Resumable):
 
     def load_teacher(self, saved: Mapping[str, Any], cfg: Mapping[str, Any], obs: Tensors) -> None:
         """Load a frozen teacher from a checkpoint and train what follows it; arguments as in `teacher.load_teacher`."""
-        self.use_teacher(load_teacher(saved, cfg, obs, self.network.num_actions, self.device))
+        self.use_teacher(load_teacher(saved, cfg, obs, self.network.num_actions, self.device), obs)
         self.reset_state()
 
     # -- what a runner asks for besides acting and learning ----------------------------------------------------------

@@ -115,7 +115,7 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         """Whether any environment is driven by the student."""
         return len(self.student_ids) > 0
 
-    def use_teacher(self, teacher: Any) -> None:
+    def use_teacher(self, teacher: Any, obs: Tensors) -> None:
         """CTS trains both at once: a teacher that does not learn would leave it no objective."""
         raise ValueError("PPO_CTS trains teacher and student together: load a teacher with PPO_TS or PPO_RMA")
 

@@ -111,9 +111,9 @@ class PPO_TS(PPO):  # noqa: N801
                 "let the algorithm keep the frames"
             )
 
-    def use_teacher(self, teacher: Teacher) -> None:
+    def use_teacher(self, teacher: Teacher, obs: Tensors) -> None:
         """From now on the teacher is this one, and only E_hist learns."""
-        copy_latent_teacher(teacher, self.network)
+        copy_latent_teacher(teacher, self.network, self.sets, obs)
         self.frozen_teacher = True
 
     def after_update(self) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+import copy
+from typing import Any, Mapping, Sequence
 
 import torch
 
@@ -19,7 +20,7 @@ class Teacher:
     """A policy that is not trained any more.
 
     Attributes:
-        policy: observation groups (N, ...) -> mean actions (N, A); what it remembers of episodes it forgets by `reset`.
+        policy: observation groups (N, ...) -> mean actions (N, A); `policy.reset` forgets episodes.
         network: its network, without gradients and in evaluation mode.
         sets: observation set -> groups of the environment's observations.
         method: name of the class that trained it.
@@ -34,10 +35,6 @@ class Teacher:
     def act(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Mean actions (N, A) for the observation groups (N, ...) of the next step."""
         return self.policy(observations)
-
-    def reset(self, dones: torch.Tensor | None = None) -> None:
-        """Forget the episodes of environments with `dones` (N,), of all without it."""
-        self.policy.reset(dones)
 
 
 def load_teacher(
@@ -71,11 +68,25 @@ def load_teacher(
     return Teacher(policies.get("teacher", next(iter(policies.values()))), saved["method"])
 
 
-def copy_latent_teacher(teacher: Teacher, network: ActorCriticTS) -> None:
+def copy_latent_teacher(
+    teacher: Teacher,
+    network: ActorCriticTS,
+    sets: Mapping[str, Sequence[str]],
+    obs: Mapping[str, torch.Tensor],
+) -> None:
     """Give `network` the teacher's E_priv, policy head, deviation and normalisers; its E_hist and critic stay its own.
 
+    Weights do not say what they mean (activation, kind of deviation, which group a column comes from), so the copy has
+    to act as the teacher does before `network` is changed.
+
+    Args:
+        teacher: loaded by `load_teacher`.
+        network: of the method that follows it.
+        sets: observation set -> groups that `network` reads.
+        obs: observation groups (N, ...) on which the copy is compared with the teacher.
+
     Raises:
-        ValueError: the teacher has no latent, or one of another kind or shape.
+        ValueError: the teacher has no latent, one of another kind or shape, or the copy would act in another way.
     """
     source = teacher.network
     if not isinstance(source, ActorCriticTS):
@@ -92,4 +103,20 @@ def copy_latent_teacher(teacher: Teacher, network: ActorCriticTS) -> None:
     for one in (source, network):
         states.append({k: v for k, v in one.state_dict().items() if not k.startswith(NOT_THE_TEACHERS)})
     check_shapes(*states)
+    copied = copy.deepcopy(network)
+    copied.load_state_dict(states[0], strict=False)
+    _check_acts_like(teacher, Policy(copied, sets), obs)
     network.load_state_dict(states[0], strict=False)
+
+
+@torch.no_grad()
+def _check_acts_like(teacher: Teacher, policy: Policy, obs: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a copy whose mean actions on `obs` or deviations are not the teacher's (`ValueError`)."""
+    means, stds = (policy(obs), teacher.act(obs)), (policy.network.std(), teacher.network.std())
+    if not torch.allclose(*means, atol=1e-6) or not torch.equal(*stds):
+        gaps = [float((found - expected).abs().max()) for found, expected in (means, stds)]
+        raise ValueError(
+            f"the copied teacher would act unlike the one of {teacher.method}: mean actions differ by up to "
+            f"{gaps[0]:.2g}, deviations by up to {gaps[1]:.2g}, expected none; set actor.activation, the deviation's "
+            "std_type (noise_std_type) and range, and the groups of obs_groups with their order as in its training"
+        )

@@ -54,7 +54,7 @@ def test_a_loaded_policy_acts_as_it_did_and_has_no_gradients(name):
     for step in range(6):
         obs, dones = env.get_observations(), torch.arange(8) == step
         assert torch.equal(loaded.act(obs), expected(obs))
-        loaded.reset(dones)
+        loaded.policy.reset(dones)
         expected.reset(dones)
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
     assert set(loaded.sets) == set(alg.sets) and loaded.method == type(alg).__name__
@@ -117,6 +117,49 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_changes(follower
         alg.load_teacher(saved, CFGS[source], ToyEnv().get_observations())
     assert_equal(alg.network.state_dict(), before)
     assert not alg.frozen_teacher
+
+
+class TwoGroupsEnv(ToyEnv):
+    """The privileged vector also in two groups, and in a group of its width that holds something else."""
+
+    def get_observations(self):
+        obs = super().get_observations()
+        obs["front"], obs["back"] = obs["privileged"][:, :2], obs["privileged"][:, 2:]
+        obs["other"] = obs["privileged"].flip(-1)
+        return obs
+
+
+def privileged_cfg(groups: list, **actor: Any) -> dict:
+    cfg = ts_cfg(TS, actor)
+    cfg["obs_groups"]["privileged"] = groups
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("groups", "actor", "message"),
+    [
+        (["front", "back"], {"activation": "tanh"}, r"would act unlike the one of PPO_TS: .* set actor\.activation"),
+        (["back", "front"], {}, "mean actions differ by up to .* the groups of obs_groups with their order"),
+        (["other"], {}, "mean actions differ by up to .* the groups of obs_groups"),
+        (["front", "back"], {"distribution_cfg": {"std_type": "log"}}, "by up to 0, deviations by up to .*std_type"),
+    ],
+)
+def test_a_copy_that_would_act_in_another_way_is_refused_before_anything_changes(groups, actor, message):
+    source, env = privileged_cfg(["front", "back"]), TwoGroupsEnv()
+    saved = build(source, env, seed=3).save()
+    alg = build(privileged_cfg(groups, **actor), env)
+    before = copy.deepcopy(alg.network.state_dict())
+    with pytest.raises(ValueError, match=message):
+        alg.load_teacher(saved, source, env.get_observations())
+    assert_equal(alg.network.state_dict(), before)
+    assert not alg.frozen_teacher
+
+
+def test_groups_of_another_name_with_the_same_columns_fit():
+    source, env = privileged_cfg(["front", "back"]), TwoGroupsEnv()
+    alg = build(privileged_cfg(["privileged"]), env)
+    alg.load_teacher(build(source, env, seed=3).save(), source, env.get_observations())
+    assert alg.frozen_teacher
 
 
 def test_a_teacher_of_cts_fits_where_the_latents_are_of_its_kind():
