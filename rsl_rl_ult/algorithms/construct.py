@@ -42,7 +42,7 @@ def resolve(name: Any, home: str = "") -> Any:
         raise ValueError(f"cannot find '{name}': expected \"module:name\" ({error})") from error
 
 
-def _options(function: Any) -> set:
+def option_names(function: Any) -> set:
     """Names of the options that `function` and, where it passes **options on, its base classes take."""
     names: set = set()
     for cls in inspect.getmro(function) if inspect.isclass(function) else [function]:
@@ -58,7 +58,7 @@ def _options(function: Any) -> set:
 
 def check_options(cls: type, options: Mapping[str, Any], section: str) -> None:
     """Refuse options that `cls` does not have, naming the nearest one."""
-    known = _options(cls)
+    known = option_names(cls)
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

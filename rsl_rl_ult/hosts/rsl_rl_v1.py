@@ -19,12 +19,13 @@ from typing import Any, Mapping, Sequence
 import torch
 
 from rsl_rl_ult import algorithms
+from rsl_rl_ult.algorithms.construct import option_names
 from rsl_rl_ult.hosts.columns import Columns
 from rsl_rl_ult.hosts.common import HostAlgorithm, HostPolicy, host_classes
 
 SETS = {"actor": ["policy"], "critic": ["critic"], "privileged": ["privileged"]}
 LIKE_V1 = {"clip_jointly": True, "kl_epsilon": 1e-5}
-"""Where that generation's PPO differs from 5.x's; what the configuration says comes first."""
+"""Where that generation's PPO differs from 5.x's, for methods that have these options; the configuration comes first."""
 
 SHOWN_BY_HOST = ("value", "surrogate")
 """What `update` returns and the runner logs itself."""
@@ -82,7 +83,9 @@ class _Algorithm(HostAlgorithm):
     _policy: _Policy
 
     def __init__(self, actor_critic: HostPolicy, device: str = "cpu", **options: Any) -> None:
-        super().__init__(actor_critic, device, {**LIKE_V1, **options})
+        known = option_names(self.core_class)
+        defaults = {name: value for name, value in LIKE_V1.items() if name in known}
+        super().__init__(actor_critic, device, {**defaults, **options})
         self.actor_critic = actor_critic
         self._extra_losses: dict = {}
         self._shown: tuple | None = (

@@ -7,6 +7,7 @@ import torch
 
 from rsl_rl_ult import algorithms, register
 from rsl_rl_ult.hosts import rsl_rl_v1
+from rsl_rl_ult.hosts.common import host_classes
 from tests import old_host
 from tests.old_host import TERMS, OldEnv, OnPolicyRunner
 
@@ -251,6 +252,32 @@ def test_a_student_learns_a_hidden_load_in_an_old_style_environment(method, opti
             runner.alg.actor_critic.reset(dones)
             rewards.append(reward.mean())
     assert torch.stack(rewards[5:]).mean() > 0.5
+
+
+class Cloning(algorithms.OnPolicyAlgorithm):
+    """Learns values, and repeats the actions that it drew: no PPO."""
+
+    def compute_loss(self, batch):
+        found = self.evaluate(batch)
+        value = (found.value - batch.acted.returns).square().mean()
+        surrogate = (found.mean - batch.actions).square().mean()
+        return value + surrogate, {"value": value, "surrogate": surrogate}
+
+
+def test_a_method_that_is_no_ppo_gets_only_options_that_it_has(monkeypatch):
+    monkeypatch.setitem(algorithms.METHODS, "Cloning", Cloning)
+    classes = host_classes(rsl_rl_v1._Policy, rsl_rl_v1._Algorithm, "somewhere")
+    for name, cls in (("OurPolicy", rsl_rl_v1.ActorCritic), ("Cloning", classes["Cloning"])):
+        monkeypatch.setattr(old_host, name, cls, raising=False)
+    cfg = make_cfg("TS")
+    cfg["runner"].update(policy_class_name="OurPolicy", algorithm_class_name="Cloning")
+    cfg["policy"] = {"actor_hidden_dims": [16], "critic_hidden_dims": [16]}
+    runner = OnPolicyRunner(OldEnv(16), cfg)
+    runner.learn(1)
+    assert runner.alg.core.clip_jointly and runner.alg.core.updates == 1
+    cfg["algorithm"]["kl_epsilon"] = 0.0
+    with pytest.raises(ValueError, match="has no option 'kl_epsilon' for Cloning"):
+        OnPolicyRunner(OldEnv(16), cfg)
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------------
