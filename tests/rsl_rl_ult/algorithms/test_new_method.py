@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from rsl_rl.runners import OnPolicyRunner
 
@@ -79,6 +80,23 @@ def test_its_losses_and_options_are_used():
     started = build(proxy_cfg(), ToyEnv()).network.proxy.state_dict()
     for name, value in alg.network.proxy.state_dict().items():
         assert not torch.equal(value, started[name]), name
+
+
+class SlowFirst(PPO_TS):
+    """Its first group does not have the scheduled learning rate."""
+
+    first: Any = {"lr_scale": 0.5}
+
+    def parameter_groups(self) -> list:
+        policy, student = super().parameter_groups()
+        return [{"params": policy["params"], **self.first}, student]
+
+
+@pytest.mark.parametrize("first", [{"lr_scale": 0.5}, {"lr": 1e-3}])
+def test_the_first_parameter_group_has_the_scheduled_learning_rate(monkeypatch, first):
+    monkeypatch.setattr(SlowFirst, "first", first)
+    with pytest.raises(ValueError, match=r"SlowFirst\.parameter_groups: the first group has lr_scale=.* expected"):
+        build(ts_cfg(SlowFirst, {"class_name": "ActorCriticTS"}), ToyEnv())  # type: ignore
 
 
 def test_rewards_are_shaped_before_time_outs_are_bootstrapped():
