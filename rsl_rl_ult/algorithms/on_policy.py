@@ -212,6 +212,9 @@ class OnPolicyAlgorithm(Resumable):
         """All samples of the rollout in the order of this update's minibatches: what the epochs do is cut it.
 
         A method that needs more of a sample returns a subclass: `MyBatch(**vars(super().make_batch(rows)), more=...)`.
+        Values (M, ...) of the originals are in the order of `rows`. With symmetry, values (K M, ...) of all K copies,
+        the originals first, must go through `by_minibatch(values, K, num_mini_batches)`: each minibatch holds its own
+        originals and then their mirrored samples.
 
         Args:
             rows: (M,) rows of the rollout, minibatch after minibatch.

@@ -32,8 +32,10 @@ class Acted:
 class Batch:
     """A minibatch, or all samples of a rollout in the order of its minibatches.
 
-    With symmetry the networks read K rows for each sample, so that one pass serves all: first the B originals, then
-    K - 1 times their mirrored samples. `originals` and `mirrored` tell the two apart. Without symmetry K is 1.
+    With symmetry the networks read K rows for each sample, so that one pass serves all. In a minibatch the B originals
+    come first, then K - 1 times their mirrored samples; `originals` and `mirrored` tell the two apart. The batch of a
+    whole rollout is one such minibatch after the other (`by_minibatch`), and `part` cuts them out; `originals` and
+    `mirrored` mean nothing there unless it is a single minibatch. Without symmetry K is 1.
     """
 
     acted: Acted
