@@ -67,13 +67,13 @@ class Resumable:
             if strict:
                 check_shapes(weights, self.network.state_dict())
             self.network.load_state_dict(weights, strict=strict)
+            self.frozen_teacher = loaded_dict.get("frozen_teacher", False)  # it is among these weights
             self.reset_state()
         if wanted.get("optimizer"):
             self.optimizer.load_state_dict(loaded_dict["optimizer_state_dict"])
             self.learning_rate = self.optimizer.param_groups[0]["lr"]
         if wanted.get("iteration"):
             self.updates = loaded_dict.get("updates", 0)
-            self.frozen_teacher = loaded_dict.get("frozen_teacher", False)
         return bool(wanted.get("iteration"))
 
     def reset_state(self) -> None:

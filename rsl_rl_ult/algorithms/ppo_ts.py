@@ -113,6 +113,10 @@ class PPO_TS(PPO):  # noqa: N801
 
     def use_teacher(self, teacher: Teacher, obs: Tensors) -> None:
         """From now on the teacher is this one, and only E_hist learns."""
+        if self.regression.num_steps == 0:
+            raise ValueError(
+                "algorithm.num_encoder_steps=0: with a loaded teacher nothing would be learnt; expected at least 1"
+            )
         copy_latent_teacher(teacher, self.network, self.sets, obs)
         self.frozen_teacher = True
 

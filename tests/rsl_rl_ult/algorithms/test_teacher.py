@@ -86,10 +86,11 @@ def test_rma_starts_in_stage_two_where_the_student_acts_and_ts_lets_the_teacher_
         assert actor == "teacher" or alg.stage == 2
 
 
-def test_a_restart_goes_on_without_training_the_teacher():
+@pytest.mark.parametrize("load_cfg", [None, {"actor": True, "critic": True, "optimizer": True, "iteration": False}])
+def test_a_restart_goes_on_without_training_the_teacher(load_cfg):
     alg, _ = followed(ts_cfg(TS))
     other = build(ts_cfg(TS), ToyEnv(), seed=9)
-    other.load(alg.save())
+    other.load(alg.save(), load_cfg)
     before = without_student(other)
     env = ToyEnv()
     collect(other, env, env.get_observations(), 6)
@@ -104,6 +105,7 @@ def test_a_restart_goes_on_without_training_the_teacher():
         (ts_cfg(TS), "ULT", "a teacher trained by PPO_ULT has no latent"),
         (ts_cfg(TS), "CTS", "the teacher's latents have latent_norm=l2, the student's none: set actor.latent_norm=l2"),
         (ts_cfg(TS, {"latent_dim": 5}), "TS", r"tensors differ: actor\.0\.weight \(16, 8\) instead of \(16, 10\)"),
+        (ts_cfg(TS, num_encoder_steps=0), "TS", "num_encoder_steps=0: with a loaded teacher nothing would be learnt"),
         (ts_cfg(CTS), "TS", "PPO_CTS trains teacher and student together"),
         (make_cfg(), "TS", "PPO has no use for a loaded teacher"),
         (ult_cfg(), "TS", "PPO_ULT has no use for a loaded teacher"),
