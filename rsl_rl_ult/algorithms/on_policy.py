@@ -42,6 +42,8 @@ class OnPolicyAlgorithm(Resumable):
         learning_rate: of the parameters that the schedule moves.
         updates: updates made so far.
         frozen_teacher: a teacher was loaded, and nothing but its student is trained.
+        returns: (S, N, 1) value targets of the rollout; there once `compute_returns` was called.
+        advantages: (S, N, 1) its generalised advantages, standardised unless each minibatch does so; likewise.
         next_frames: (N, D) raw `actor` set after the rollout; None where the host does not show it.
     """
 
