@@ -128,10 +128,10 @@ class OnPolicyAlgorithm(Resumable):
         check_samples(storage, num_mini_batches, normalize_advantage_per_mini_batch, self.processes.count)
         groups = self.parameter_groups()
         self._rate_scales = [group.pop("lr_scale", None) for group in groups]
-        if self._rate_scales[:1] != [1.0]:
+        if self._rate_scales[0] != 1.0:
             raise ValueError(
-                f"{type(self).__name__}.parameter_groups: the first group has lr_scale={self._rate_scales[:1]}, expected "
-                "[1.0]: put the parameters that follow the learning rate as it is first"
+                f"{type(self).__name__}.parameter_groups: the first group has lr_scale={self._rate_scales[0]}, "
+                "expected 1.0: put the parameters first that have the scheduled learning rate itself"
             )
         self.optimizer = make_optimizer(optimizer, groups, learning_rate)
         self.set_learning_rate(learning_rate)
@@ -151,7 +151,8 @@ class OnPolicyAlgorithm(Resumable):
         """Groups of the optimizer; every parameter stands in one of them.
 
         A group with `lr_scale` has that multiple of the learning rate that the schedule moves, one with `lr` a rate of
-        its own. The first has `lr_scale` 1.0: checkpoints and hosts read the scheduled rate there. Called once, by the constructor of the base: what it reads must be set before.
+        its own. The first has `lr_scale` 1.0: checkpoints and hosts read the scheduled rate there.
+        Called once, by the constructor of the base: what it reads must be set before.
         """
         return [{"params": [*self.network.actor_parameters(), *self.network.critic_parameters()], "lr_scale": 1.0}]
 

@@ -25,7 +25,7 @@ from rsl_rl_ult.hosts.common import HostAlgorithm, HostPolicy, host_classes
 
 SETS = {"actor": ["policy"], "critic": ["critic"], "privileged": ["privileged"]}
 LIKE_V1 = {"clip_jointly": True, "kl_epsilon": 1e-5}
-"""Where that generation's PPO differs from 5.x's, for methods that have these options; the configuration comes first."""
+"""Where that generation's PPO differs from 5.x's, where a method has these options; the configuration comes first."""
 
 SHOWN_BY_HOST = ("value", "surrogate")
 """What `update` returns and the runner logs itself."""

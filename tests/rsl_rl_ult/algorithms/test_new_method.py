@@ -85,7 +85,7 @@ def test_its_losses_and_options_are_used():
 class SlowFirst(PPO_TS):
     """Its first group does not have the scheduled learning rate."""
 
-    first: Any = {"lr_scale": 0.5}
+    first: Any = None
 
     def parameter_groups(self) -> list:
         policy, student = super().parameter_groups()
