@@ -267,7 +267,7 @@ class Cloning(algorithms.OnPolicyAlgorithm):
 def test_a_method_that_is_no_ppo_gets_only_options_that_it_has(monkeypatch):
     monkeypatch.setitem(algorithms.METHODS, "Cloning", Cloning)
     classes = host_classes(rsl_rl_v1._Policy, rsl_rl_v1._Algorithm, "somewhere")
-    for name, cls in (("OurPolicy", rsl_rl_v1.ActorCritic), ("Cloning", classes["Cloning"])):
+    for name, cls in (("OurPolicy", classes["ActorCritic"]), ("Cloning", classes["Cloning"])):
         monkeypatch.setattr(old_host, name, cls, raising=False)
     cfg = make_cfg("TS")
     cfg["runner"].update(policy_class_name="OurPolicy", algorithm_class_name="Cloning")
