@@ -163,12 +163,17 @@ class TaskRegistry:
     def _add_products(
         self, robots: list[Robot], methods: list[Method], grounds: list[Ground], source: str | None
     ) -> list[str]:
-        names = []
-        for robot, method, ground in itertools.product(robots, methods, grounds):
-            if method.only is None or ground.name in method.only:
-                names.append(robot.task(method, ground))
-                env_cfg, train_cfg = robot.env_cfg(ground), robot.train_cfg(method, ground)
-                self._add(names[-1], robot.env_class, env_cfg, train_cfg, source)
+        new = [
+            (robot.task(method, ground), robot.env_class, robot.env_cfg(ground), robot.train_cfg(method, ground))
+            for robot, method, ground in itertools.product(robots, methods, grounds)
+            if method.only is None or ground.name in method.only
+        ]
+        names = [task[0] for task in new]
+        for name in names:  # before the first one is added: all of them or none
+            if name in self._tasks or names.count(name) > 1:
+                raise ValueError(f"task '{name}' is registered already")
+        for task in new:
+            self._add(*task, source)
         return names
 
     def _add(

@@ -242,6 +242,17 @@ def test_a_product_whose_name_is_taken_is_refused() -> None:
         registry.robot("dgo")
 
 
+def test_a_robot_is_registered_with_all_its_tasks_or_not_at_all() -> None:
+    registry = TaskRegistry()
+    registry.register_ground(LEVEL)
+    registry.register_method(PLAIN)
+    registry.register_method(HOP)
+    registry.register("dog_hop", Robot, EnvCfg, TrainCfg)
+    with pytest.raises(ValueError, match="task 'dog_hop' is registered already"):
+        registry.register_robot(DOG)
+    assert registry.names == ["dog_hop"]
+
+
 def test_classes_of_the_go2_by_name_are_what_the_registry_composes() -> None:
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.envs.go2 import go2_config, go2_methods

@@ -85,7 +85,7 @@ class ObsTerm:
         noise: field of `noise.noise_scales`: half width of uniform noise in the unit of `read`, before scaling; used
             in the `policy` group only. Empty: none.
         unit: of the value before scaling.
-        mirror: left-right mirror image, see mirror.py.
+        mirror: left-right mirror image, see mirror.py; without one, trainings with mirrored samples are refused.
     """
 
     dim: Dim
@@ -93,7 +93,7 @@ class ObsTerm:
     scale: str | tuple[str, ...] = ""
     noise: str = ""
     unit: str = "-"
-    mirror: mirror.Mirror = mirror.same
+    mirror: mirror.Mirror | None = None
 
     def resolve(self, cfg: LeggedRobotCfg, sizes: Sizes) -> ResolvedTerm:
         """The term in numbers."""
@@ -122,7 +122,7 @@ class ResolvedTerm:
     scale: float | tuple[float, ...]
     noise: float
     unit: str
-    mirror: mirror.Mirror
+    mirror: mirror.Mirror | None
 
 
 def scan_heights(env: LeggedRobot) -> torch.Tensor:

@@ -77,15 +77,15 @@ class Observed:
 
     Attributes:
         term: name of the observation term.
+        mirror: its left-right mirror image, see mirror.py.
         centre: subtracted, in the quantity's unit.
         scale: field of `normalization.obs_scales`; empty: 1.
-        mirror: its left-right mirror image, see mirror.py.
     """
 
     term: str
+    mirror: Mirror
     centre: float = 0.0
     scale: str = ""
-    mirror: Mirror = same
 
 
 @dataclass(frozen=True)
@@ -204,47 +204,48 @@ FITS = "fits to Go2 logs (IIT DLS PACE, ours)"
 RANDOMIZED: dict[str, Randomized] = {
     "friction": Randomized(
         "-", START, "unitree_rl_lab 0.3 to 1.2, legged_gym 0.5 to 1.25", _switched("randomize_friction"),
-        (Drawn("friction", "friction", "friction_range", Observed("friction", 0.8), None, 0.0,
+        (Drawn("friction", "friction", "friction_range", Observed("friction", same, 0.8), None, 0.0,
                FileValue("friction", "feet's friction")),),
     ),
     "base mass": Randomized(
         "kg added", START, "unitree_rl_lab, walk-these-ways-go2", _switched("randomize_base_mass"),
-        (Drawn("added_mass", "added_mass", "added_mass_range", Observed("added_mass"), check=check_mass),),
+        (Drawn("added_mass", "added_mass", "added_mass_range", Observed("added_mass", same), check=check_mass),),
     ),
     "centre of mass": Randomized(
         "m per axis", START, "genesis_lr; mjlab 2.5 to 3 cm", _switched("randomize_com"),
-        (Drawn("com_shift", "com_shift", "com_shift_range", Observed("com_shift", mirror=signs(1.0, -1.0, 1.0))),),
+        (Drawn("com_shift", "com_shift", "com_shift_range", Observed("com_shift", signs(1.0, -1.0, 1.0))),),
     ),
     "armature": Randomized(
         "factor", START, FITS, _switched("randomize_armature"),
-        (Drawn("armature_scale", "armature_scale", "armature_range", Observed("joint_armature", 1.0), 1.0, 0.0,
+        (Drawn("armature_scale", "armature_scale", "armature_range", Observed("joint_armature", same, 1.0), 1.0, 0.0,
                FileValue("armature", "joint armature", factor=True)),),
     ),
     "joint friction": Randomized(
         "factor", START, FITS, _switched("randomize_joint_friction"),
-        (Drawn("joint_friction_scale", "joint_friction_scale", "joint_friction_range", Observed("joint_friction", 1.0),
+        (Drawn("joint_friction_scale", "joint_friction_scale", "joint_friction_range",
+               Observed("joint_friction", same, 1.0),
                1.0, 0.0, FileValue("joint_friction", "joint friction", factor=True)),),
     ),
     "joint damping": Randomized(
         "N m s/rad", START, "fits to Go2 logs 0.07 to 0.47, genesis_lr to 0.3", _switched("randomize_joint_damping"),
-        (Drawn("joint_damping", "joint_damping", "joint_damping_range", Observed("joint_damping"), None, 0.0,
+        (Drawn("joint_damping", "joint_damping", "joint_damping_range", Observed("joint_damping", same), None, 0.0,
                FileValue("joint_damping", "joint damping")),),
     ),
     "joint stiffness": Randomized(
         "N m/rad", START, "ours: the pull of cables, small", _switched("randomize_joint_stiffness"),
-        (Drawn("joint_stiffness", "joint_stiffness", "joint_stiffness_range", Observed("joint_stiffness"), None, 0.0,
-               FileValue("joint_stiffness", "joint stiffness")),),
+        (Drawn("joint_stiffness", "joint_stiffness", "joint_stiffness_range", Observed("joint_stiffness", same), None,
+               0.0, FileValue("joint_stiffness", "joint stiffness")),),
     ),
     "motor gains": Randomized(
         "factor per joint", RESET, "genesis_lr", _switched("randomize_gains"),
-        (Drawn("kp_scale", "kp", "kp_range", Observed("kp_scale", 1.0, mirror=unsigned_joints), 1.0, 0.0,
+        (Drawn("kp_scale", "kp", "kp_range", Observed("kp_scale", unsigned_joints, 1.0), 1.0, 0.0,
                to_engine=lambda env, factors: factors * env.p_gains),
-         Drawn("kd_scale", "kd", "kd_range", Observed("kd_scale", 1.0, mirror=unsigned_joints), 1.0, 0.0,
+         Drawn("kd_scale", "kd", "kd_range", Observed("kd_scale", unsigned_joints, 1.0), 1.0, 0.0,
                to_engine=lambda env, factors: factors * env.d_gains)),
     ),
     "action delay": Randomized(
         "s", RESET, "fits to Go2 logs 1 ms to 1.35 steps, walk-these-ways-go2 30 ms", _switched("randomize_delay"),
-        (Drawn("delay", "delay", "delay_range", Observed("action_delay", scale="delay"), 0.0, 0.0,
+        (Drawn("delay", "delay", "delay_range", Observed("action_delay", same, scale="delay"), 0.0, 0.0,
                draw=draw_physics_steps, check=check_physics_steps),),
     ),
     "pushes": Randomized(

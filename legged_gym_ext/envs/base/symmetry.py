@@ -86,7 +86,13 @@ def group_table(cfg: LeggedRobotCfg, group: str, env: LeggedRobot | None) -> Tab
     order: list[int] = []
     signs: list[float] = []
     for name in group_terms(cfg)[group]:
-        term_order, term_signs = terms[name].mirror(terms[name].dim, robot, cfg)
+        mirrored = terms[name].mirror
+        if mirrored is None:  # a guess would train on wrong samples
+            raise UserError(
+                f"observation term '{name}' declares no mirror image: give it ObsTerm(mirror=...), mirror.same if it "
+                "has no side, or learn without mirrored samples by algorithm.symmetry_cfg=None"
+            )
+        term_order, term_signs = mirrored(terms[name].dim, robot, cfg)
         order += [len(signs) + column for column in term_order]
         signs += term_signs
     frames = cfg.env.critic_frames if group == "critic" else 1
@@ -171,4 +177,8 @@ def __getattr__(name: str) -> Any:
     """`mirror_go1` and the like: of a registered robot, also in hosts that do not show their environment."""
     if not name.startswith("mirror_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return make_mirror(task_registry.robot(name[len("mirror_") :]).cfg)
+    try:
+        robot = task_registry.robot(name[len("mirror_") :])
+    except UserError as error:
+        raise AttributeError(str(error)) from error
+    return make_mirror(robot.cfg)

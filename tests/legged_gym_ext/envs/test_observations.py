@@ -11,7 +11,7 @@ import torch
 
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.base.observations import TERMS, Observations, ObsTerm
-from legged_gym_ext.envs.base.symmetry import mirror
+from legged_gym_ext.envs.base.symmetry import group_table, mirror
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
@@ -358,3 +358,11 @@ def test_points_that_have_no_mirror_image_are_refused_with_a_cure_that_the_comma
             parse(make_parser(""), [f"--task={task}", "--train.algorithm.symmetry_cfg=none"]), env_cfg, train_cfg
         )
         assert train_cfg.algorithm.symmetry_cfg is None
+
+
+def test_a_term_without_a_mirror_image_is_refused_where_samples_are_mirrored(monkeypatch):
+    monkeypatch.setitem(TERMS, "lean", ObsTerm(1, lambda e: e.projected_gravity[:, 1:2]))
+    cfg, _ = task_registry.get_cfgs("go2_flat")
+    cfg.observations.critic = ["lean"]
+    with pytest.raises(UserError, match=r"term 'lean' declares no mirror image.*symmetry_cfg=None"):
+        group_table(cfg, "critic", None)

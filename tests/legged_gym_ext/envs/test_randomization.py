@@ -76,9 +76,10 @@ def test_every_parameter_of_the_engines_is_drawn_once():
 
 NEW_ROW = """
 from legged_gym_ext.envs.base import randomization as table
+from legged_gym_ext.envs.base.mirror import same
 table.RANDOMIZED["springs"] = table.Randomized(
     "N m/rad", table.START, "nobody", ("domain_rand.randomize_springs", False),
-    (table.Drawn("springs", "joint_stiffness", "springs_range", table.Observed("springs", 0.5), lowest=0.1),),
+    (table.Drawn("springs", "joint_stiffness", "springs_range", table.Observed("springs", same, 0.5), lowest=0.1),),
 )
 import torch
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
