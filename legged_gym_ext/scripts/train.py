@@ -40,19 +40,20 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.training.output import tolerate_broken_stdout
     from legged_gym_ext.training.run_settings import resumed_cfgs
     from legged_gym_ext.training.runs import log_root
-    from legged_gym_ext.training.teacher import settle_teacher
+    from legged_gym_ext.training.teacher import refuse_teacher
 
     root = log_root(args)
     if train_cfg.runner.resume:
+        refuse_teacher(args)
         env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
-    settle_teacher(train_cfg.runner, args)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
         from legged_gym_ext.viewer.training_video import prepare_recording
 
         prepare_recording(env_cfg.sim.engine, train_cfg.runner)
+    given = [*args.train_overrides, *(["runner.max_iterations"] if args.max_iterations is not None else [])]
     with tolerate_broken_stdout("the training"):
-        train(args.task, env_cfg, train_cfg, root, args.train_overrides)
+        train(args.task, env_cfg, train_cfg, root, given)
     return 0
 
 

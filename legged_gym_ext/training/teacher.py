@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,24 @@ UNREAD = ("observations.critic",)
 """Those of them that no policy reads."""
 
 
-def settle_teacher(runner_cfg: Any, args: argparse.Namespace) -> None:
-    """With a teacher a method of two stages has no first one; `--max_iterations` are those of the second.
+def refuse_teacher(args: argparse.Namespace) -> None:
+    """Refuse a teacher for a training that is resumed (`UserError`): it has one, or learns its own."""
+    field = "runner.teacher"
+    given = [f"--teacher={args.teacher}"] if args.teacher is not None else []
+    given += [f"--train.{field}={args.train_overrides[field]}"] if field in args.train_overrides else []
+    if given:
+        raise UserError(f"{given[0]} with --resume: a training keeps the teacher that it began with; leave one out")
+
+
+def begin_with_stage_2(runner_cfg: Any, given: Collection[str]) -> None:
+    """With a teacher a method of two stages has no first one; iterations that a user gave are those of the second.
 
     Args:
         runner_cfg: section `runner`, changed in place.
-        args: parsed command line.
-
-    Raises:
-        UserError: a training that is resumed is given a teacher; it has one, or learns its own.
+        given: dotted fields of the training configuration that the user set.
     """
-    if runner_cfg.resume and args.teacher is not None:
-        raise UserError(
-            f"--teacher={args.teacher} with --resume: a training keeps the teacher that it began with; leave one out"
-        )
-    if runner_cfg.teacher and hasattr(runner_cfg, "stage2_iterations"):
-        if args.max_iterations is not None or "runner.max_iterations" in args.train_overrides:
+    if hasattr(runner_cfg, "stage2_iterations"):
+        if "runner.max_iterations" in given:
             runner_cfg.stage2_iterations = runner_cfg.max_iterations
         runner_cfg.max_iterations = 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import train
 from legged_gym_ext.training.runs import checkpoints
 from legged_gym_ext.utils.errors import UserError
@@ -93,6 +94,16 @@ def test_a_teacher_of_another_robot_is_refused(trained, tmp_path):
     assert "is of robot 'go9', task 'go2_ts_flat' trains 'go2': name a run of the same robot" in message
 
 
-def test_a_resumed_training_is_given_no_teacher(trained):
-    with pytest.raises(UserError, match="a training keeps the teacher that it began with"):
-        train.main(resume(trained, f"--teacher={TASK}", task=TASK))
+@pytest.mark.parametrize("flag", ["--teacher", "--train.runner.teacher"])
+def test_a_resumed_training_is_given_no_teacher(trained, flag):
+    with pytest.raises(UserError, match=f"^{flag}={TASK} with --resume: a training keeps the teacher that it began"):
+        train.main(resume(trained, f"{flag}={TASK}", task=TASK))
+
+
+def test_a_teacher_means_stage_2_from_python_too(trained, tmp_path):
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_rma_flat")
+    env_cfg.env.num_envs, train_cfg.runner.num_steps_per_env, train_cfg.runner.logger = 4, 4, "none"
+    train_cfg.runner.teacher = str(newest(trained, TASK))
+    env, _ = task_registry.make_env("go2_rma_flat", env_cfg)
+    runner, _ = task_registry.make_alg_runner(env, "go2_rma_flat", train_cfg, tmp_path)
+    assert runner.alg.stage == 2 and runner.iterations_to_do() == train_cfg.runner.stage2_iterations > 0
