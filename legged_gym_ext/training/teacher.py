@@ -21,14 +21,18 @@ from legged_gym_ext.training.runs import (
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 
+BY_JOINT = ("init_state.default_joint_angles.", "control.stiffness.", "control.damping.")
+"""Beginnings of fields whose names are joints, or parts of them."""
+
 MEANING = (
-    *("observations.", "normalization.", "terrain.measured_points", "terrain.scan_points"),
-    *("control.action_scale", "control.control_type", "init_state.default_joint_angles."),
+    *("observations.", "normalization.", "terrain.measured_points", "terrain.scan_points", "terrain.foot_points"),
+    *("rewards.base_height_target", "asset.penalize_contacts_on", "env.critic_frames", "sim.dt"),
+    *("control.action_scale", "control.control_type", "control.decimation", *BY_JOINT),
 )
 """Beginnings of the environment's fields that say what observations and actions mean."""
 
-UNREAD = ("observations.critic",)
-"""Those of them that no policy reads."""
+OF_CRITIC = "observations.critic"
+"""The one of them that no policy reads, unless one of its observation sets names the group `critic`."""
 
 
 def refuse_teacher(args: argparse.Namespace) -> None:
@@ -73,9 +77,11 @@ def use_teacher(runner: Any, env_cfg: Any, wanted: str, log_root: Path) -> Path:
         raise UserError(f"--teacher={wanted}: the method of task '{runner.task}' has no use for a teacher")
     run_dir, path = find_teacher(wanted, log_root)
     saved_env, saved_train = load_run_configs(run_dir)
-    check_meaning(run_dir, saved_env, env_cfg, runner.task)
+    sets = saved_train.get("obs_groups", {})
+    critic_is_read = policy_reads("critic", sets, runner.cfg["obs_groups"])
+    check_meaning(run_dir, saved_env, env_cfg, runner.task, critic_is_read)
     env = runner.env
-    read = [group for groups in saved_train.get("obs_groups", {}).values() for group in groups]
+    read = [group for groups in sets.values() for group in groups]
     env.groups = tuple(dict.fromkeys([*env.groups, *read]))
     try:
         runner.alg.load_teacher(load_checkpoint(path, runner.device), saved_train, env.get_observations())
@@ -110,8 +116,21 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
     )
 
 
-def check_meaning(run_dir: Path, saved_env: dict[str, Any], env_cfg: Any, task: str) -> None:
-    """Refuse a teacher of another robot, or whose observations or actions mean something else here (`UserError`)."""
+def check_meaning(
+    run_dir: Path, saved_env: dict[str, Any], env_cfg: Any, task: str, critic_is_read: bool = False
+) -> None:
+    """Refuse a teacher of another robot, or whose observations or actions mean something else here.
+
+    Args:
+        run_dir: run of the teacher.
+        saved_env: configuration of its environment.
+        env_cfg: configuration of the environment of this training.
+        task: name of the task that is trained.
+        critic_is_read: whether a policy reads the group `critic`.
+
+    Raises:
+        UserError: robot or a setting differs.
+    """
     now = to_dict(env_cfg)
     robots = [values.get("asset", {}).get("name") for values in (saved_env, now)]
     if robots[0] != robots[1]:
@@ -121,9 +140,17 @@ def check_meaning(run_dir: Path, saved_env: dict[str, Any], env_cfg: Any, task: 
         )
     saved = {"observations": {"layout": "tutorial"}, **saved_env}  # the only layout when runs did not say it
     before, after = dict(flat(saved)), dict(flat(now))
-    for field, value in after.items():
-        if field in before and field.startswith(MEANING) and field not in UNREAD and before[field] != value:
+    for field in dict.fromkeys([*after, *before]):
+        # A field that only one of them has is of another version, but a joint that only one of them names counts.
+        compared = field.startswith(BY_JOINT) or (field.startswith(MEANING) and field in before and field in after)
+        if compared and (critic_is_read or field != OF_CRITIC) and before.get(field) != after.get(field):
             raise UserError(
-                f"the teacher's run {run_dir} (task {task_of_run(run_dir)}) has env.{field}={before[field]!r}, this "
-                f"training {value!r}: the teacher would read or do something else; train with the same setting"
+                f"the teacher's run {run_dir} (task {task_of_run(run_dir)}) has env.{field}={before.get(field)!r}, "
+                f"this training {after.get(field)!r}: the teacher would read or do something else; train with the "
+                "same setting"
             )
+
+
+def policy_reads(group: str, *obs_groups: dict[str, list[str]]) -> bool:
+    """Whether one of these sections `obs_groups` has a set, other than the critic's, with the group."""
+    return any(group in groups for sets in obs_groups for name, groups in sets.items() if name != "critic")

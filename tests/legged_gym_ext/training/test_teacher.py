@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from legged_gym_ext.envs import task_registry
+from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 from legged_gym_ext.scripts import train
 from legged_gym_ext.training.runs import checkpoints
+from legged_gym_ext.training.teacher import check_meaning
+from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import newest, resume, start
 
@@ -92,6 +96,37 @@ def test_a_teacher_of_another_robot_is_refused(trained, tmp_path):
     (run / "params/env.json").write_text(json.dumps(env), encoding="utf-8")
     message = refused(tmp_path / "logs", run)
     assert "is of robot 'go9', task 'go2_ts_flat' trains 'go2': name a run of the same robot" in message
+
+
+@pytest.mark.parametrize(
+    ("field", "before", "now"),
+    [
+        ("terrain.foot_points", [-0.1, 0.0, 0.1], [-0.2, 0.0, 0.2]),
+        ("rewards.base_height_target", None, 0.3),
+        ("asset.penalize_contacts_on", ["thigh", "calf"], ["calf", "thigh"]),
+        ("control.stiffness.joint", 20.0, 30.0),
+        ("control.stiffness.hip", None, 30.0),
+        ("control.damping.joint", 0.5, 0.6),
+        ("control.decimation", 4, 5),
+        ("sim.dt", 0.005, 0.004),
+        ("env.critic_frames", 1, 2),
+    ],
+)
+def test_what_observations_and_actions_mean_is_compared(field, before, now):
+    saved, cfg = to_dict(LeggedRobotCfg()), LeggedRobotCfg()
+    check_meaning(Path("run"), saved, cfg, TASK)
+    section, name, *joint = field.split(".")
+    setattr(getattr(cfg, section), name, {**saved[section][name], joint[0]: now} if joint else now)
+    with pytest.raises(UserError, match=re.escape(f"has env.{field}={before!r}, this training {now!r}: ")):
+        check_meaning(Path("run"), saved, cfg, TASK)
+
+
+def test_terms_of_the_critic_count_only_where_a_policy_reads_them(trained, tmp_path):
+    terms = '--env.observations.critic=["base_lin_vel"]'
+    run = newest(trained, TASK)
+    assert "tensors differ: " in refused(tmp_path, run, terms)
+    read = refused(tmp_path, run, terms, '--train.obs_groups.privileged=["critic"]')
+    assert "has env.observations.critic=[], this training ['base_lin_vel']" in read
 
 
 @pytest.mark.parametrize("flag", ["--teacher", "--train.runner.teacher"])
