@@ -181,14 +181,16 @@ def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Cal
 
 def _nothing_to_do(runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner]) -> str:
     """Why a resumed training has no iterations left, and how to continue."""
-    first, second = runner_cfg.max_iterations, getattr(runner_cfg, "stage2_iterations", None)
-    done = runner.current_learning_iteration
-    stages = (
-        "" if second is None else f" ({second} of them in stage 2, which --train.runner.stage2_iterations=N changes)"
-    )
+    first, second = runner_cfg.max_iterations, getattr(runner_cfg, "stage2_iterations", 0)
+    done, stages = runner.current_learning_iteration, ""
+    more = max(first, done - second) + 100
+    if runner_cfg.teacher:  # there is no stage but the student's
+        more = done + 100
+    elif hasattr(runner_cfg, "stage2_iterations"):
+        stages = f" ({second} of them in stage 2, which --train.runner.stage2_iterations=N changes)"
     return (
-        f"nothing left to do: {done} of {first + (second or 0)} iterations are done{stages}; --max_iterations "
-        f"counts from the beginning: for 100 more give --max_iterations={max(first, done - (second or 0)) + 100}"
+        f"nothing left to do: {done} of {first + second} iterations are done{stages}; --max_iterations "
+        f"counts from the beginning: for 100 more give --max_iterations={more}"
     )
 
 

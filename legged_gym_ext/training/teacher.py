@@ -81,13 +81,15 @@ def use_teacher(runner: Any, env_cfg: Any, wanted: str, log_root: Path) -> Path:
     critic_is_read = policy_reads("critic", sets, runner.cfg["obs_groups"])
     check_meaning(run_dir, saved_env, env_cfg, runner.task, critic_is_read)
     env = runner.env
-    read = [group for groups in sets.values() for group in groups]
-    env.groups = tuple(dict.fromkeys([*env.groups, *read]))
+    groups, read = env.groups, [group for names in sets.values() for group in names]
+    env.groups = tuple(dict.fromkeys([*groups, *read]))  # to build its networks, which are copied
     try:
         runner.alg.load_teacher(load_checkpoint(path, runner.device), saved_train, env.get_observations())
     except (KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"--teacher={wanted}: {reason}") from error
+    finally:
+        env.groups = groups
     return path
 
 

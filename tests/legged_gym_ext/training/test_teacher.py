@@ -51,6 +51,10 @@ def test_only_the_student_learns_and_a_resumed_run_keeps_its_teacher(trained, tm
     followed = newest(tmp_path, task)
     assert list(checkpoints(followed))[-1] == 1
     assert learnt(followed, run) == {"history_encoder"}
+    capsys.readouterr()
+    train.main(resume(tmp_path, task=task))
+    nothing = capsys.readouterr().out
+    assert "nothing left to do: 2 of 2 iterations are done; " in nothing and "--max_iterations=102\n" in nothing
     train.main(resume(tmp_path, "--max_iterations=3", task=task))
     assert newest(tmp_path, task) != followed
     assert list(checkpoints(newest(tmp_path, task))) == [2]
@@ -135,10 +139,11 @@ def test_a_resumed_training_is_given_no_teacher(trained, flag):
         train.main(resume(trained, f"{flag}={TASK}", task=TASK))
 
 
-def test_a_teacher_means_stage_2_from_python_too(trained, tmp_path):
+def test_from_python_too_a_teacher_means_stage_2_and_leaves_no_groups_behind(trained, tmp_path):
     env_cfg, train_cfg = task_registry.get_cfgs("go2_rma_flat")
     env_cfg.env.num_envs, train_cfg.runner.num_steps_per_env, train_cfg.runner.logger = 4, 4, "none"
-    train_cfg.runner.teacher = str(newest(trained, TASK))
+    train_cfg.runner.teacher, train_cfg.obs_groups.critic = str(newest(trained, TASK)), ["policy"]
     env, _ = task_registry.make_env("go2_rma_flat", env_cfg)
     runner, _ = task_registry.make_alg_runner(env, "go2_rma_flat", train_cfg, tmp_path)
-    assert runner.alg.stage == 2 and runner.iterations_to_do() == train_cfg.runner.stage2_iterations > 0
+    assert runner.alg.stage == 2 and runner.iterations_to_do() == runner.cfg["stage2_iterations"] > 0
+    assert runner.env.groups == ("policy", "privileged")  # not `critic`, which the teacher's run read
