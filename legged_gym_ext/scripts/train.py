@@ -40,19 +40,20 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.training.output import tolerate_broken_stdout
     from legged_gym_ext.training.run_settings import resumed_cfgs
     from legged_gym_ext.training.runs import log_root
-    from legged_gym_ext.training.teacher import settle_teacher
+    from legged_gym_ext.training.teacher import refuse_teacher
 
     root = log_root(args)
     if train_cfg.runner.resume:
+        refuse_teacher(args)
         env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
-    settle_teacher(train_cfg.runner, args)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
         from legged_gym_ext.viewer.training_video import prepare_recording
 
         prepare_recording(env_cfg.sim.engine, train_cfg.runner)
+    given = [*args.train_overrides, *(["runner.max_iterations"] if args.max_iterations is not None else [])]
     with tolerate_broken_stdout("the training"):
-        train(args.task, env_cfg, train_cfg, root, args.train_overrides)
+        train(args.task, env_cfg, train_cfg, root, given)
     return 0
 
 
@@ -180,14 +181,16 @@ def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Cal
 
 def _nothing_to_do(runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner]) -> str:
     """Why a resumed training has no iterations left, and how to continue."""
-    first, second = runner_cfg.max_iterations, getattr(runner_cfg, "stage2_iterations", None)
-    done = runner.current_learning_iteration
-    stages = (
-        "" if second is None else f" ({second} of them in stage 2, which --train.runner.stage2_iterations=N changes)"
-    )
+    first, second = runner_cfg.max_iterations, getattr(runner_cfg, "stage2_iterations", 0)
+    done, stages = runner.current_learning_iteration, ""
+    more = max(first, done - second) + 100
+    if runner_cfg.teacher:  # there is no stage but the student's
+        more = done + 100
+    elif hasattr(runner_cfg, "stage2_iterations"):
+        stages = f" ({second} of them in stage 2, which --train.runner.stage2_iterations=N changes)"
     return (
-        f"nothing left to do: {done} of {first + (second or 0)} iterations are done{stages}; --max_iterations "
-        f"counts from the beginning: for 100 more give --max_iterations={max(first, done - (second or 0)) + 100}"
+        f"nothing left to do: {done} of {first + second} iterations are done{stages}; --max_iterations "
+        f"counts from the beginning: for 100 more give --max_iterations={more}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +21,38 @@ from legged_gym_ext.training.runs import (
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 
+BY_JOINT = ("init_state.default_joint_angles.", "control.stiffness.", "control.damping.")
+"""Beginnings of fields whose names are joints, or parts of them."""
+
 MEANING = (
-    *("observations.", "normalization.", "terrain.measured_points", "terrain.scan_points"),
-    *("control.action_scale", "control.control_type", "init_state.default_joint_angles."),
+    *("observations.", "normalization.", "terrain.measured_points", "terrain.scan_points", "terrain.foot_points"),
+    *("rewards.base_height_target", "asset.penalize_contacts_on", "env.critic_frames", "sim.dt"),
+    *("control.action_scale", "control.control_type", "control.decimation", *BY_JOINT),
 )
 """Beginnings of the environment's fields that say what observations and actions mean."""
 
-UNREAD = ("observations.critic",)
-"""Those of them that no policy reads."""
+OF_CRITIC = "observations.critic"
+"""The one of them that no policy reads, unless one of its observation sets names the group `critic`."""
 
 
-def settle_teacher(runner_cfg: Any, args: argparse.Namespace) -> None:
-    """With a teacher a method of two stages has no first one; `--max_iterations` are those of the second.
+def refuse_teacher(args: argparse.Namespace) -> None:
+    """Refuse a teacher for a training that is resumed (`UserError`): it has one, or learns its own."""
+    field = "runner.teacher"
+    given = [f"--teacher={args.teacher}"] if args.teacher is not None else []
+    given += [f"--train.{field}={args.train_overrides[field]}"] if field in args.train_overrides else []
+    if given:
+        raise UserError(f"{given[0]} with --resume: a training keeps the teacher that it began with; leave one out")
+
+
+def begin_with_stage_2(runner_cfg: Any, given: Collection[str]) -> None:
+    """With a teacher a method of two stages has no first one; iterations that a user gave are those of the second.
 
     Args:
         runner_cfg: section `runner`, changed in place.
-        args: parsed command line.
-
-    Raises:
-        UserError: a training that is resumed is given a teacher; it has one, or learns its own.
+        given: dotted fields of the training configuration that the user set.
     """
-    if runner_cfg.resume and args.teacher is not None:
-        raise UserError(
-            f"--teacher={args.teacher} with --resume: a training keeps the teacher that it began with; leave one out"
-        )
-    if runner_cfg.teacher and hasattr(runner_cfg, "stage2_iterations"):
-        if args.max_iterations is not None or "runner.max_iterations" in args.train_overrides:
+    if hasattr(runner_cfg, "stage2_iterations"):
+        if "runner.max_iterations" in given:
             runner_cfg.stage2_iterations = runner_cfg.max_iterations
         runner_cfg.max_iterations = 0
 
@@ -70,15 +77,19 @@ def use_teacher(runner: Any, env_cfg: Any, wanted: str, log_root: Path) -> Path:
         raise UserError(f"--teacher={wanted}: the method of task '{runner.task}' has no use for a teacher")
     run_dir, path = find_teacher(wanted, log_root)
     saved_env, saved_train = load_run_configs(run_dir)
-    check_meaning(run_dir, saved_env, env_cfg, runner.task)
+    sets = saved_train.get("obs_groups", {})
+    critic_is_read = policy_reads("critic", sets, runner.cfg["obs_groups"])
+    check_meaning(run_dir, saved_env, env_cfg, runner.task, critic_is_read)
     env = runner.env
-    read = [group for groups in saved_train.get("obs_groups", {}).values() for group in groups]
-    env.groups = tuple(dict.fromkeys([*env.groups, *read]))
+    groups, read = env.groups, [group for names in sets.values() for group in names]
+    env.groups = tuple(dict.fromkeys([*groups, *read]))  # to build its networks, which are copied
     try:
         runner.alg.load_teacher(load_checkpoint(path, runner.device), saved_train, env.get_observations())
     except (KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"--teacher={wanted}: {reason}") from error
+    finally:
+        env.groups = groups
     return path
 
 
@@ -107,8 +118,21 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
     )
 
 
-def check_meaning(run_dir: Path, saved_env: dict[str, Any], env_cfg: Any, task: str) -> None:
-    """Refuse a teacher of another robot, or whose observations or actions mean something else here (`UserError`)."""
+def check_meaning(
+    run_dir: Path, saved_env: dict[str, Any], env_cfg: Any, task: str, critic_is_read: bool = False
+) -> None:
+    """Refuse a teacher of another robot, or whose observations or actions mean something else here.
+
+    Args:
+        run_dir: run of the teacher.
+        saved_env: configuration of its environment.
+        env_cfg: configuration of the environment of this training.
+        task: name of the task that is trained.
+        critic_is_read: whether a policy reads the group `critic`.
+
+    Raises:
+        UserError: robot or a setting differs.
+    """
     now = to_dict(env_cfg)
     robots = [values.get("asset", {}).get("name") for values in (saved_env, now)]
     if robots[0] != robots[1]:
@@ -118,9 +142,17 @@ def check_meaning(run_dir: Path, saved_env: dict[str, Any], env_cfg: Any, task: 
         )
     saved = {"observations": {"layout": "tutorial"}, **saved_env}  # the only layout when runs did not say it
     before, after = dict(flat(saved)), dict(flat(now))
-    for field, value in after.items():
-        if field in before and field.startswith(MEANING) and field not in UNREAD and before[field] != value:
+    for field in dict.fromkeys([*after, *before]):
+        # A field that only one of them has is of another version, but a joint that only one of them names counts.
+        compared = field.startswith(BY_JOINT) or (field.startswith(MEANING) and field in before and field in after)
+        if compared and (critic_is_read or field != OF_CRITIC) and before.get(field) != after.get(field):
             raise UserError(
-                f"the teacher's run {run_dir} (task {task_of_run(run_dir)}) has env.{field}={before[field]!r}, this "
-                f"training {value!r}: the teacher would read or do something else; train with the same setting"
+                f"the teacher's run {run_dir} (task {task_of_run(run_dir)}) has env.{field}={before.get(field)!r}, "
+                f"this training {after.get(field)!r}: the teacher would read or do something else; train with the "
+                "same setting"
             )
+
+
+def policy_reads(group: str, *obs_groups: dict[str, list[str]]) -> bool:
+    """Whether one of these sections `obs_groups` has a set, other than the critic's, with the group."""
+    return any(group in groups for sets in obs_groups for name, groups in sets.items() if name != "critic")

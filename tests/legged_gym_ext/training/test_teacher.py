@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from legged_gym_ext.envs import task_registry
+from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 from legged_gym_ext.scripts import train
 from legged_gym_ext.training.runs import checkpoints
+from legged_gym_ext.training.teacher import check_meaning
+from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import newest, resume, start
 
@@ -46,6 +51,10 @@ def test_only_the_student_learns_and_a_resumed_run_keeps_its_teacher(trained, tm
     followed = newest(tmp_path, task)
     assert list(checkpoints(followed))[-1] == 1
     assert learnt(followed, run) == {"history_encoder"}
+    capsys.readouterr()
+    train.main(resume(tmp_path, task=task))
+    nothing = capsys.readouterr().out
+    assert "nothing left to do: 2 of 2 iterations are done; " in nothing and "--max_iterations=102\n" in nothing
     train.main(resume(tmp_path, "--max_iterations=3", task=task))
     assert newest(tmp_path, task) != followed
     assert list(checkpoints(newest(tmp_path, task))) == [2]
@@ -93,6 +102,48 @@ def test_a_teacher_of_another_robot_is_refused(trained, tmp_path):
     assert "is of robot 'go9', task 'go2_ts_flat' trains 'go2': name a run of the same robot" in message
 
 
-def test_a_resumed_training_is_given_no_teacher(trained):
-    with pytest.raises(UserError, match="a training keeps the teacher that it began with"):
-        train.main(resume(trained, f"--teacher={TASK}", task=TASK))
+@pytest.mark.parametrize(
+    ("field", "before", "now"),
+    [
+        ("terrain.foot_points", [-0.1, 0.0, 0.1], [-0.2, 0.0, 0.2]),
+        ("rewards.base_height_target", None, 0.3),
+        ("asset.penalize_contacts_on", ["thigh", "calf"], ["calf", "thigh"]),
+        ("control.stiffness.joint", 20.0, 30.0),
+        ("control.stiffness.hip", None, 30.0),
+        ("control.damping.joint", 0.5, 0.6),
+        ("control.decimation", 4, 5),
+        ("sim.dt", 0.005, 0.004),
+        ("env.critic_frames", 1, 2),
+    ],
+)
+def test_what_observations_and_actions_mean_is_compared(field, before, now):
+    saved, cfg = to_dict(LeggedRobotCfg()), LeggedRobotCfg()
+    check_meaning(Path("run"), saved, cfg, TASK)
+    section, name, *joint = field.split(".")
+    setattr(getattr(cfg, section), name, {**saved[section][name], joint[0]: now} if joint else now)
+    with pytest.raises(UserError, match=re.escape(f"has env.{field}={before!r}, this training {now!r}: ")):
+        check_meaning(Path("run"), saved, cfg, TASK)
+
+
+def test_terms_of_the_critic_count_only_where_a_policy_reads_them(trained, tmp_path):
+    terms = '--env.observations.critic=["base_lin_vel"]'
+    run = newest(trained, TASK)
+    assert "tensors differ: " in refused(tmp_path, run, terms)
+    read = refused(tmp_path, run, terms, '--train.obs_groups.privileged=["critic"]')
+    assert "has env.observations.critic=[], this training ['base_lin_vel']" in read
+
+
+@pytest.mark.parametrize("flag", ["--teacher", "--train.runner.teacher"])
+def test_a_resumed_training_is_given_no_teacher(trained, flag):
+    with pytest.raises(UserError, match=f"^{flag}={TASK} with --resume: a training keeps the teacher that it began"):
+        train.main(resume(trained, f"{flag}={TASK}", task=TASK))
+
+
+def test_from_python_too_a_teacher_means_stage_2_and_leaves_no_groups_behind(trained, tmp_path):
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_rma_flat")
+    env_cfg.env.num_envs, train_cfg.runner.num_steps_per_env, train_cfg.runner.logger = 4, 4, "none"
+    train_cfg.runner.teacher, train_cfg.obs_groups.critic = str(newest(trained, TASK)), ["policy"]
+    env, _ = task_registry.make_env("go2_rma_flat", env_cfg)
+    runner, _ = task_registry.make_alg_runner(env, "go2_rma_flat", train_cfg, tmp_path)
+    assert runner.alg.stage == 2 and runner.iterations_to_do() == runner.cfg["stage2_iterations"] > 0
+    assert runner.env.groups == ("policy", "privileged")  # not `critic`, which the teacher's run read
