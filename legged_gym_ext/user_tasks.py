@@ -14,6 +14,8 @@ from legged_gym_ext.utils import cli
 from legged_gym_ext.utils.errors import UserError
 
 _importing: list[str] = []  # names of the files and modules that are being imported
+imported: dict[str, None] = {}
+"""What `--import` has named so far, files by their whole path: later commands need the same."""
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
@@ -37,6 +39,7 @@ def import_tasks(name: str) -> None:
         raise UserError(f"--import={name}: there is no such file; expected a Python file, or the name of a module")
     if is_file and path.resolve() in _loaded():
         return
+    imported[str(path.resolve()) if is_file else name] = None
     _importing.append(name)
     try:
         if is_file:

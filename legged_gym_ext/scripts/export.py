@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
 
+from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     check_folder(out)
     sources, checkpoint = make_sources(args.task, env_cfg, train_cfg, run_dir)
     print(f"exporting {checkpoint} to {out}")
-    _show(export_policies(sources, out), out)
+    _show(export_policies(sources, out), out, env_cfg)
     return 0
 
 
@@ -104,7 +105,7 @@ def as_step(task: str, network: Any, env: LeggedRobot) -> PolicyStep:
     return FrameStep(network.as_jit(), env.group_dims["policy"], env.num_actions)
 
 
-def _show(report: Report, out: Path) -> None:
+def _show(report: Report, out: Path, env_cfg: LeggedRobotCfg) -> None:
     """Print files, comparisons, remarks and what to do next."""
     from legged_gym_ext.deploy.export.writer import describe_file
     from legged_gym_ext.simulators import has_display
@@ -116,8 +117,11 @@ def _show(report: Report, out: Path) -> None:
         print(f"  {path.relative_to(out)!s:<{width}}  {describe_file(path)}")
     for line in (*report.statements, *report.remarks):
         print(line)
-    look = [] if has_display() else ["--headless"]
-    print(f"next: {script_command('sim2sim', [f'--policy={display_path(out / POLICY)}', *look])}")
+    flags = [f"--policy={display_path(out / POLICY)}"]
+    name = env_cfg.asset.name
+    if not (ROOT_DIR / "resources" / "robots" / name / f"{name}.xml").is_file():  # where sim2sim.py looks
+        flags.append(f"--model={display_path(env_cfg.asset.file)}")
+    print(f"next: {script_command('sim2sim', [*flags, *([] if has_display() else ['--headless'])])}")
 
 
 if __name__ == "__main__":

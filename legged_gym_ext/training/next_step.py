@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from legged_gym_ext import ROOT_DIR
+from legged_gym_ext.user_tasks import imported
 from legged_gym_ext.utils.errors import display_path, python_command
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def task_flags(
     from legged_gym_ext.training.runs import LOG_ROOT, newest_run, run_age
 
     source = task_registry.source(task)
-    flags = [f"--import={display_path(source)}"] if source else []
+    # Also what registers no task: an engine, a kind of ground.
+    sources = [*([] if source is None else [source]), *(name for name in imported if name != source)]
+    flags = [f"--import={display_path(name) if name.endswith('.py') else name}" for name in sources]
     flags.append(f"--task={task}")
     if log_root != LOG_ROOT:
         flags.append(f"--log_root={display_path(log_root)}")

@@ -31,7 +31,7 @@ def find_corners(legs: Sequence[Leg]) -> tuple[int, int, int, int]:
         hips = ", ".join(f"({leg.hip[0]:.3f}, {leg.hip[1]:.3f})" for leg in legs)
         raise UserError(
             f"expected two legs on the left and two on the right of the base, found hips at x, y [m] {hips}: "
-            "a robot without them needs rewards.scales.trot=0 and algorithm.symmetry_cfg=None"
+            "a robot without them needs --env.rewards.scales.trot=0 and --train.algorithm.symmetry_cfg=None"
         )
     return left[0], right[0], left[1], right[1]
 

@@ -238,8 +238,12 @@ class RewardSum:
     def compute(self, faults: torch.Tensor) -> torch.Tensor:
         """Rewards (N,) of this step; environments in `faults` (N,) bool get zero."""
         terms = self._terms
-        for row, function in zip(terms, self._functions):
-            row.copy_(function())
+        for row, name, function in zip(terms, self.names, self._functions):
+            value = function()
+            if not isinstance(value, torch.Tensor) or value.shape != row.shape:
+                found = tuple(value.shape) if isinstance(value, torch.Tensor) else repr(value)
+                raise UserError(f"reward '{name}' returned {found}, expected a tensor of shape {tuple(row.shape)}")
+            row.copy_(value)
         terms.mul_(self.weights[:, None])
         if bool(faults.any()):
             terms[:, faults] = 0.0
@@ -261,7 +265,9 @@ def _resolve(env: LeggedRobot, name: str) -> Callable[[], torch.Tensor]:
     if method is not None:
         return method
     if name not in TERMS:
+        own = [found[len("_reward_") :] for found in dir(env) if found.startswith("_reward_")]
+        known = [*own, *(term for term in TERMS if term not in own)]
         raise UserError(
-            f"unknown reward '{name}' in rewards.scales{did_you_mean(name, TERMS)}; known: {', '.join(TERMS)}"
+            f"unknown reward '{name}' in rewards.scales{did_you_mean(name, known)}; known: {', '.join(known)}"
         )
     return lambda: TERMS[name].function(env)

@@ -194,3 +194,20 @@ def test_a_weight_of_the_wrong_sign_is_noted():
         "note: rewards.scales.torques=0.1, and 'torques' is a penalty: expected the other sign",
         "note: rewards.scales.trot=-2, and 'trot' is a reward: expected the other sign",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(torch.ones(2, 1), r"\(2, 1\)"), (torch.ones(3), r"\(3,\)"), (1.0, "1.0")], ids=str
+)
+def test_a_term_of_another_shape_is_named(value, said):
+    rewards = RewardSum(fake(_reward_mine=lambda: value), {"mine": 1.0})
+    with pytest.raises(UserError, match=rf"reward 'mine' returned {said}, expected a tensor of shape \(2,\)"):
+        rewards.compute(torch.zeros(2, dtype=torch.bool))
+
+
+def test_a_misspelt_weight_of_an_own_method_names_the_method():
+    env = fake(_reward_narrow_front=lambda: torch.zeros(2))
+    with pytest.raises(
+        UserError, match=r"unknown reward 'narow_front' in rewards\.scales; did you mean narrow_front\?"
+    ):
+        RewardSum(env, {"narow_front": 1.0})

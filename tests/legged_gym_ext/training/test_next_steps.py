@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from legged_gym_ext import user_tasks
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.training import next_step
 from legged_gym_ext.user_tasks import import_tasks, parse, source_of
@@ -122,6 +123,15 @@ def test_a_run_is_named_where_another_one_would_be_taken(tmp_path):
     flags = next_step.task_flags("go2_flat", train_cfg.runner, tmp_path, older)
     assert flags == ["--task=go2_flat", f"--log_root={errors.display_path(tmp_path)}", f"--load_run={older.name}"]
     assert f"--load_run={newer.name}" not in next_step.task_flags("go2_flat", train_cfg.runner, tmp_path, newer)
+
+
+def test_what_was_imported_besides_the_task_is_imported_again(tmp_path):
+    (tmp_path / "my_engine.py").write_text("x = 1\n", encoding="utf-8")
+    import_tasks(str(tmp_path / "my_engine.py"))
+    _, train_cfg = task_registry.get_cfgs("go2_flat")
+    flags = next_step.task_flags("go2_flat", train_cfg.runner, tmp_path)
+    assert f"--import={errors.display_path(tmp_path / 'my_engine.py')}" in flags
+    user_tasks.imported.clear()
 
 
 def test_the_interpreter_is_the_one_that_runs_and_python_where_the_shell_finds_it(tmp_path, monkeypatch):
