@@ -33,9 +33,9 @@ PYTEST = ("-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(ROOT), "-p", 
 ALSO = ("GitPython", "gitdb", "smmap")  # what 3.x imports and later versions do without
 
 CONTRACT = (
-    "test_host_v1.py::test_two_names_in_the_configuration_train_save_load_resume_and_infer",
-    "test_host_v1_exports.py::test_the_forks_jit_file_acts_as_the_policy_and_remembers",
-    "test_host_v1_exports.py::test_an_onnx_file_can_be_written",
+    "rsl_rl_ult/hosts/test_host_v1.py::test_two_names_in_the_configuration_train_save_load_resume_and_infer",
+    "rsl_rl_ult/hosts/test_host_v1_exports.py::test_the_forks_jit_file_acts_as_the_policy_and_remembers",
+    "rsl_rl_ult/hosts/test_host_v1_exports.py::test_an_onnx_file_can_be_written",
 )
 """Tests of each method."""
 
@@ -118,7 +118,10 @@ def make_oldest_environment(folder: Path) -> str | None:
 
 def tests_of(method: str) -> list[str]:
     """What pytest calls them."""
-    traced = "test_export_steps.py::test_torchscript_equals_the_policy_through_resets_and_clips_what_it_returns"
+    traced = (
+        "legged_gym_ext/deploy/test_export_steps.py::"
+        "test_torchscript_equals_the_policy_through_resets_and_clips_what_it_returns"
+    )
     names = [f"{name}[{method}]" for name in CONTRACT] + [f"{traced}[{policy}]" for policy in EXPORTED.get(method, ())]
     return [str(ROOT / "tests" / name) for name in names]
 

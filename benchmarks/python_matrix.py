@@ -97,7 +97,11 @@ def install(python: str, version: str) -> str:
 def checks(python: str, version: str, place: Path) -> dict[str, str]:
     """Trainings and tests in an environment that is ready; the plugin's Python 3.8 has no engine to train on."""
     names = CONTRACT if version == "3.8" else CORE
-    found = {"tests": run([python, *PYTEST, *(f"tests/{name}.py" for name in names)], last_line=True)}
+    found = {
+        "tests": run(
+            [python, *PYTEST, *(str(next((ROOT / "tests").rglob(f"{name}.py"))) for name in names)], last_line=True
+        )
+    }
     if version != "3.8":
         flags = ["--headless", "--num_envs=16", "--max_iterations=2", f"--log_root={place / 'logs'}"]
         for task in TASKS:

@@ -12,6 +12,8 @@ import torch
 from legged_gym_ext.utils.distributed import process_seed
 from rsl_rl_ult.distributed import Processes
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "two_processes.py"
 TOLERANCE = 2e-6  # sums over halves are rounded in another order
 

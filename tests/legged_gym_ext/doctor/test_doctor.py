@@ -201,6 +201,7 @@ def test_a_copy_for_another_python_is_named(tmp_path):
     assert "runners/__init__.py cannot be read by Python 3" in result["problem"] and "\n" not in result["problem"]
 
 
+@pytest.mark.slow
 def test_this_environment_can_train(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(

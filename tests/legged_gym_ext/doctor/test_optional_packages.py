@@ -31,6 +31,8 @@ import contextlib, importlib, json, os, sys
 from importlib.machinery import PathFinder
 import numpy, torch  # once; the programs are forked from here
 
+pytestmark = pytest.mark.slow
+
 def run(hidden, module, argv):
     find = PathFinder.find_spec
     PathFinder.find_spec = classmethod(

@@ -199,6 +199,7 @@ def test_a_schedule_that_never_ends_and_too_few_robots_are_clear_errors(tmp_path
         few.learn(1)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_on_cpus_and_writes_one_run(tmp_path):
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),

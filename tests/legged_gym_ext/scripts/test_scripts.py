@@ -124,6 +124,7 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     assert figures["episode_length"] <= 0.5
 
 
+@pytest.mark.slow
 def test_a_ladder_of_a_task_on_a_plane_is_on_the_map_of_tiles_and_joins_the_evaluation(trained, tmp_path):
     target = tmp_path / "result.json"
     short = ("--task=go2_flat", "--env.env.episode_length_s=0.2", f"--json={target}", f"--log_root={trained}")

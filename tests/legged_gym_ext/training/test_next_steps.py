@@ -27,6 +27,8 @@ MY_TASKS = """
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg, Go2FlatCfgPPO
 
+pytestmark = pytest.mark.slow
+
 class MyCfgPPO(Go2FlatCfgPPO):
     class runner(Go2FlatCfgPPO.runner):
         experiment_name = "mine"

@@ -126,6 +126,7 @@ def test_in_a_thread_where_signals_cannot_be_heard_training_works_all_the_same()
     assert seen == [None]
 
 
+@pytest.mark.slow
 def test_under_torchrun_sigterm_ends_all_processes_with_a_checkpoint(tmp_path):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     script = str(ROOT / "legged_gym_ext/scripts/train.py")

@@ -18,6 +18,8 @@ from legged_gym_ext.reports.events import event_files, read_events
 from legged_gym_ext.utils.errors import installed
 from tests.environments import write
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("wandb")
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -237,6 +237,7 @@ def test_what_a_fork_saves_as_the_actor_is_the_deployable_student():
 FEW_STEPS = {"encoder_learning_rate": 3e-3, "num_encoder_steps": 8, "num_encoder_mini_batches": 4, "desired_kl": 0.01}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), [("ULT", {}), ("TS", FEW_STEPS)])
 def test_a_student_learns_a_hidden_load_in_an_old_style_environment(method, options):
     # exp(-|a - wanted|^2) with a load of N(0, 1) in both columns: who does not know it earns at most (1 / sqrt(3))^2 =

@@ -183,6 +183,7 @@ def test_without_rsl_rl_the_error_says_what_to_install(tmp_path):
     assert "install rsl-rl-lib or the fork's rsl_rl" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["TS", "CTS", "RMA", "ULT"])
 def test_bare_names_train_save_load_resume_and_infer_under_the_stock_runner(method):
     """Of the installed version; benchmarks/host_matrix.py runs the same for the others."""
