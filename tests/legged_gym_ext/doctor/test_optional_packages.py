@@ -25,13 +25,12 @@ for needed in ("mujoco", "rsl_rl", "onnx", "onnxruntime"):
 if not hasattr(os, "fork"):
     pytest.skip("needs fork", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = """
 import contextlib, importlib, json, os, sys
 from importlib.machinery import PathFinder
 import numpy, torch  # once; the programs are forked from here
-
-pytestmark = pytest.mark.slow
 
 def run(hidden, module, argv):
     find = PathFinder.find_spec

@@ -20,14 +20,13 @@ from legged_gym_ext.utils.cli import make_parser
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import SMALL
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = re.compile(r"\S*python\S* \S+/scripts/\w+\.py .*")
 
 MY_TASKS = """
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg, Go2FlatCfgPPO
-
-pytestmark = pytest.mark.slow
 
 class MyCfgPPO(Go2FlatCfgPPO):
     class runner(Go2FlatCfgPPO.runner):
