@@ -44,7 +44,8 @@ class OnPolicyAlgorithm(Resumable):
         frozen_teacher: a teacher was loaded, and nothing but its student is trained.
         returns: (S, N, 1) value targets of the rollout; there once `compute_returns` was called.
         advantages: (S, N, 1) its generalised advantages, standardised unless each minibatch does so; likewise.
-        next_frames: (N, D) raw `actor` set after the rollout; None where the host does not show it.
+        next_frames: (N, D) raw `actor` set after the rollout, for methods that sample trajectories; None elsewhere, and
+            where the host does not show it.
     """
 
     network_class: type = ActorCritic
@@ -309,8 +310,10 @@ class OnPolicyAlgorithm(Resumable):
         if not self.normalize_advantage_per_mini_batch:
             advantages = self.normalize_advantages(advantages)
         self.returns, self.advantages = returns, advantages
-        shown = set(self.sets["actor"]) <= set(obs.keys())
-        self.next_frames = join(obs, self.sets["actor"]).clone() if shown else None
+        if self.samples_trajectories and set(self.sets["actor"]) <= set(obs.keys()):
+            self.next_frames = join(obs, self.sets["actor"]).clone()
+        else:
+            self.next_frames = None
 
     # -- update ------------------------------------------------------------------------------------------------------
 
