@@ -6,6 +6,7 @@ Letters: S steps, N environments, B rows, A actions, L latent.
 from __future__ import annotations
 
 import math
+from typing import Sequence
 
 import torch
 
@@ -113,3 +114,17 @@ def value_loss(
 def regression_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of latents (B, L) or actions (B, A); the teacher's are targets and get no gradient."""
     return (student - teacher.detach()).pow(2).mean()
+
+
+def absolute_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference; arguments as in `regression_loss`."""
+    return (student - teacher.detach()).abs().mean()
+
+
+def gradient_through(loss: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """`loss` () whose gradient reaches what `tensors` were computed from, and nothing that was used after them."""
+    slopes = torch.autograd.grad(loss, list(tensors), retain_graph=True)
+    result = loss.detach()
+    for tensor, slope in zip(tensors, slopes):
+        result = result + ((tensor - tensor.detach()) * slope).sum()  # plus 0
+    return result
