@@ -40,6 +40,23 @@ def gaussian_kl(
     return (0.5 * (var_ratio + distance - 1 - var_ratio.log())).sum(dim=-1)
 
 
+def categorical_log_prob(logits: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Log-probability (B,) of one-hot actions (B, A) under softmax(logits), logits (B, A)."""
+    return (torch.log_softmax(logits, dim=-1) * actions).sum(dim=-1)
+
+
+def categorical_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Entropy (B,) of softmax(logits), logits (B, A): - sum p log p."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    return -(log_probs.exp() * log_probs).sum(dim=-1)
+
+
+def categorical_kl(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor:
+    """KL(first || other) (B,) of softmax(logits) and softmax(other_logits), both (B, A): sum p (log p - log q)."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    return (log_probs.exp() * (log_probs - torch.log_softmax(other_logits, dim=-1))).sum(dim=-1)
+
+
 def generalized_advantages(
     rewards: torch.Tensor,
     dones: torch.Tensor,

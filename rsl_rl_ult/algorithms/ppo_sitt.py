@@ -89,6 +89,8 @@ class PPO_SITT(PPO_TS):  # noqa: N801
         self.alignment_loss, self.kl_policy = alignment_loss, kl_policy
         self.proxy_learning_rate = encoder_learning_rate if proxy_learning_rate is None else proxy_learning_rate
         super().__init__(*args, encoder_learning_rate=encoder_learning_rate, student_loss=student_loss, **ts)
+        if kl_sigma_grad and not list(self.network.std.parameters()):
+            raise ValueError("algorithm.kl_sigma_grad=True: a categorical policy has no deviation; expected False")
         if self.regression.num_steps == 0 and (kl_weight > 0.0 or teacher_weight > 0.0):
             raise ValueError(
                 f"algorithm.num_encoder_steps=0: the teacher would follow a {kl_policy} that never learns; expected at "

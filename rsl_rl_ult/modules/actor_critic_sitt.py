@@ -8,7 +8,6 @@ from typing import Any, Sequence
 import torch
 from torch import nn
 
-from rsl_rl_ult import losses
 from rsl_rl_ult.modules.actor_critic import Evaluation, Tensors
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 from rsl_rl_ult.modules.mlp import MLP, make_activation
@@ -86,17 +85,18 @@ class ActorCriticSITT(ActorCriticTS):
         return self._on_sphere(self.proxy_encoder(torch.cat((inputs["actor"], inputs["privileged"]), dim=-1)))
 
     def policy_kl(self, mean: torch.Tensor, other_mean: torch.Tensor, std: torch.Tensor | None = None) -> torch.Tensor:
-        """KL(first || second) (B,) of two policies that share their deviation: half the squared distance in deviations.
+        """KL(first || second) (B,) of two policies.
 
-        The student acts without noise once it is deployed; for the comparison it has the teacher's.
+        Gaussian ones share their deviation: the student acts without noise once it is deployed, for the comparison it
+        has the teacher's. What is left is half the squared distance, in deviations.
 
         Args:
-            mean: (B, A) of the first policy.
+            mean: (B, A) mean actions of the first policy; logits of a categorical one.
             other_mean: (B, A) of the second.
             std: (B, A) or (A,), the learnt deviation by default.
         """
         std = (self.std() if std is None else std).expand_as(mean)
-        return losses.gaussian_kl(mean, std, other_mean, std)
+        return self.distribution.kl(mean, std, other_mean, std)
 
     def evaluate(self, batch: Any) -> SITTEvaluation:
         """The teacher's policy, values and latents for a minibatch."""

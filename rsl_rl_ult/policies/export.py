@@ -154,7 +154,7 @@ class FrameExport(nn.Module):
         """Copy what acting needs."""
         super().__init__()
         self.normalizer = copy.deepcopy(network.normalizers["actor"])
-        self.actor = copy.deepcopy(network.actor)
+        self.actor = network.distribution.deterministic(network.actor)
         self._dim = network.dims["actor"]
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
@@ -213,7 +213,7 @@ class TeacherStep(PolicyStep):
         self.normalizer = copy.deepcopy(network.normalizers["actor"])
         self.privileged_normalizer = copy.deepcopy(network.normalizers["privileged"])
         self.privilege_encoder = copy.deepcopy(network.privilege_encoder)
-        self.actor = copy.deepcopy(network.actor)
+        self.actor = network.distribution.deterministic(network.actor)
         self.l2, self.head_reads_frame = network.latent_norm == "l2", network.head_reads_frame
 
     def forward(
@@ -241,7 +241,7 @@ class WindowExport(nn.Module):
         super().__init__()
         self.normalizer = copy.deepcopy(network.normalizers["actor"])
         self.history_encoder = copy.deepcopy(network.history_encoder)
-        self.actor = copy.deepcopy(network.actor)
+        self.actor = network.distribution.deterministic(network.actor)
         self.l2, self.head_reads_frame = network.latent_norm == "l2", network.head_reads_frame
         self.length, self.dim = network.history_length, network.dims["actor"]
 
