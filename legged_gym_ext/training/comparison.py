@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0  # length of a comparison; commands change every few seconds, so this shows tracking and recovery
 SEED = 54321
-SHOWN = ("return", "linear_tracking", "yaw_tracking")
+SHOWN = ("return", "linear_tracking", "yaw_tracking", "success", "lava")
+"""Metrics that are logged, of those that an environment's comparison has."""
 
 
 class Comparison:

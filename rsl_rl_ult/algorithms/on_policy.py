@@ -208,6 +208,15 @@ class OnPolicyAlgorithm(Resumable):
         critic = join(obs, self.sets["critic"])
         return self.network.value({"critic": self.network.normalizers["critic"](critic)})
 
+    def time_out_values(self, decision: Decision, extras: Mapping) -> torch.Tensor:
+        """Values (N, 1) that stand for what a time-out cut off.
+
+        Those of the states that episodes ended in, where the environment shows them: groups (N, ...) under
+        `time_out_observations` of its `extras`. Elsewhere those of the last states acted in, as in rsl-rl-lib.
+        """
+        shown = extras.get("time_out_observations")
+        return decision.value if shown is None else self.last_values(shown)
+
     def normalize_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
         """Advantages (S, N, 1) of the rollout, standardised."""
         return self.processes.standardize(advantages)
@@ -283,7 +292,8 @@ class OnPolicyAlgorithm(Resumable):
             state.on_step(step, rewards, ended, extras)
         rewards = self.shape_rewards(rewards, step)
         if "time_outs" in extras:
-            rewards = rewards + self.gamma * (decision.value[:, 0] * extras["time_outs"].to(self.device))
+            values = self.time_out_values(decision, extras)
+            rewards = rewards + self.gamma * (values[:, 0] * extras["time_outs"].to(self.device))
         other = {} if step.other_log_prob is None else {"other_log_prob": step.other_log_prob}
         self.storage.add(
             rewards=rewards[:, None],
