@@ -81,15 +81,20 @@ class ColourMaze:
         self.rng = torch.Generator().manual_seed(cfg.seed)
         if cfg.maze.unlike_seed >= 0:
             known = draw_mazes(cfg.maze.unlike_envs, torch.Generator().manual_seed(cfg.maze.unlike_seed))
-            self.grids = draw_other_mazes(self.num_envs, self.rng, known)
+            grids = draw_other_mazes(self.num_envs, self.rng, known)
         else:
-            self.grids = draw_mazes(self.num_envs, self.rng)
-        padded = torch.full((self.num_envs, PADDED, PADDED), OUTSIDE)
-        padded[:, 1:-1, 1:-1] = self.grids
-        self._codes, self._first_cell = padded.flatten(), torch.arange(self.num_envs) * PADDED**2
+            grids = draw_mazes(self.num_envs, self.rng)
+        self._first_cell = torch.arange(self.num_envs) * PADDED**2
         self._offsets, self._moves, self._mask = torch.tensor(SEEN), torch.tensor(MOVES), torch.tensor(MASK)
         self._start, self._target = torch.tensor(START), torch.tensor(TARGET)
         self._allocate()
+        self.set_mazes(grids)
+
+    def set_mazes(self, grids: torch.Tensor) -> None:
+        """Start new episodes in mazes (N, 21, 21) of codes."""
+        padded = torch.full((self.num_envs, PADDED, PADDED), OUTSIDE)
+        padded[:, 1:-1, 1:-1] = self.grids = grids
+        self._codes = padded.flatten()
         self.reset()
 
     def _allocate(self) -> None:
@@ -99,7 +104,7 @@ class ColourMaze:
         self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.long)
         self.position = self._start.repeat(self.num_envs, 1)
         self._last_position = self.position.clone()
-        self._visited = torch.zeros(len(self._codes), dtype=torch.bool)
+        self._visited = torch.zeros(self.num_envs * PADDED**2, dtype=torch.bool)
         self._ended = flags()  # in the step before this one
         self.extras: dict[str, Any] = {}
 
