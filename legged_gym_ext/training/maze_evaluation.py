@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from legged_gym_ext.utils.errors import pluralize
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ UNITS = {
 """Metric -> unit."""
 
 
-def choose_mazes(env_cfg: ColourMazeCfg) -> None:
+def prepare(env_cfg: ColourMazeCfg) -> None:
     """Let an evaluation draw mazes that the run, whose configuration this still is, was not trained on."""
     env_cfg.maze.unlike_seed, env_cfg.maze.unlike_envs = env_cfg.seed, env_cfg.env.num_envs
 
 
 def describe_episodes(env: ColourMaze) -> str:
     """What an evaluation runs, in words."""
-    return f"in {env.num_envs} mazes that it was not trained on, {env.max_episode_length} steps at most"
+    return f"in {pluralize(env.num_envs, 'maze')} that it was not trained on, {env.max_episode_length} steps at most"
 
 
 @dataclass
@@ -88,9 +89,7 @@ def run_mazes(vec_env: Any, policy: Any) -> Outcome:
     return result
 
 
-def evaluate_policy(
-    vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None
-) -> dict[str, float]:
+def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None) -> dict[str, float]:
     """The metrics of `UNITS` for `policy`, over the first episode in every maze."""
     return run_mazes(vec_env, policy).metrics()
 
@@ -101,7 +100,7 @@ class Comparison:
     def __init__(self, env: ColourMaze, groups: tuple[str, ...], num_envs: int) -> None:
         """Draw `num_envs` mazes that `env` has not."""
         cfg = copy.deepcopy(env.cfg)
-        choose_mazes(cfg)
+        prepare(cfg)
         cfg.env.num_envs, cfg.seed = num_envs, SEED
         self._env = RslRlVecEnv(type(env)(cfg), groups)  # pyright: ignore[reportArgumentType]
 

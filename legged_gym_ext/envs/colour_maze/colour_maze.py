@@ -61,7 +61,7 @@ class ColourMaze:
 
     evaluation = "legged_gym_ext.training.maze_evaluation"
     comparison = "legged_gym_ext.training.maze_evaluation:Comparison"
-    rollout_pictures = "legged_gym_ext.reports.maze:pictures"
+    pictures = "legged_gym_ext.reports.maze:pictures"
     num_actions = NUM_ACTIONS
     obs_history = None
     nan_resets = 0
@@ -117,6 +117,16 @@ class ColourMaze:
     def group_dims(self) -> dict[str, int]:
         """Group -> columns."""
         return dict.fromkeys(("policy", "privileged", "critic"), NUM_OBS)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is made of, as `describe.py` shows it."""
+        terms, start = [], 0
+        for name, columns, unit in TERMS:
+            place = {"name": name, "dim": columns, "slice": [start, start + columns], "unit": unit}
+            terms.append({**place, "scale": 1.0, "noise": 0.0})
+            start += columns
+        groups = {group: {"dim": NUM_OBS, "terms": terms} for group in self.group_dims}
+        return {"groups": groups, "rewards": dict(vars(self.cfg.rewards))}
 
     # -- stepping ----------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,7 @@
-"""Tasks of the colour maze: `colour_maze_sitt`, and `colour_maze_teacher` whose teacher knows nothing of its student."""
+"""Tasks of the colour maze: `colour_maze_sitt`, and `colour_maze_teacher`, whose teacher ignores its student."""
 
 from __future__ import annotations
 
-from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
 from legged_gym_ext.envs.methods import SITTCfg
 from legged_gym_ext.task_registry import TaskRegistry
 from legged_gym_ext.utils.config import BaseConfig
