@@ -29,7 +29,8 @@ UNITS = {
 
 
 def prepare(env_cfg: ColourMazeCfg) -> None:
-    """Let an evaluation draw mazes that the run, whose configuration this still is, was not trained on."""
+    """Let an evaluation begin at the start, in mazes that the run, whose configuration this still is, has not seen."""
+    env_cfg.maze.exploring_starts = 0.0
     env_cfg.maze.unlike_seed, env_cfg.maze.unlike_envs = env_cfg.seed, env_cfg.env.num_envs
 
 

@@ -9,6 +9,7 @@ import torch
 from legged_gym_ext.envs.colour_maze.mazes import (
     LAVA,
     MASK,
+    NORMAL,
     OUTSIDE,
     PATH,
     SIZE,
@@ -87,6 +88,8 @@ class ColourMaze:
         self._first_cell = torch.arange(self.num_envs) * PADDED**2
         self._offsets, self._moves, self._mask = torch.tensor(SEEN), torch.tensor(MOVES), torch.tensor(MASK)
         self._start, self._target = torch.tensor(START), torch.tensor(TARGET)
+        around = (draw_mazes(1, torch.Generator())[0] == NORMAL).nonzero()
+        self._around = around[(around != self._target).any(-1)]
         self._allocate()
         self.set_mazes(grids)
 
@@ -134,8 +137,8 @@ class ColourMaze:
         """Start all episodes anew; returns the student's and the teacher's observations."""
         self._ended.fill_(True)
         self._clear_visits()
-        self.position.copy_(self._start)
-        self._last_position.copy_(self._start)
+        self.position.copy_(self._draw_starts(self.num_envs))
+        self._last_position.copy_(self.position)
         self.episode_length_buf.zero_()
         self._show(self._observe(torch.zeros_like(self.position)))
         return self.obs_buf, self.privileged_obs_buf
@@ -187,7 +190,8 @@ class ColourMaze:
         if time_outs and not self.published:
             self._show(self._observe(self.position - before))
             self.extras["time_out_observations"] = self._groups()
-        self.position[ended] = self._start
+        if bool(ended.any()):
+            self.position[ended] = self._draw_starts(int(ended.sum()))
         self.episode_length_buf[ended] = 0
         if self.published:
             # Made before the last position is kept, one too far, and not told of new episodes.
@@ -198,6 +202,15 @@ class ColourMaze:
         self._show(self._observe(displacement))
         if time_outs and self.published:
             self.extras["time_out_observations"] = self._groups()
+
+    def _draw_starts(self, count: int) -> torch.Tensor:
+        """(M, 2) cells that episodes begin in: START, or any cell around the lava."""
+        starts, share = self._start.repeat(count, 1), self.cfg.maze.exploring_starts
+        if share > 0.0:
+            anywhere = torch.rand(count, generator=self.rng) < share
+            chosen = torch.randint(len(self._around), (count,), generator=self.rng)
+            starts[anywhere] = self._around[chosen[anywhere]]
+        return starts
 
     def _cell(self) -> torch.Tensor:
         """(N,) index of the present cell of each environment in the padded grids."""
@@ -257,5 +270,7 @@ def _check(cfg: ColourMazeCfg) -> None:
         raise UserError(f"--sim_device={cfg.sim.device}: the colour maze runs on the CPU; leave that out")
     if cfg.maze.quirks not in ("fixed", "published"):
         raise UserError(f"--env.maze.quirks={cfg.maze.quirks}: expected fixed or published")
+    if not 0.0 <= cfg.maze.exploring_starts <= 1.0:
+        raise UserError(f"--env.maze.exploring_starts={cfg.maze.exploring_starts}: expected a share from 0 to 1")
     if cfg.env.max_steps < 1:
         raise UserError(f"--env.env.max_steps={cfg.env.max_steps}: expected at least 1")

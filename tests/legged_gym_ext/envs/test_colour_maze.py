@@ -17,7 +17,7 @@ SIGNS = ".#o?X"
 
 def make(num_envs: int = 1, seed: int = 1, **fields) -> ColourMaze:
     cfg = ColourMazeCfg()
-    cfg.env.num_envs, cfg.seed = num_envs, seed
+    cfg.env.num_envs, cfg.seed, cfg.maze.exploring_starts = num_envs, seed, 0.0
     for name, value in fields.items():
         section, _, field = name.partition("__")
         setattr(getattr(cfg, section), field, value)
@@ -186,6 +186,24 @@ def test_a_time_out_shows_the_state_that_it_cut_off():
     assert env.critic_obs_buf.tolist() == [[0, -18, 0, 0, 0, 0, 0, 0, 0]] * 2
 
 
+def test_exploring_starts_are_all_around_the_lava_and_as_many_as_asked_for():
+    env = make(4000, maze__exploring_starts=0.75)
+    at_start = (env.position == torch.tensor([10, 19])).all(-1)
+    # 3/4 of them are drawn from 21 * 21 - 15 * 15 - 1 = 215 cells, the start among them.
+    assert at_start.float().mean().item() == pytest.approx(0.25 + 0.75 / 215, abs=0.04)
+    cells = env.position[~at_start].unique(dim=0)
+    assert len(cells) == 214
+    assert (env.grids[0][cells[:, 0], cells[:, 1]] == mazes.NORMAL).all() and [10, 1] not in cells.tolist()
+    assert not env.obs_buf[:, -2:].any()  # nobody has moved yet
+
+
+def test_every_episode_begins_at_the_start_without_exploring_starts():
+    env = make(500)
+    for _ in range(30):
+        go(env, UP)
+    assert (env.position[:, 0] == 10).all()
+
+
 # -- quirks of the published code --------------------------------------------------------------------------------------
 
 
@@ -312,6 +330,7 @@ def test_a_snapshot_continues_exactly():
         ({"maze__quirks": "no"}, r"^--env.maze.quirks=no: expected fixed or published$"),
         ({"sim__engine": "mujoco"}, r"^--sim=mujoco: the colour maze is a grid, no physics; leave that out$"),
         ({"sim__device": "cuda:0"}, r"^--sim_device=cuda:0: the colour maze runs on the CPU; leave that out$"),
+        ({"maze__exploring_starts": 1.5}, r"^--env.maze.exploring_starts=1.5: expected a share from 0 to 1$"),
         ({"env__max_steps": 0}, r"^--env.env.max_steps=0: expected at least 1$"),
     ],
 )

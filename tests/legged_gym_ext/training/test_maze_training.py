@@ -43,7 +43,7 @@ class Scripted:
 
 def run(sequence: torch.Tensor, num_envs: int = 5) -> maze_evaluation.Outcome:
     cfg, _ = task_registry.get_cfgs("colour_maze_sitt")
-    cfg.env.num_envs = num_envs
+    cfg.env.num_envs, cfg.maze.exploring_starts = num_envs, 0.0
     env, _ = task_registry.make_env("colour_maze_sitt", cfg)
     return maze_evaluation.run_mazes(RslRlVecEnv(env), Scripted(sequence))
 
