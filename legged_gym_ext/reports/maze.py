@@ -33,6 +33,7 @@ def run_policies(run: Run, mazes: int = MAZES, seed: int = SEED) -> dict[str, An
     from legged_gym_ext.training.policies import load_policies
     from legged_gym_ext.training.run_settings import apply_run
 
+    env_cfg: Any
     env_cfg, train_cfg = task_registry.get_cfgs(run.task)
     apply_run(run.path, run.task, env_cfg, train_cfg)
     prepare(env_cfg)
@@ -47,8 +48,8 @@ def run_policies(run: Run, mazes: int = MAZES, seed: int = SEED) -> dict[str, An
 def over_mazes(label: str, runs: list[Run], outcomes: list[dict[str, Any]]) -> Picture:
     """A row per seed: the share of mazes in which each policy enters each cell."""
     names = list(outcomes[0])
-    columns = 2 * len(names)
-    figure, axes = style.panels(columns * -(-len(runs) // 2), columns, 10.0 / columns)
+    columns = len(names) * (2 if len(runs) > 1 else 1)
+    figure, axes = style.panels(columns * -(-len(runs) * len(names) // columns), columns, 10.0 / columns)
     for panel in axes:
         panel.set_axis_off()
     for index, (run, found) in enumerate(zip(runs, outcomes)):

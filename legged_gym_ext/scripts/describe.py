@@ -75,7 +75,7 @@ def describe(task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -
     }
     # Enough to look at; `fields` says what a training gets.
     env_cfg.env.num_envs, train_cfg.runner.logger = 1, "none"
-    env, _ = task_registry.make_env(task, env_cfg)
+    env: Any = task_registry.make_env(task, env_cfg)[0]
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
     return {
         "task": task,

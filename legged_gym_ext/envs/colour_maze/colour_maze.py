@@ -98,6 +98,10 @@ class ColourMaze:
         padded = torch.full((self.num_envs, PADDED, PADDED), OUTSIDE)
         padded[:, 1:-1, 1:-1] = self.grids = grids
         self._codes = padded.flatten()
+        on_path = (grids == PATH).flatten(1)
+        self._path_lengths = on_path.sum(1)
+        order = on_path.byte().argsort(dim=1, descending=True, stable=True)[:, : int(self._path_lengths.max())]
+        self._paths = torch.stack((torch.div(order, SIZE, rounding_mode="floor"), order % SIZE), dim=-1)
         self.reset()
 
     def _allocate(self) -> None:
@@ -137,7 +141,7 @@ class ColourMaze:
         """Start all episodes anew; returns the student's and the teacher's observations."""
         self._ended.fill_(True)
         self._clear_visits()
-        self.position.copy_(self._draw_starts(self.num_envs))
+        self.position.copy_(self._draw_starts(torch.arange(self.num_envs)))
         self._last_position.copy_(self.position)
         self.episode_length_buf.zero_()
         self._show(self._observe(torch.zeros_like(self.position)))
@@ -191,7 +195,7 @@ class ColourMaze:
             self._show(self._observe(self.position - before))
             self.extras["time_out_observations"] = self._groups()
         if bool(ended.any()):
-            self.position[ended] = self._draw_starts(int(ended.sum()))
+            self.position[ended] = self._draw_starts(ended.nonzero().flatten())
         self.episode_length_buf[ended] = 0
         if self.published:
             # Made before the last position is kept, one too far, and not told of new episodes.
@@ -203,13 +207,15 @@ class ColourMaze:
         if time_outs and self.published:
             self.extras["time_out_observations"] = self._groups()
 
-    def _draw_starts(self, count: int) -> torch.Tensor:
-        """(M, 2) cells that episodes begin in: START, or any cell around the lava."""
-        starts, share = self._start.repeat(count, 1), self.cfg.maze.exploring_starts
+    def _draw_starts(self, ids: torch.Tensor) -> torch.Tensor:
+        """(M, 2) cells that episodes begin in: START, or, of the exploring ones, half on the path and half around."""
+        starts, share = self._start.repeat(len(ids), 1), self.cfg.maze.exploring_starts
         if share > 0.0:
-            anywhere = torch.rand(count, generator=self.rng) < share
-            chosen = torch.randint(len(self._around), (count,), generator=self.rng)
-            starts[anywhere] = self._around[chosen[anywhere]]
+            kind, place = torch.rand(2, len(ids), generator=self.rng)
+            around = self._around[(place * len(self._around)).long()]
+            on_path = self._paths[ids, (place * self._path_lengths[ids]).long()]
+            elsewhere = torch.where((kind < 0.5 * share)[:, None], on_path, around)
+            starts = torch.where((kind < share)[:, None], elsewhere, starts)
         return starts
 
     def _cell(self) -> torch.Tensor:
