@@ -1,7 +1,7 @@
 """SITT in the colour maze: who arrives, by seed, with each part of the method left out or turned round.
 
 Every training is one process on one thread. After it teacher and student act, without exploration, for the first
-episode in 200 mazes that they were not trained on; success is the target reached in it. Trainings that the file has
+episode in 100 mazes that they were not trained on; success is the target reached in it. Trainings that the file has
 already are not repeated, so that the script can be stopped and started again.
 
     python benchmarks/colour_maze.py --json benchmarks/results/colour_maze.json           # train what is missing
@@ -11,6 +11,7 @@ already are not repeated, so that the script can be stopped and started again.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 import time
@@ -29,7 +30,8 @@ from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.utils.config import apply_overrides
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
-MAZES, SEED = 200, 12345
+MAZES, SEED = 100, 12345
+EVERY = 20  # iterations between evaluations
 ALIGNED_AFTERWARDS = 20
 """Rollouts in which student and proxy are aligned with the teacher of a training that had no alignment."""
 
@@ -60,20 +62,37 @@ def train(condition: str, seed: int) -> dict[str, Any]:
     aligned = condition != "no alignment"
     if not aligned:
         rates = set_rates(runner.alg, [0.0, 0.0])
-    runner.learn(train_cfg.runner.max_iterations, init_at_random_ep_len=True)
+    vec_env = held_out(task, env_cfg, runner.env.groups)
+    curve = []
+    for done in range(0, train_cfg.runner.max_iterations, EVERY):
+        runner.learn(EVERY, init_at_random_ep_len=done == 0)
+        curve.append(point(runner.alg, vec_env, done + EVERY))
     if not aligned:
         set_rates(runner.alg, rates)
         runner.alg.frozen_teacher = True
         runner.learn(ALIGNED_AFTERWARDS)
     steps = env.num_envs * train_cfg.runner.num_steps_per_env * train_cfg.runner.max_iterations
-    row: dict[str, Any] = {"condition": condition, "seed": seed, "steps": steps}
+    row: dict[str, Any] = {"condition": condition, "seed": seed, "steps": steps, "curve": curve}
     row.update(wall_s=round(time.time() - started), cpu_s=round(time.process_time() - used))
-    prepare(env_cfg)
-    env_cfg.seed, env_cfg.env.num_envs = SEED, MAZES
-    vec_env = RslRlVecEnv(task_registry.make_env(task, env_cfg)[0], runner.env.groups)
     for name, policy in runner.alg.inference_policies().items():
         row[name] = summary(run_mazes(vec_env, Policy(policy, "cpu")))
     return row
+
+
+def held_out(task: str, env_cfg: Any, groups: tuple) -> RslRlVecEnv:
+    """Mazes that a training with `env_cfg` does not have."""
+    cfg = copy.deepcopy(env_cfg)
+    prepare(cfg)
+    cfg.seed, cfg.env.num_envs = SEED, MAZES
+    return RslRlVecEnv(task_registry.make_env(task, cfg)[0], groups)
+
+
+def point(alg: Any, vec_env: RslRlVecEnv, iteration: int) -> list:
+    """Iteration, success of teacher and of student, and cells of the path that the teacher visits."""
+    found = [run_mazes(vec_env, Policy(policy, "cpu")).metrics() for policy in alg.inference_policies().values()]
+    line = [iteration, *(metrics["success"] for metrics in found), round(found[0]["path_cells"], 1)]
+    print("  iteration {}: teacher {:.2f}, student {:.2f}, path {}".format(*line), flush=True)
+    return line
 
 
 def set_rates(alg: Any, rates: list[float]) -> list[float]:

@@ -98,6 +98,10 @@ class ColourMaze:
         padded = torch.full((self.num_envs, PADDED, PADDED), OUTSIDE)
         padded[:, 1:-1, 1:-1] = self.grids = grids
         self._codes = padded.flatten()
+        on_path = (grids == PATH).flatten(1)
+        self._path_lengths = on_path.sum(1)
+        order = on_path.byte().argsort(dim=1, descending=True, stable=True)[:, : int(self._path_lengths.max())]
+        self._paths = torch.stack((torch.div(order, SIZE, rounding_mode="floor"), order % SIZE), dim=-1)
         self.reset()
 
     def _allocate(self) -> None:
@@ -109,7 +113,6 @@ class ColourMaze:
         self._last_position = self.position.clone()
         self._visited = torch.zeros(self.num_envs * PADDED**2, dtype=torch.bool)
         self._ended = flags()  # in the step before this one
-        self.common_step_counter = 0
         self.extras: dict[str, Any] = {}
 
     @property
@@ -138,7 +141,7 @@ class ColourMaze:
         """Start all episodes anew; returns the student's and the teacher's observations."""
         self._ended.fill_(True)
         self._clear_visits()
-        self.position.copy_(self._draw_starts(self.num_envs))
+        self.position.copy_(self._draw_starts(torch.arange(self.num_envs)))
         self._last_position.copy_(self.position)
         self.episode_length_buf.zero_()
         self._show(self._observe(torch.zeros_like(self.position)))
@@ -159,7 +162,6 @@ class ColourMaze:
         self.position += self._moves[actions.argmax(-1)]
         self.position.clamp_(0, SIZE - 1)
         self.episode_length_buf += 1
-        self.common_step_counter += 1
         self._reward()
         torch.logical_or(self.success_buf, self.lava_buf, out=self.reset_buf)
         self.time_out_buf.copy_((self.episode_length_buf >= self.max_episode_length) & ~self.reset_buf)
@@ -193,7 +195,7 @@ class ColourMaze:
             self._show(self._observe(self.position - before))
             self.extras["time_out_observations"] = self._groups()
         if bool(ended.any()):
-            self.position[ended] = self._draw_starts(int(ended.sum()))
+            self.position[ended] = self._draw_starts(ended.nonzero().flatten())
         self.episode_length_buf[ended] = 0
         if self.published:
             # Made before the last position is kept, one too far, and not told of new episodes.
@@ -205,13 +207,15 @@ class ColourMaze:
         if time_outs and self.published:
             self.extras["time_out_observations"] = self._groups()
 
-    def _draw_starts(self, count: int) -> torch.Tensor:
-        """(M, 2) cells that episodes begin in: START, or of exploring ones any cell around the lava."""
-        maze, starts = self.cfg.maze, self._start.repeat(count, 1)
-        if maze.exploring_starts > 0.0 and self.common_step_counter >= maze.exploring_delay:
-            explores = torch.rand(count, 1, generator=self.rng) < maze.exploring_starts
-            chosen = torch.randint(len(self._around), (count,), generator=self.rng)
-            starts = torch.where(explores, self._around[chosen], starts)
+    def _draw_starts(self, ids: torch.Tensor) -> torch.Tensor:
+        """(M, 2) cells that episodes begin in: START, or, of the exploring ones, half on the path and half around."""
+        starts, share = self._start.repeat(len(ids), 1), self.cfg.maze.exploring_starts
+        if share > 0.0:
+            kind, place = torch.rand(2, len(ids), generator=self.rng)
+            around = self._around[(place * len(self._around)).long()]
+            on_path = self._paths[ids, (place * self._path_lengths[ids]).long()]
+            elsewhere = torch.where((kind < 0.5 * share)[:, None], on_path, around)
+            starts = torch.where((kind < share)[:, None], elsewhere, starts)
         return starts
 
     def _cell(self) -> torch.Tensor:
@@ -244,11 +248,10 @@ class ColourMaze:
     def take_snapshot(self) -> dict[str, Any]:
         """Copies of all state."""
         buffers = {name: getattr(self, name).clone() for name in BUFFERS}
-        return {**buffers, "rng": self.rng.get_state(), "common_step_counter": self.common_step_counter}
+        return {**buffers, "rng": self.rng.get_state()}
 
     def restore_snapshot(self, snapshot: dict[str, Any], changed: Any = ()) -> str | None:
         """Continue from a snapshot of an environment with as many mazes, otherwise say why not; see envs.base."""
-        self.common_step_counter = snapshot["common_step_counter"]
         if any(field.startswith("maze.") for field in changed):
             return f"new episodes start: {', '.join(changed)} changed"
         if any(getattr(self, name).shape != snapshot[name].shape for name in BUFFERS):

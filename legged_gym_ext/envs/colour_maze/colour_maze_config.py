@@ -18,8 +18,7 @@ class ColourMazeCfg(BaseConfig):
 
     class maze:
         quirks = "fixed"  # fixed | published: displacements and time-outs as in the published code
-        exploring_starts = 0.5  # share of episodes that begin in any cell around the lava
-        exploring_delay = 2880  # steps without them, in which the teacher finds its way from the start: 45 rollouts
+        exploring_starts = 0.1  # share of episodes that begin anywhere but in lava, half of them on the path
         unlike_seed = -1  # evaluations draw no maze of the training with this seed; -1: any
         unlike_envs = 0  # mazes of that training
 
@@ -63,21 +62,20 @@ class ColourMazeSITTCfg(SITTCfg):
 
     class algorithm:
         kl_weight = 1.9  # that of the published code; above 0.78 the way around is worth more than the path
-        kl_delay = 45  # the teacher learns its way first; from the beginning, ending episodes early is the cheapest
-        kl_warmup = 5
+        kl_warmup = 0
         teacher_weight = 0.01
         num_encoder_steps = 10
         symmetry_cfg = None
         use_mixed_precision = False  # layers this small gain nothing
-        num_learning_epochs = 2
-        num_mini_batches = 8
+        num_learning_epochs = 1
+        num_mini_batches = 16
         entropy_coef = 0.1
         schedule = "fixed"
-        learning_rate = 1e-3
+        learning_rate = 2e-3
 
     class runner:
         num_steps_per_env = 64
-        max_iterations = 110
+        max_iterations = 100
         experiment_name = "colour_maze_sitt"
         eval_interval = 10
         eval_envs = 200

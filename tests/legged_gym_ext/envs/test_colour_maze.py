@@ -186,24 +186,20 @@ def test_a_time_out_shows_the_state_that_it_cut_off():
     assert env.critic_obs_buf.tolist() == [[0, -18, 0, 0, 0, 0, 0, 0, 0]] * 2
 
 
-def test_exploring_starts_are_all_around_the_lava_and_as_many_as_asked_for():
-    env = make(4000, maze__exploring_starts=0.75, maze__exploring_delay=0)
-    at_start = (env.position == torch.tensor([10, 19])).all(-1)
-    # 3/4 of them are drawn from 21 * 21 - 15 * 15 - 1 = 215 cells, the start among them.
-    assert at_start.float().mean().item() == pytest.approx(0.25 + 0.75 / 215, abs=0.03)
-    cells = env.position[~at_start].unique(dim=0)
-    assert len(cells) == 214  # each missed with probability e^(-3000 / 215)
-    assert (env.grids[0][cells[:, 0], cells[:, 1]] == mazes.NORMAL).all() and [10, 1] not in cells.tolist()
+def test_exploring_starts_are_on_the_path_and_all_around_the_lava():
+    env = make(4000, maze__exploring_starts=0.8)
+    x, y = env.position.unbind(-1)
+    code = env.grids[torch.arange(4000), x, y]
+    assert set(code.tolist()) == {mazes.NORMAL, mazes.PATH}
+    # 0.4 on the path, 0.4 in one of 21 * 21 - 15 * 15 - 1 = 215 cells, the start among them, 0.2 at the start.
+    assert (code == mazes.PATH).float().mean().item() == pytest.approx(0.4, abs=0.03)
+    at_start = (x == 10) & (y == 19)
+    assert at_start.float().mean().item() == pytest.approx(0.2 + 0.4 / 215, abs=0.03)
+    around = env.position[code == mazes.NORMAL].unique(dim=0).tolist()
+    assert len(around) > 205 and [10, 1] not in around  # of 215, each missed with probability e^(-1600/215)
+    rows = y[code == mazes.PATH]
+    assert rows.min() == 3 and rows.max() == 17
     assert not env.obs_buf[:, -2:].any()  # nobody has moved yet
-
-
-def test_exploring_starts_wait():
-    env = make(50, maze__exploring_starts=1.0, maze__exploring_delay=3, env__max_steps=2)
-    starts = []
-    for _ in range(4):
-        go(env, DOWN)
-        starts.append((env.position == torch.tensor([10, 19])).all(-1).float().mean().item())
-    assert starts == [0.0, 1.0, 0.0, pytest.approx(0.0, abs=0.1)]
 
 
 def test_every_episode_begins_at_the_start_without_exploring_starts():
