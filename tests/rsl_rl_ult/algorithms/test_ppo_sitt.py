@@ -13,18 +13,16 @@ from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms.penalty import PLATEAU_UPDATES, Penalty
 from rsl_rl_ult.algorithms.student import RolloutWindows
 from tests.learning import ToyEnv, build, collect, train
-from tests.rsl_rl_ult.algorithms.test_ppo_ts import TS, assert_equal, ts_cfg
+from tests.rsl_rl_ult.algorithms.test_ppo_ts import SITT, TS, assert_equal, ts_cfg
 from tests.toy_symmetry import SYMMETRY
 
-SITT = "rsl_rl_ult.algorithms:PPO_SITT"
 OFF = {"kl_weight": 0.0, "teacher_weight": 0.0}
 PPO_OFF = {"value_loss_coef": 0.0, "entropy_coef": 0.0}
 
 
 def sitt_cfg(actor: dict | None = None, **algorithm: Any) -> dict:
     """Small networks; the whole price from the first update on."""
-    network = {"class_name": "ActorCriticSITT", "proxy_hidden_dims": [8], **(actor or {})}
-    return ts_cfg(SITT, network, **{"kl_warmup": 0, **algorithm})  # type: ignore
+    return ts_cfg(SITT, {"proxy_hidden_dims": [8], **(actor or {})}, **{"kl_warmup": 0, **algorithm})
 
 
 def categorical(cfg: dict) -> dict:
@@ -342,7 +340,7 @@ def test_what_is_logged_is_the_reward_of_the_environment_and_its_price():
     # KL 0, 1/8 ... 7/8, mean 7/16; clipped 0, 1/8 and six times 1/4: mean 13/64; half of it per unit of reward.
     assert found["raw_reward"] == 0.0 and found["kl"] == 7 / 16 and found["kl_weight"] == 0.5
     assert found["shaped_share"] == pytest.approx(13 / 128)
-    assert found["sigma"] == pytest.approx(float(alg.network.std().mean()), rel=1e-6)
+    assert found["sigma"] == pytest.approx(float(alg.network.std().detach().mean()), rel=1e-6)
 
 
 # -- continuing, and mistakes ----------------------------------------------------------------------------------------
