@@ -1,4 +1,4 @@
-"""The tasks of TS, CTS, RMA, SITT and ULT: exact resume, policies compared while they learn, one command for both stages."""
+"""The tasks of TS, CTS, RMA, SITT and ULT: exact resume, policies compared while they learn, both stages of RMA."""
 
 from __future__ import annotations
 
