@@ -143,8 +143,7 @@ class SITTCfg(TSCfg):
         teacher_weight = 0.1  # its weight (lambda2)
         kl_sigma_grad = False  # True: action_kl also moves the deviation of the actions
         alignment_loss = "mse"  # mse | l1: of student and proxy
-        encoder_learning_rate = 1e-3  # of E_hist, fixed
-        proxy_learning_rate: float | None = None  # of E_proxy; None: the same
+        proxy_learning_rate = 1e-3  # of E_proxy, fixed
         student_loss = "action_latent"  # latent | action_latent: align the mean actions too
 
 
