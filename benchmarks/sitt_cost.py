@@ -91,7 +91,8 @@ def main() -> None:
             result[f"{clock} {part}"] = row
             print(f"| {clock} | {part} | {row['ts_s']:.2f} | {row['sitt_s']:.2f} | {row['ratio']:.2f} |")
     if args.json:
-        args.json.write_text(json.dumps({**vars(args), "json": None, "seconds": result}, indent=1) + "\n", encoding="utf-8")
+        found_with = {"robots": args.robots, "pairs": args.pairs, "ground": args.ground, "seconds": result}
+        args.json.write_text(json.dumps(found_with, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

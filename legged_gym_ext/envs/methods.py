@@ -136,7 +136,7 @@ class SITTCfg(TSCfg):
         kl_weight = 0.05  # reward that a nat of KL(teacher || student) costs in each step (lambda1)
         kl_sign = "penalty"  # penalty | bonus: added, as in the published code
         kl_clip: float | None = 2.0  # nats at most that a step is charged for; None: no bound
-        kl_delay: int | str = 0  # updates at weight 0 | plateau: until the alignment has levelled off
+        kl_delay: int | None = 0  # updates at weight 0; None: until the alignment has levelled off
         kl_warmup = 50  # updates in which the weight then rises
         kl_policy = "proxy"  # proxy | student: whom the teacher is compared with
         teacher_term = "action_kl"  # action_kl | feature_l1: what E_priv minimises besides PPO's losses

@@ -37,7 +37,7 @@ class PPO_SITT(PPO_TS):  # noqa: N801
         kl_weight: float = 0.05,
         kl_sign: str = "penalty",
         kl_clip: float | None = 2.0,
-        kl_delay: int | str = 0,
+        kl_delay: int | None = 0,
         kl_warmup: int = 50,
         kl_policy: str = "proxy",
         kl_sigma_grad: bool = False,
@@ -55,8 +55,7 @@ class PPO_SITT(PPO_TS):  # noqa: N801
             kl_weight: reward that a nat of KL(teacher || student) costs in each step; the paper's lambda1.
             kl_sign: "penalty"; "bonus" adds it instead, as the published code does.
             kl_clip: nats at most that a step is charged for; None for no bound.
-            kl_delay: updates before the weight begins to rise from 0; "plateau" waits until the alignment has levelled
-                off.
+            kl_delay: updates before the weight begins to rise from 0; None waits until the alignment has levelled off.
             kl_warmup: updates in which it then rises linearly.
             kl_policy: whom the teacher is compared with: "proxy", or "student" itself.
             kl_sigma_grad: let "action_kl" move the deviation of the actions too: a larger one is a smaller KL.
@@ -80,8 +79,8 @@ class PPO_SITT(PPO_TS):  # noqa: N801
         ):
             if choice not in known:
                 raise ValueError(f"algorithm.{name} '{choice}': expected {' or '.join(known)}")
-        if kl_delay != "plateau" and not (isinstance(kl_delay, int) and kl_delay >= 0):
-            raise ValueError(f"algorithm.kl_delay={kl_delay}: expected a number of updates of at least 0, or plateau")
+        if kl_delay is not None and not kl_delay >= 0:
+            raise ValueError(f"algorithm.kl_delay={kl_delay}: expected a number of updates of at least 0, or None")
         if kl_clip is not None and not kl_clip > 0.0:
             raise ValueError(f"algorithm.kl_clip={kl_clip}: expected a positive number of nats, or None")
         self.alignment_loss, self.kl_policy, self.proxy_learning_rate = alignment_loss, kl_policy, proxy_learning_rate
