@@ -136,15 +136,14 @@ class SITTCfg(TSCfg):
         kl_weight = 0.05  # reward that a nat of KL(teacher || student) costs in each step (lambda1)
         kl_sign = "penalty"  # penalty | bonus: added, as in the published code
         kl_clip: float | None = 2.0  # nats at most that a step is charged for; None: no bound
-        kl_delay: int | str = 0  # updates at weight 0 | plateau: until the alignment has levelled off
+        kl_delay: int | None = 0  # updates at weight 0; None: until the alignment has levelled off
         kl_warmup = 50  # updates in which the weight then rises
         kl_policy = "proxy"  # proxy | student: whom the teacher is compared with
         teacher_term = "action_kl"  # action_kl | feature_l1: what E_priv minimises besides PPO's losses
         teacher_weight = 0.1  # its weight (lambda2)
         kl_sigma_grad = False  # True: action_kl also moves the deviation of the actions
         alignment_loss = "mse"  # mse | l1: of student and proxy
-        encoder_learning_rate = 1e-3  # of E_hist, fixed
-        proxy_learning_rate: float | None = None  # of E_proxy; None: the same
+        proxy_learning_rate = 1e-3  # of E_proxy, fixed
         student_loss = "action_latent"  # latent | action_latent: align the mean actions too
 
 

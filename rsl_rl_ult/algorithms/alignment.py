@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -17,6 +19,9 @@ class Alignment(StudentRegression):
 
     The distance of the mean actions that the latents lead to counts as well, unless `student_loss` is "latent".
     """
+
+    algorithm: Any
+    """A `PPO_SITT`."""
 
     def trained(self) -> list[list[nn.Parameter]]:
         """E_proxy too, where the teacher is compared with it."""

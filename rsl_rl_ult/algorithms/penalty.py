@@ -22,11 +22,11 @@ class Penalty(RolloutState):
         weight: of a nat, in the present update.
     """
 
-    def __init__(self, weight: float, sign: str, clip: float | None, delay: int | str, warmup: int) -> None:
+    def __init__(self, weight: float, sign: str, clip: float | None, delay: int | None, warmup: int) -> None:
         """Settings as in `PPO_SITT`, where they are called kl_*."""
         self.full, self.sign, self.clip = weight, SIGNS[sign], clip
         self.delay, self.warmup, self.weight = delay, warmup, 0.0
-        self._began: int | None = delay if isinstance(delay, int) else None  # update in which the weight begins to rise
+        self._began: int | None = delay  # update in which the weight begins to rise
         self._losses: list[float] = []
         self._sums: Any = None
 
@@ -44,7 +44,7 @@ class Penalty(RolloutState):
         return kl if self.clip is None else kl.clamp(max=self.clip)
 
     def follow(self, alignment_loss: float, update: int) -> None:
-        """Hear how well the student is aligned after update `update`: with the delay "plateau" the weight waits."""
+        """Hear how well the student is aligned after update `update`: without a delay in updates the weight waits."""
         if self._began is not None:
             return
         self._losses = [*self._losses, alignment_loss][-2 * PLATEAU_UPDATES :]
@@ -78,5 +78,5 @@ class Penalty(RolloutState):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on waiting, or rising; a delay that is a number is what the settings say."""
-        if self.delay == "plateau":
+        if self.delay is None:
             self._began, self._losses = state["penalty"]["began"], list(state["penalty"]["losses"])

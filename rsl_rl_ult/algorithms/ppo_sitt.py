@@ -37,15 +37,14 @@ class PPO_SITT(PPO_TS):  # noqa: N801
         kl_weight: float = 0.05,
         kl_sign: str = "penalty",
         kl_clip: float | None = 2.0,
-        kl_delay: int | str = 0,
+        kl_delay: int | None = 0,
         kl_warmup: int = 50,
         kl_policy: str = "proxy",
         kl_sigma_grad: bool = False,
         teacher_term: str = "action_kl",
         teacher_weight: float = 0.1,
         alignment_loss: str = "mse",
-        proxy_learning_rate: float | None = None,
-        encoder_learning_rate: float = 1e-3,
+        proxy_learning_rate: float = 1e-3,
         student_loss: str = "action_latent",
         **ts: Any,
     ) -> None:
@@ -56,8 +55,7 @@ class PPO_SITT(PPO_TS):  # noqa: N801
             kl_weight: reward that a nat of KL(teacher || student) costs in each step; the paper's lambda1.
             kl_sign: "penalty"; "bonus" adds it instead, as the published code does.
             kl_clip: nats at most that a step is charged for; None for no bound.
-            kl_delay: updates before the weight begins to rise from 0; "plateau" waits until the alignment has levelled
-                off.
+            kl_delay: updates before the weight begins to rise from 0; None waits until the alignment has levelled off.
             kl_warmup: updates in which it then rises linearly.
             kl_policy: whom the teacher is compared with: "proxy", or "student" itself.
             kl_sigma_grad: let "action_kl" move the deviation of the actions too: a larger one is a smaller KL.
@@ -65,9 +63,8 @@ class PPO_SITT(PPO_TS):  # noqa: N801
                 "feature_l1", the mean absolute difference of the latents (published code).
             teacher_weight: its weight; the paper's lambda2.
             alignment_loss: "mse" or "l1", of student and proxy.
-            proxy_learning_rate: of E_proxy; that of E_hist by default.
-            encoder_learning_rate: as in `PPO_TS`; the steps of the alignment are `num_encoder_steps`, in
-                `num_encoder_mini_batches` parts.
+            proxy_learning_rate: of E_proxy. That of E_hist is `encoder_learning_rate`, as in `PPO_TS`; the steps of the
+                alignment are `num_encoder_steps`, in `num_encoder_mini_batches` parts.
             student_loss: "latent" aligns the latents alone, "action_latent" also the mean actions.
             ts: options of `PPO_TS` and `PPO`.
         """
@@ -82,13 +79,12 @@ class PPO_SITT(PPO_TS):  # noqa: N801
         ):
             if choice not in known:
                 raise ValueError(f"algorithm.{name} '{choice}': expected {' or '.join(known)}")
-        if kl_delay != "plateau" and not (isinstance(kl_delay, int) and kl_delay >= 0):
-            raise ValueError(f"algorithm.kl_delay={kl_delay}: expected a number of updates of at least 0, or plateau")
+        if kl_delay is not None and not kl_delay >= 0:
+            raise ValueError(f"algorithm.kl_delay={kl_delay}: expected a number of updates of at least 0, or None")
         if kl_clip is not None and not kl_clip > 0.0:
             raise ValueError(f"algorithm.kl_clip={kl_clip}: expected a positive number of nats, or None")
-        self.alignment_loss, self.kl_policy = alignment_loss, kl_policy
-        self.proxy_learning_rate = encoder_learning_rate if proxy_learning_rate is None else proxy_learning_rate
-        super().__init__(*args, encoder_learning_rate=encoder_learning_rate, student_loss=student_loss, **ts)
+        self.alignment_loss, self.kl_policy, self.proxy_learning_rate = alignment_loss, kl_policy, proxy_learning_rate
+        super().__init__(*args, student_loss=student_loss, **ts)
         if kl_sigma_grad and not list(self.network.std.parameters()):
             raise ValueError("algorithm.kl_sigma_grad=True: a categorical policy has no deviation; expected False")
         if self.regression.num_steps == 0 and (kl_weight > 0.0 or teacher_weight > 0.0):
@@ -101,9 +97,9 @@ class PPO_SITT(PPO_TS):  # noqa: N801
         self.states.append(self.penalty)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """E_proxy has a learning rate of its own, too."""
-        proxy = {"params": self.network.proxy_parameters(), "lr": self.proxy_learning_rate}
-        return [*super().parameter_groups(), proxy]
+        """E_proxy has a learning rate of its own, too; E_hist stays the last group."""
+        policy, student = super().parameter_groups()
+        return [policy, {"params": self.network.proxy_parameters(), "lr": self.proxy_learning_rate}, student]
 
     def use_teacher(self, teacher: Any, obs: Tensors) -> None:
         """SITT is about what a teacher learns: one that does not learn would leave it nothing to shape."""
