@@ -65,6 +65,8 @@ class ColourMazeSITTCfg(SITTCfg):
         kl_warmup = 0
         teacher_weight = 0.01
         num_encoder_steps = 10
+        encoder_learning_rate = 1e-3
+        proxy_learning_rate = 1e-3
         symmetry_cfg = None
         use_mixed_precision = False  # layers this small gain nothing
         num_learning_epochs = 1
@@ -129,6 +131,7 @@ class ColourMazePublishedCfgPPO(ColourMazeSITTCfg):
         num_encoder_steps = 20
         num_encoder_mini_batches = 1
         encoder_learning_rate = 1e-4
+        proxy_learning_rate = 1e-4
         num_learning_epochs = 10
         num_mini_batches = 1
         entropy_coef = 0.3
