@@ -35,12 +35,15 @@ EVERY = 20  # iterations between evaluations
 ALIGNED_AFTERWARDS = 20
 """Rollouts in which student and proxy are aligned with the teacher of a training that had no alignment."""
 
+FEW_STARTS = {"env.maze.exploring_starts": "0.1", "env.maze.exploring_on_path": "0.5"}
 CONDITIONS: dict[str, tuple[str, dict[str, str]]] = {
     "penalty": ("colour_maze_sitt", {}),
     "teacher alone": ("colour_maze_teacher", {}),
     "bonus": ("colour_maze_sitt", {"train.algorithm.kl_sign": "bonus"}),
     "no reward term": ("colour_maze_sitt", {"train.algorithm.kl_weight": "0"}),
     "no alignment": ("colour_maze_sitt", {}),
+    "penalty, few exploring starts": ("colour_maze_sitt", FEW_STARTS),
+    "teacher alone, few exploring starts": ("colour_maze_teacher", FEW_STARTS),
     "penalty, published quirks": ("colour_maze_sitt", {"env.maze.quirks": "published"}),
 }
 """Name -> task, overrides."""

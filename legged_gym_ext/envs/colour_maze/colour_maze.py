@@ -208,13 +208,13 @@ class ColourMaze:
             self.extras["time_out_observations"] = self._groups()
 
     def _draw_starts(self, ids: torch.Tensor) -> torch.Tensor:
-        """(M, 2) cells that episodes begin in: START, or, of the exploring ones, half on the path and half around."""
+        """(M, 2) cells that episodes begin in: START, or, of the exploring ones, any around the lava or on the path."""
         starts, share = self._start.repeat(len(ids), 1), self.cfg.maze.exploring_starts
         if share > 0.0:
             kind, place = torch.rand(2, len(ids), generator=self.rng)
             around = self._around[(place * len(self._around)).long()]
             on_path = self._paths[ids, (place * self._path_lengths[ids]).long()]
-            elsewhere = torch.where((kind < 0.5 * share)[:, None], on_path, around)
+            elsewhere = torch.where((kind < self.cfg.maze.exploring_on_path * share)[:, None], on_path, around)
             starts = torch.where((kind < share)[:, None], elsewhere, starts)
         return starts
 
@@ -277,7 +277,8 @@ def _check(cfg: ColourMazeCfg) -> None:
         raise UserError(f"--sim_device={cfg.sim.device}: the colour maze runs on the CPU; leave that out")
     if cfg.maze.quirks not in ("fixed", "published"):
         raise UserError(f"--env.maze.quirks={cfg.maze.quirks}: expected fixed or published")
-    if not 0.0 <= cfg.maze.exploring_starts <= 1.0:
-        raise UserError(f"--env.maze.exploring_starts={cfg.maze.exploring_starts}: expected a share from 0 to 1")
+    for name in ("exploring_starts", "exploring_on_path"):
+        if not 0.0 <= getattr(cfg.maze, name) <= 1.0:
+            raise UserError(f"--env.maze.{name}={getattr(cfg.maze, name)}: expected a share from 0 to 1")
     if cfg.env.max_steps < 1:
         raise UserError(f"--env.env.max_steps={cfg.env.max_steps}: expected at least 1")

@@ -187,7 +187,7 @@ def test_a_time_out_shows_the_state_that_it_cut_off():
 
 
 def test_exploring_starts_are_on_the_path_and_all_around_the_lava():
-    env = make(4000, maze__exploring_starts=0.8)
+    env = make(4000, maze__exploring_starts=0.8, maze__exploring_on_path=0.5)
     x, y = env.position.unbind(-1)
     code = env.grids[torch.arange(4000), x, y]
     assert set(code.tolist()) == {mazes.NORMAL, mazes.PATH}
