@@ -29,7 +29,8 @@ def run(script: str, *args: str, cwd: Path, module: bool = False) -> subprocess.
 
 METHODS = ("", "_blind", "_cts", "_rma", "_sitt", "_ts", "_ult")
 PRODUCTS = (*METHODS, *(f"{method}_flat" for method in METHODS), "_ult_faithful")
-TASKS = sorted(f"{robot}{product}" for robot in ("go1", "go2") for product in PRODUCTS)
+MAZES = [f"colour_maze_{name}" for name in ("published", "sitt", "teacher")]
+TASKS = sorted([*MAZES, *(f"{robot}{product}" for robot in ("go1", "go2") for product in PRODUCTS)])
 MISTAKES = [
     (("--task=go3",), "unknown task 'go3'; did you mean go1, go2?"),
     ((), "no task given; use --task=NAME"),
