@@ -52,6 +52,8 @@ CONDITIONS: dict[str, tuple[str, dict[str, str]]] = {
 def train(condition: str, seed: int) -> dict[str, Any]:
     """One training and its evaluation."""
     task, overrides = CONDITIONS[condition]
+    env_cfg: Any
+    train_cfg: Any
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     env_cfg.seed = train_cfg.seed = seed
     train_cfg.runner.eval_interval = 0
