@@ -100,7 +100,8 @@ class CompactLogger(Logger):
         if writer is not None:
             for name, metrics in compared.items():
                 for metric in SHOWN:
-                    writer.add_scalar(f"Comparison/{metric}_{name}", metrics[metric], it)
+                    if metric in metrics:
+                        writer.add_scalar(f"Comparison/{metric}_{name}", metrics[metric], it)
         if not compared:
             return {}
         return {f"return {'/'.join(compared)}": "/".join(f"{metrics['return']:.2f}" for metrics in compared.values())}

@@ -42,6 +42,11 @@ class Policy:
         with torch.inference_mode():
             return self.network(observations.to(self.device)).to(observations.device)
 
+    def acted(self, actions: torch.Tensor) -> None:
+        """Actions (N, A) that were taken instead of those of the last call, for policies that remember theirs."""
+        if hasattr(self.network, "acted"):
+            self.network.acted(actions.to(self.device))
+
     def reset(self, dones: torch.Tensor) -> None:
         """Reset the state (histories, recurrent states) of robots with `dones` (N,); to be called after each step."""
         if hasattr(self.network, "reset"):
