@@ -89,7 +89,9 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     runner.learn(args.rounds, init_at_random_ep_len=True)
     seconds = time.monotonic() - started
     policies = {name: Policy(network, runner.device) for name, network in runner.alg.inference_policies().items()}
+    forget(policies)
     final = Comparison(env, runner.env.groups, FINAL_ROBOTS).run(policies)
+    forget(policies)
     return {
         "arm": arm,
         "seed": seed,
@@ -102,6 +104,12 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
         "final": {name: _short(figures) for name, figures in final.items()},
         "ladder": climb(args, policies["student"]) if args.ladder_robots else None,
     }
+
+
+def forget(policies: dict[str, Any]) -> None:
+    """Drop what policies remember of other robots, of another number."""
+    for policy in policies.values():
+        policy.network.reset()
 
 
 def _short(figures: dict[str, float]) -> dict[str, float]:
