@@ -12,12 +12,13 @@ from torch import nn
 
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms.construct import log_once
-from rsl_rl_ult.algorithms.dagger_students import STUDENTS, Fit
+from rsl_rl_ult.algorithms.dagger_beta import Beta
+from rsl_rl_ult.algorithms.dagger_students import Fit, student_class
 from rsl_rl_ult.algorithms.metrics import mean_metrics
-from rsl_rl_ult.algorithms.mixing import MetricsByActor, Mixing
+from rsl_rl_ult.algorithms.mixing import MetricsByActor
 from rsl_rl_ult.algorithms.on_policy import OnPolicyAlgorithm
-from rsl_rl_ult.algorithms.rollout_state import Decision, RolloutState, Step
-from rsl_rl_ult.algorithms.teacher import Teacher, copy_latent_teacher, load_teacher
+from rsl_rl_ult.algorithms.rollout_state import Decision, Step
+from rsl_rl_ult.algorithms.teacher import Labeller, Teacher, copy_latent_teacher, load_recorded, record_teacher
 from rsl_rl_ult.modules.actor_critic import Tensors
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
@@ -25,37 +26,8 @@ from rsl_rl_ult.modules.mlp import EmpiricalNormalization
 from rsl_rl_ult.policies.policy import Policy
 from rsl_rl_ult.storage.aggregate import Aggregate
 
-SCHEDULES = ("linear", "exponential", "indicator", "constant")
 LOSSES = ("mse", "huber", "kl", "action_latent")
 NORMALIZATIONS = ("aggregate", "teacher")
-LEFT = 0.01
-"""What an exponential schedule leaves of `beta_start` after `beta_rounds`."""
-
-
-class Beta(Mixing):
-    """Draws who acts: the teacher with probability beta, which falls from round to round."""
-
-    def __init__(
-        self, num_envs: int, schedule: str, start: float, rounds: int, mode: str, seed: int, device: torch.device | str
-    ) -> None:
-        """Settings as in `DAgger`, where they are called beta_* and mix_mode."""
-        if schedule not in SCHEDULES:
-            raise ValueError(f"algorithm.beta_schedule '{schedule}': expected one of {', '.join(SCHEDULES)}")
-        if not 0.0 <= start <= 1.0:
-            raise ValueError(f"algorithm.beta_start={start}: a probability that the teacher acts, expected in [0, 1]")
-        if rounds < 1:
-            raise ValueError(f"algorithm.beta_rounds={rounds}: expected at least 1")
-        super().__init__(num_envs, start, mode, seed=seed, device=device)
-        self.beta_schedule, self.rounds = schedule, rounds
-
-    @property
-    def ratio(self) -> float:
-        """Beta in the present round; `updates` of them are done."""
-        if self.beta_schedule == "linear":
-            return self.start * max(0.0, 1.0 - self.updates / self.rounds)
-        if self.beta_schedule == "exponential":
-            return self.start * LEFT ** (self.updates / self.rounds)
-        return self.start if self.beta_schedule == "constant" or self.updates < self.rounds else 0.0
 
 
 class DAgger(OnPolicyAlgorithm):
@@ -139,32 +111,36 @@ class DAgger(OnPolicyAlgorithm):
         super().__init__(*args, use_mixed_precision=use_mixed_precision, **options)
         if self.symmetry is not None and not self.symmetry.use_data_augmentation:
             raise ValueError("algorithm.symmetry_cfg: DAgger mirrors samples; set use_data_augmentation, or None")
-        self.student = _student_class(self.network)(self.network, self.storage, self.sets, self.device)
+        self.student = student_class(self.network)(self.network, self.storage, self.sets, self.device)
         seed, steps, envs = dagger_seed + self.processes.rank, self.storage.num_steps, self.storage.num_envs
         self.mixing = Beta(envs, beta_schedule, beta_start, beta_rounds, mix_mode, seed, self.device)
         kept = aggregate, window_rollouts, half_precision
         self.aggregate = Aggregate(steps, envs, self.network.context, *kept, device=self.device)
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         self.labels, self.teacher_steps = 0, 0
-        self.teacher: Teacher | None = None
+        self.labeller = Labeller()
         self._record: dict[str, Any] = {}  # what the teacher is built from again
-        self.by_actor = MetricsByActor()
-        self.states += [self.mixing, self.student.state, self.by_actor, _Labels(self)]
+        self.states += [self.mixing, self.student.state, self.labeller, MetricsByActor()]
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """Who labels; None before one is loaded."""
+        return self.labeller.teacher
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The student alone."""
-        student = _student_class(self.network).parameters(self.network, self.loss == "action_latent")
+        student = student_class(self.network).parameters(self.network, self.loss == "action_latent")
         return [{"params": student, "lr_scale": 1.0}]
 
     @classmethod
     def make_policies(cls, network: Any, sets: Mapping[str, list]) -> dict[str, Policy]:
         """The student; the teacher comes with `use_teacher`."""
-        return {"student": _student_class(network).policy(network, sets)}
+        return {"student": student_class(network).policy(network, sets)}
 
     @classmethod
     def check_sets(cls, network: Any, sets: Mapping[str, list], obs: Tensors) -> None:
         """Windows are cut from the aggregate."""
-        _student_class(network)
+        student_class(network)
         if "history" in sets:
             raise ValueError("observation set 'history': DAgger keeps the frames itself; remove obs_groups.history")
 
@@ -174,22 +150,13 @@ class DAgger(OnPolicyAlgorithm):
         """Load a frozen teacher from a checkpoint of any method; arguments as in `teacher.load_teacher`."""
         super().load_teacher(saved, cfg, obs)
         assert self.teacher is not None
-        algorithm = {"class_name": cfg["algorithm"]["class_name"]}
-        kept = {"algorithm": algorithm, **{name: cfg[name] for name in ("actor", "critic", "obs_groups")}}
-        total = (saved.get("infos") or {}).get("total", (0, 0.0))
-        self.teacher_steps = int(total[0])
-        self._record = {
-            "method": self.teacher.method,
-            "network_state_dict": self.teacher.network.state_dict(),
-            "cfg": copy.deepcopy(kept),
-            "columns": {group: obs[group].shape[1] for names in self.teacher.sets.values() for group in names},
-            "steps": self.teacher_steps,
-        }
-        log_once(f"{self._costs(self.teacher.method)}")
+        self._record = record_teacher(self.teacher, saved, cfg, obs)
+        self.teacher_steps = self._record["steps"]
+        log_once(self._costs(self.teacher.method))
 
     def _costs(self, method: str) -> str:
         """What was spent on the teacher, and what the aggregate takes."""
-        spent = f"took {self.teacher_steps / 1e6:.1f} M steps" if self.teacher_steps else "does not say its steps"
+        spent = f"took {self.teacher_steps / 1e6:.3g} M steps" if self.teacher_steps else "does not say its steps"
         numbers = self.network.dims["actor"] + self.network.num_actions * (2 if self._is_ult else 1)
         if self.loss == "action_latent":
             numbers += self.network.latent_dim * (1 if self.symmetry is None else 2)
@@ -217,7 +184,7 @@ class DAgger(OnPolicyAlgorithm):
             copy_latent_teacher(teacher, self.network, self.sets, obs)
         elif self.normalization == "teacher":
             self._copy_normalizer(teacher)
-        self.teacher, self.frozen_teacher = teacher, True
+        self.labeller.teacher, self.frozen_teacher = teacher, True
         # For evaluation a policy of its own: what the one that labels remembers belongs to the robots of the rollout.
         self.policies = {"teacher": copy.copy(teacher.policy), "student": self.policies["student"]}
 
@@ -340,9 +307,7 @@ class DAgger(OnPolicyAlgorithm):
         resumes = super().load(loaded_dict, load_cfg, strict)
         record = loaded_dict.get("teacher")
         if record:
-            obs = {group: torch.zeros(1, columns, device=self.device) for group, columns in record["columns"].items()}
-            teacher = load_teacher(record, record["cfg"], obs, self.network.num_actions, self.device)
-            self.use_teacher(teacher, obs)
+            self.use_teacher(*load_recorded(record, self.network.num_actions, self.device))
             self._record, self.teacher_steps = dict(record), record["steps"]
         self.labels = loaded_dict.get("labels", 0)
         return resumes
@@ -362,33 +327,3 @@ class DAgger(OnPolicyAlgorithm):
         super().load_rollout_state(state)
         self.aggregate.load_state_dict(state["aggregate"])
         self.generator.set_state(state["minibatches"].cpu())
-
-
-class _Labels(RolloutState):
-    """Tells the teacher that labels what was really done, and when episodes end."""
-
-    def __init__(self, algorithm: DAgger) -> None:
-        self.algorithm = algorithm
-
-    def on_step(self, step: Step, rewards: torch.Tensor, dones: torch.Tensor, extras: Mapping[str, Any]) -> None:
-        teacher = self.algorithm.teacher
-        assert teacher is not None
-        teacher.policy.acted(step.actions)
-        teacher.policy.reset(dones)
-
-    def state_dict(self) -> dict[str, Any]:
-        teacher = self.algorithm.teacher
-        return {"labels": {} if teacher is None else teacher.policy.memory()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self.algorithm.teacher is not None:
-            self.algorithm.teacher.policy.remember(state["labels"])
-
-
-def _student_class(network: Any) -> Any:
-    """How the student of `network` acts and learns; another network is a `ValueError`."""
-    for known, student in STUDENTS.items():
-        if isinstance(network, known):
-            return student
-    names = " or ".join(known.__name__ for known in STUDENTS)
-    raise ValueError(f"actor.class_name '{type(network).__name__}': DAgger needs {names}")

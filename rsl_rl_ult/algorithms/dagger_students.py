@@ -78,7 +78,8 @@ class WindowStudent:
 
     def fit(self, aggregate: Aggregate, count: int, generator: torch.Generator, symmetry: Symmetry | None) -> Fit:
         """The student on `count` samples, their mirror images included."""
-        return self.fit_rows(aggregate, aggregate.draw(_originals(count, symmetry, self.network.num_actions), generator), symmetry)
+        originals = _originals(count, symmetry, self.network.num_actions)
+        return self.fit_rows(aggregate, aggregate.draw(originals, generator), symmetry)
 
     def fit_rows(self, aggregate: Aggregate, rows: torch.Tensor, symmetry: Symmetry | None) -> Fit:
         """The student on `rows` (B,) and their mirror images."""
@@ -159,3 +160,12 @@ def _originals(count: int, symmetry: Symmetry | None, num_actions: int) -> int:
 
 STUDENTS: dict[type, Any] = {ActorCriticTS: WindowStudent, ActorCriticULT: TransformerStudent}
 """Network -> how it acts and learns."""
+
+
+def student_class(network: Any) -> Any:
+    """How the student of `network` acts and learns; another network is a `ValueError`."""
+    for known, student in STUDENTS.items():
+        if isinstance(network, known):
+            return student
+    names = " or ".join(known.__name__ for known in STUDENTS)
+    raise ValueError(f"actor.class_name '{type(network).__name__}': DAgger needs {names}")

@@ -159,9 +159,9 @@ def test_a_round_that_cannot_be_read_is_one_line(tmp_path, damage):
 
 
 def test_unknown_settings_are_refused():
-    with pytest.raises(ValueError, match="algorithm.aggregate 'some': expected one of all, window, none"):
+    with pytest.raises(ValueError, match=r"algorithm\.aggregate 'some': expected one of all, window, none"):
         make("some")
-    with pytest.raises(ValueError, match="algorithm.window_rollouts=0: expected at least 1"):
+    with pytest.raises(ValueError, match=r"algorithm\.window_rollouts=0: expected at least 1"):
         make("window", window_rollouts=0)
     aggregate = make()
     Run(aggregate).rollout()
