@@ -35,8 +35,6 @@ TITLES = {
     "dagger": "DAgger: first the teacher, then the student",
     "on_policy": "on-policy: the student drives",
 }
-FINAL_ROBOTS = 96
-LADDER_ROBOTS = 2
 ERROR = "action_error"
 
 
@@ -89,9 +87,9 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     runner.learn(args.rounds, init_at_random_ep_len=True)
     seconds = time.monotonic() - started
     policies = {name: Policy(network, runner.device) for name, network in runner.alg.inference_policies().items()}
-    forget(policies)
-    final = Comparison(env, runner.env.groups, FINAL_ROBOTS).run(policies)
-    forget(policies)
+    for policy in policies.values():
+        policy.network.reset()  # of what it remembers of other robots, of another number
+    final = Comparison(env, runner.env.groups, args.final_robots).run(policies)
     return {
         "arm": arm,
         "seed": seed,
@@ -102,14 +100,9 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
         "rounds": rounds,
         "compared": compared,
         "final": {name: _short(figures) for name, figures in final.items()},
-        "ladder": climb(args, policies["student"]) if args.ladder_robots else None,
+        "run": Path(str(runner.logger.log_dir)).name,
+        "ladder": None,
     }
-
-
-def forget(policies: dict[str, Any]) -> None:
-    """Drop what policies remember of other robots, of another number."""
-    for policy in policies.values():
-        policy.network.reset()
 
 
 def _short(figures: dict[str, float]) -> dict[str, float]:
@@ -117,22 +110,27 @@ def _short(figures: dict[str, float]) -> dict[str, float]:
     return {name: round(figures[name], 5) for name in kept}
 
 
-def climb(args: argparse.Namespace, policy: Any) -> dict[str, Any]:
-    """The ladder of a policy, with few robots per level."""
+def climb(args: argparse.Namespace, run: str) -> dict[str, Any]:
+    """The ladder of a run's student, with few robots per level."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.training.ladder import configure_ladder, make_plan
     from legged_gym_ext.training.ladder_run import Ladder
-    from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+    from legged_gym_ext.training.policies import load_policies
 
     env_cfg, train_cfg = make_cfgs(args, "dagger", 1)
     configure_ladder(env_cfg, env_cfg.terrain)
     plan = make_plan(env_cfg.terrain, args.ladder_robots)
     env_cfg.env.num_envs = plan.num_envs
     env, _ = task_registry.make_env(TASK, env_cfg)
-    groups = [group for names in vars(train_cfg.obs_groups).values() for group in names]
-    found = Ladder(RslRlVecEnv(env, groups), plan, 1).climb(policy)
+    vec_env, policies, _ = load_policies(env, TASK, train_cfg, args.log_root / TASK / run)
+    found = Ladder(vec_env, plan, 1).climb(policies["student"])
     rates = {kind: [round(rate, 3) for rate in levels] for kind, levels in found["ladder"].items()}
     return {"robots_per_level": args.ladder_robots, "rates": rates, "fall_rate": found["ladder_effort"]["fall_rate"]}
+
+
+def write(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write the result file, a row per line."""
+    path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
 
 
 def mean(values: list[float]) -> float:
@@ -237,11 +235,12 @@ def main() -> None:
     add("--env", nargs="*", default=[], metavar="SECTION.FIELD=JSON", help="environment settings of the teacher's run")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3])
     add("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
-    add("--rounds", type=int, default=24)
-    add("--num_envs", type=int, default=256)
-    add("--interval", type=int, default=6, help="rounds between comparisons")
+    add("--rounds", type=int, default=20)
+    add("--num_envs", type=int, default=128)
+    add("--interval", type=int, default=5, help="rounds between comparisons")
     add("--eval_robots", type=int, default=32, help="robots of these comparisons, half of them driven by each")
-    add("--ladder_robots", type=int, default=LADDER_ROBOTS, help="per kind and level; 0: no ladder")
+    add("--final_robots", type=int, default=96, help="robots of the last one")
+    add("--ladder_robots", type=int, default=1, help="per kind and level; 0: no ladder")
     args = parser.parse_args()
     from legged_gym_ext.utils.cpus import limit_spinning
 
@@ -255,7 +254,11 @@ def main() -> None:
             if any((row["arm"], row["seed"]) == (arm, seed) for row in rows):
                 continue
             rows.append(train(args, arm, seed))
-            args.json.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
+            write(rows, args.json)
+    for row in rows if args.ladder_robots else ():
+        if row["ladder"] is None:
+            row["ladder"] = climb(args, row["run"])
+            write(rows, args.json)
     print(table(rows))
     if args.png:
         draw(rows, args.png)
