@@ -130,9 +130,6 @@ class _WithoutPPO(TSCfg):
 class DAggerCfg(_WithoutPPO):
     """A student that imitates a trained teacher of any method: `--teacher=RUN`."""
 
-    class obs_groups:
-        critic = ["policy"]  # there is none
-
     class algorithm:
         class_name = "rsl_rl_ult.algorithms:DAgger"
         beta_schedule = (
