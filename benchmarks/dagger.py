@@ -49,7 +49,8 @@ def make_cfgs(args: argparse.Namespace, arm: str, seed: int) -> tuple[Any, Any]:
         setattr(getattr(env_cfg, section), field, json.loads(value))
     env_cfg.env.num_envs, env_cfg.seed, train_cfg.seed = args.num_envs, seed, seed
     env_cfg.terrain.curriculum, env_cfg.sim.num_threads = False, 1
-    for name, value in {**ARMS[arm], "beta_rounds": max(1, args.rounds // 3), "dagger_seed": seed}.items():
+    common = {"beta_rounds": max(1, args.rounds // 3), "batch_size": args.batch_size, "dagger_seed": seed}
+    for name, value in {**ARMS[arm], **common}.items():
         setattr(train_cfg.algorithm, name, value)
     runner = train_cfg.runner
     runner.teacher, runner.logger, runner.run_name = str(args.teacher.resolve()), "tensorboard", f"{arm}_{seed}"
@@ -235,11 +236,12 @@ def main() -> None:
     add("--env", nargs="*", default=[], metavar="SECTION.FIELD=JSON", help="environment settings of the teacher's run")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3])
     add("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
-    add("--rounds", type=int, default=20)
+    add("--rounds", type=int, default=16)
     add("--num_envs", type=int, default=128)
-    add("--interval", type=int, default=5, help="rounds between comparisons")
-    add("--eval_robots", type=int, default=32, help="robots of these comparisons, half of them driven by each")
-    add("--final_robots", type=int, default=96, help="robots of the last one")
+    add("--batch_size", type=int, default=512)
+    add("--interval", type=int, default=4, help="rounds between comparisons")
+    add("--eval_robots", type=int, default=24, help="robots of these comparisons, half of them driven by each")
+    add("--final_robots", type=int, default=64, help="robots of the last one")
     add("--ladder_robots", type=int, default=1, help="per kind and level; 0: no ladder")
     args = parser.parse_args()
     from legged_gym_ext.utils.cpus import limit_spinning
