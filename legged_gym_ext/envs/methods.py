@@ -132,9 +132,7 @@ class DAggerCfg(_WithoutPPO):
 
     class algorithm:
         class_name = "rsl_rl_ult.algorithms:DAgger"
-        beta_schedule = (
-            "linear"  # linear | exponential | indicator | constant: probability that the teacher acts
-        )
+        beta_schedule = "linear"  # linear | exponential | indicator | constant: probability that the teacher acts
         beta_start = 1.0
         beta_rounds = 20  # updates until it is 0 (exponential: 1 % of beta_start)
         mix_mode = "per_step"  # per_step | per_episode | per_env

@@ -43,7 +43,9 @@ def test_a_teacher_of_any_method_is_followed_watched_and_evaluated(teachers, tmp
     train.main(dagger(tmp_path, newest(teachers, source), *watch))
     out = capsys.readouterr().out
     assert f"teacher: {newest(teachers, source) / 'model_0.pt'}, frozen" in out
-    assert re.search(r"rsl_rl_ult: the teacher \(PPO_\w+\) took 1\.6e-05 M steps; the aggregate takes .* 16 labels", out)
+    assert re.search(
+        r"rsl_rl_ult: the teacher \(PPO_\w+\) took 1\.6e-05 M steps; the aggregate takes .* 16 labels", out
+    )
     assert len(re.findall(r"return teacher/student -?\d+\.\d\d/-?\d+\.\d\d", out)) == 2
     run = newest(tmp_path, TASK)
     assert {path.name for path in (run / "aggregate").iterdir()} == {ROUND.format(0), ROUND.format(1)}

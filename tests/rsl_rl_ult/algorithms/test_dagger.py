@@ -197,7 +197,9 @@ def test_the_student_learns_from_what_it_would_have_done(student, symmetry):
     assert torch.allclose(fit.mean[: len(expected)], expected, atol=1e-5)
     assert len(fit.mean) == len(fit.label) == len(expected) * (1 if symmetry is None else 2)
     if symmetry is not None:
-        assert torch.equal(fit.label[len(expected) :], alg.symmetry.actions(fit.label[: len(expected)])[len(expected) :])
+        assert torch.equal(
+            fit.label[len(expected) :], alg.symmetry.actions(fit.label[: len(expected)])[len(expected) :]
+        )
 
 
 @pytest.mark.parametrize("keep", ["all", "window", "none"])
@@ -229,7 +231,7 @@ def test_action_latent_trains_e_hist_alone_under_the_teachers_head():
     cfg = dagger_cfg(loss="action_latent", symmetry_cfg=SYMMETRY)
     alg = follow(cfg, env=env)
     before = copy.deepcopy(alg.network.state_dict())
-    obs, _ = run(alg, env, env.get_observations(), 3)
+    run(alg, env, env.get_observations(), 3)
     after = alg.network.state_dict()
     assert {n.split(".")[0] for n in after if not torch.equal(after[n], before[n])} == {"history_encoder"}
     # Targets are the teacher's latents of the states and of their mirror images.
