@@ -52,7 +52,7 @@ def make_cfgs(args: argparse.Namespace, arm: str, seed: int) -> tuple[Any, Any]:
     common = {"beta_rounds": max(1, args.rounds // 3), "batch_size": args.batch_size, "dagger_seed": seed}
     for name, value in {**ARMS[arm], **common}.items():
         setattr(train_cfg.algorithm, name, value)
-    runner = train_cfg.runner
+    runner: Any = train_cfg.runner
     runner.teacher, runner.logger, runner.run_name = str(args.teacher.resolve()), "tensorboard", f"{arm}_{seed}"
     runner.max_iterations, runner.eval_interval, runner.eval_envs = args.rounds, args.interval, args.eval_robots
     return env_cfg, train_cfg

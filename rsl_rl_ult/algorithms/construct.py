@@ -184,7 +184,7 @@ def make_network(cls: Any, obs: Mapping[str, torch.Tensor], num_actions: int, cf
     name, network_class = cfg["actor"].get("class_name", PLAIN_ACTORS[0]), cls.network_class
     if name not in (*PLAIN_ACTORS, network_class.__name__):
         network_class = resolve(name, "rsl_rl_ult.modules")
-    known = cls.network_class, *cls.other_networks
+    known = cls.network_class, *getattr(cls, "other_networks", ())
     if not issubclass(network_class, known):
         names = " or ".join(one.__name__ for one in known)
         raise ValueError(f"actor.class_name '{name}': {cls.__name__} needs {names}")

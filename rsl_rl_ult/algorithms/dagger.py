@@ -42,10 +42,14 @@ class DAgger(OnPolicyAlgorithm):
 
     network_class = ActorCriticTS
     other_networks = (ActorCriticULT,)
+    """What `actor.class_name` may also name."""
+
+    needs_teacher = True
+    """Nothing can be learnt before a teacher is loaded."""
+
     needed_sets = ("actor", "critic", "privileged")
     stored_names = ("last_actions", "teacher", "label", "error")
     context_names = ("last_actions",)
-    needs_teacher = True
 
     def __init__(
         self,

@@ -51,12 +51,6 @@ class OnPolicyAlgorithm(Resumable):
     network_class: type = ActorCritic
     """What `actor.class_name` may name, and the default."""
 
-    other_networks: tuple = ()
-    """Further classes that `actor.class_name` may name."""
-
-    needs_teacher: bool = False
-    """Whether nothing can be learnt before a teacher is loaded."""
-
     needed_sets: tuple = ("actor", "critic")
     """Observation sets that must be configured; the network gets the columns of each as `num_<set>_obs`."""
 

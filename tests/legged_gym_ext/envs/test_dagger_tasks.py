@@ -154,6 +154,6 @@ def test_a_teacher_of_rsl_rl_lib_is_refused(tmp_path):
 def test_every_robot_has_the_tasks():
     for robot in ("go1", "go2"):
         for ground in ("", "_flat"):
-            _, cfg = task_registry.get_cfgs(f"{robot}_dagger{ground}")
+            cfg: Any = task_registry.get_cfgs(f"{robot}_dagger{ground}")[1]
             assert cfg.algorithm.class_name.endswith(":DAgger") and cfg.runner.eval_interval > 0
             assert json.dumps(cfg.algorithm.symmetry_cfg).count(robot) == 1
