@@ -153,10 +153,10 @@ class DAgger(OnPolicyAlgorithm):
     def load_teacher(self, saved: Mapping[str, Any], cfg: Mapping[str, Any], obs: Tensors) -> None:
         """Load a frozen teacher from a checkpoint of any method; arguments as in `teacher.load_teacher`."""
         super().load_teacher(saved, cfg, obs)
-        assert self.teacher is not None
-        self._record = record_teacher(self.teacher, saved, cfg, obs)
+        teacher = self._loaded_teacher()
+        self._record = record_teacher(teacher, saved, cfg, obs)
         self.teacher_steps = self._record["steps"]
-        log_once(self._costs(self.teacher.method))
+        log_once(self._costs(teacher.method))
 
     def _costs(self, method: str) -> str:
         """What was spent on the teacher, and what the aggregate takes."""
@@ -205,9 +205,13 @@ class DAgger(OnPolicyAlgorithm):
 
     def train_mode(self) -> None:
         """Refuse to train without a teacher."""
+        self._loaded_teacher()
+        super().train_mode()
+
+    def _loaded_teacher(self) -> Teacher:
         if self.teacher is None:
             raise ValueError("DAgger learns from a trained teacher and has none: call load_teacher before training")
-        super().train_mode()
+        return self.teacher
 
     def learns_policy(self) -> bool:
         """There is no PPO here."""
@@ -217,8 +221,7 @@ class DAgger(OnPolicyAlgorithm):
 
     def decide(self, obs: Tensors, inputs: Tensors) -> Decision:
         """Teacher or student acts in each environment; the label is the teacher's mean action in any case."""
-        assert self.teacher is not None
-        label, student = self.teacher.act(obs), self.student.act(obs, inputs)
+        label, student = self._loaded_teacher().act(obs), self.student.act(obs, inputs)
         self.mixing.updates = self.updates
         teacher = self.mixing.draw()
         error = (student - label).square().mean(-1, keepdim=True)
@@ -293,8 +296,7 @@ class DAgger(OnPolicyAlgorithm):
         if self.loss == "huber":
             loss = nn.functional.huber_loss(fit.mean, fit.label)
         elif self.loss == "kl":
-            assert self.teacher is not None
-            std = self.teacher.network.std().detach().expand_as(fit.mean)
+            std = self._loaded_teacher().network.std().detach().expand_as(fit.mean)
             loss = losses.gaussian_kl(fit.label, std, fit.mean, std).mean()
         return loss, {"student_action": action}
 
