@@ -78,6 +78,8 @@ def make_runner(
             print(f"resumed from {checkpoint}" + (f"; {note}" if note else ""))
             for line in describe_changes(changes, runner.alg.learning_rate, note is None, rates):
                 print(line)
+            if note is not None and hasattr(runner.alg, "keep_in"):
+                print("what was aggregated belongs to the robots that were: the aggregate starts anew")
     elif log_root is not None and not runner_cfg.teacher and getattr(runner.alg, "needs_teacher", False):
         raise UserError(
             f"task '{name}' learns from a trained teacher: add --teacher=RUN, a run folder or checkpoint of the same "
