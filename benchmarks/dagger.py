@@ -32,7 +32,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 TITLES = {
     "cloning": "cloning: the teacher drives",
-    "dagger": "DAgger: first the teacher, then the student",
+    "dagger": "DAgger: the teacher, then the student",
     "on_policy": "on-policy: the student drives",
 }
 ERROR = "action_error"
@@ -172,6 +172,8 @@ def _climbed(row: dict[str, Any]) -> float:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """How far the student is from its teacher, in the states of each: a panel per way to learn, means of the seeds."""
+    from matplotlib.ticker import NullLocator
+
     from legged_gym_ext.reports import style
 
     arms = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
@@ -189,14 +191,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 panel.plot(rounds, curve, color=colour, linewidth=0.7, alpha=0.5)
             panel.plot(rounds, both[name], color=colour, marker=".")
         panel.fill_between(rounds, both["teacher"], both["student"], color=style.GREY, alpha=0.18, linewidth=0)
-        panel.text(
-            rounds[-1],
-            (both["teacher"][-1] * both["student"][-1]) ** 0.5,
-            f"x {both['student'][-1] / both['teacher'][-1]:.1f} ",
-            ha="right",
-            va="center",
-        )
-        panel.set(title=TITLES[arm].replace(": ", "\n"), xlabel="round", yscale="log")
+        ratio = both["student"][-1] / both["teacher"][-1]
+        panel.set(title=TITLES[arm].replace(": ", "\n"), xlabel=f"round\nin the end {ratio:.1f} times as far", yscale="log")
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.set_yticks([0.03, 0.1, 0.3, 1.0], ["0.03", "0.1", "0.3", "1"])
+        panel.label_outer()
     limits = [panel.get_ylim() for panel in axes[:-1]]
     for panel in axes[:-1]:
         panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
@@ -208,11 +207,12 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         curves = [[point["student"]["return"] for point in row["compared"]] for row in mine]
         for curve in curves:
             last.plot(steps, curve, color=colours[arm], linewidth=0.7, alpha=0.5)
-        last.plot(steps, [mean(list(v)) for v in zip(*curves)], color=colours[arm], marker=".", label=arm)
+        name = TITLES[arm].partition(":")[0]
+        last.plot(steps, [mean(list(v)) for v in zip(*curves)], color=colours[arm], marker=".", label=name)
     level = mean([row["final"]["teacher"]["return"] for row in rows])
     last.axhline(level, color=style.INK, linewidth=0.9, linestyle=":")
-    last.annotate("teacher", (0.02, level), xycoords=("axes fraction", "data"), va="bottom")
-    last.set(title="what the student earns\nwhen it drives alone", xlabel="round", ylabel="return of 5 s")
+    last.annotate("teacher", (0.03, level), xycoords=("axes fraction", "data"), va="bottom")
+    last.set(title="what it earns\nwhen it drives alone", xlabel="round", ylabel="return of 5 s", ylim=(0.0, 1.15 * level))
     last.legend(loc="lower right")
     style.legend(
         figure,

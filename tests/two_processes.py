@@ -96,7 +96,8 @@ def method_cfg(method: str) -> dict:
     """A configuration whose gradients travel in many messages."""
     options = {"num_mini_batches": BATCHES, "desired_kl": 1e-4, "grad_reduce_bucket_mb": 1e-4}
     if method == "DAgger":
-        return dagger_cfg(grad_reduce_bucket_mb=1e-4, beta_start=0.5, updates_per_round=2)
+        # Adam would make whole steps of gradients that are nothing but rounding.
+        return dagger_cfg(grad_reduce_bucket_mb=1e-4, beta_start=0.5, optimizer="sgd", learning_rate=0.1)
     if method == "PPO_ULT":
         return ult_cfg(mix_mode="per_env", policy_samples="acted", **options)
     network = {"actor": {"obs_normalization": True}, "teacher_fraction": 0.5} if method == "PPO_CTS" else {}
