@@ -192,7 +192,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             panel.plot(rounds, both[name], color=colour, marker=".")
         panel.fill_between(rounds, both["teacher"], both["student"], color=style.GREY, alpha=0.18, linewidth=0)
         ratio = both["student"][-1] / both["teacher"][-1]
-        panel.set(title=TITLES[arm].replace(": ", "\n"), xlabel=f"round\nin the end {ratio:.1f} times as far", yscale="log")
+        panel.set(
+            title=TITLES[arm].replace(": ", "\n"), xlabel=f"round\nin the end {ratio:.1f} times as far", yscale="log"
+        )
         panel.yaxis.set_minor_locator(NullLocator())
         panel.set_yticks([0.03, 0.1, 0.3, 1.0], ["0.03", "0.1", "0.3", "1"])
         panel.label_outer()
@@ -212,7 +214,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     level = mean([row["final"]["teacher"]["return"] for row in rows])
     last.axhline(level, color=style.INK, linewidth=0.9, linestyle=":")
     last.annotate("teacher", (0.03, level), xycoords=("axes fraction", "data"), va="bottom")
-    last.set(title="what it earns\nwhen it drives alone", xlabel="round", ylabel="return of 5 s", ylim=(0.0, 1.15 * level))
+    last.set(
+        title="what it earns\nwhen it drives alone", xlabel="round", ylabel="return of 5 s", ylim=(0.0, 1.15 * level)
+    )
     last.legend(loc="lower right")
     style.legend(
         figure,
