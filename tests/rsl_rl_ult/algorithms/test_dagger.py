@@ -12,6 +12,7 @@ from torch import nn
 from rsl_rl_ult.algorithms.dagger_beta import Beta
 from rsl_rl_ult.algorithms.dagger_students import WindowStudent
 from tests.learning import ACTIONS, ToyEnv, build, collect, make_cfg, train
+from tests.rsl_rl_ult.algorithms.test_ppo_sitt import sitt_cfg
 from tests.rsl_rl_ult.algorithms.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
 from tests.toy_symmetry import mirror
 from tests.ult import ult_cfg
@@ -19,7 +20,7 @@ from tests.ult import ult_cfg
 DAGGER, RMA = "rsl_rl_ult.algorithms:DAgger", "rsl_rl_ult.algorithms:PPO_RMA"
 PPO_ONLY = ("num_learning_epochs", "num_mini_batches", "entropy_coef")
 SOURCES = {"PPO": make_cfg(), "TS": ts_cfg(TS), "CTS": ts_cfg(CTS), "RMA": ts_cfg(RMA, stage1_iterations=1)}
-SOURCES["ULT"] = ult_cfg()
+SOURCES.update(SITT=sitt_cfg(), ULT=ult_cfg())
 SYMMETRY = {"data_augmentation_func": mirror, "use_data_augmentation": True}
 STUDENTS = ("MLP", "TCN", "GRU", "ULT")
 

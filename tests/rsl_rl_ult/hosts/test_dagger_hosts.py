@@ -19,9 +19,10 @@ from tests.rsl_rl_ult.algorithms.test_ppo_ts import NETWORK, TS, ts_cfg
 register(old_host)
 
 
-def make_runner(folder: Any, seed: int = 1) -> OnPolicyRunner:
+def make_runner(folder: Any, seed: int = 1) -> Any:
     torch.manual_seed(seed)
-    return OnPolicyRunner(ToyEnv(), copy.deepcopy(dagger_cfg()), str(folder), "cpu")
+    env: Any = ToyEnv()
+    return OnPolicyRunner(env, copy.deepcopy(dagger_cfg()), str(folder), "cpu")
 
 
 def test_without_a_teacher_the_stock_runner_stops_with_one_line(tmp_path):
