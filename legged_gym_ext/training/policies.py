@@ -47,6 +47,16 @@ class Policy:
         if hasattr(self.network, "reset"):
             self.network.reset(dones.to(self.device))
 
+    def on_acted(self, actions: torch.Tensor) -> None:
+        """Tell a policy that remembers its actions that `actions` (N, A) were executed instead of its last ones."""
+        if hasattr(self.network, "on_acted"):
+            self.network.on_acted(actions.to(self.device))
+
+    @property
+    def std(self) -> torch.Tensor:
+        """(A,) standard deviation of the actions in training."""
+        return self.network.output_std
+
 
 def run_cfgs(
     task: str | None,

@@ -45,6 +45,9 @@ class Policy(nn.Module):
     def reset(self, dones: torch.Tensor | None = None) -> None:
         """Nothing is remembered."""
 
+    def on_acted(self, actions: torch.Tensor) -> None:
+        """Other actions (N, A) than its last ones were executed: drawn around them, or another policy's."""
+
     def as_jit(self) -> nn.Module:
         """A TorchScript-compatible copy: current observation (B, D) -> actions (B, A)."""
         return self._export()

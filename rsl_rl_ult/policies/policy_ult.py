@@ -52,6 +52,10 @@ class CachedPolicy(Policy):
             last = self._last_actions
             self._last_actions = torch.where(dones.bool()[:, None], torch.zeros_like(last), last)
 
+    def on_acted(self, actions: torch.Tensor) -> None:
+        """Remember `actions` (N, A) as those before the next frame."""
+        self._last_actions = actions
+
     def as_jit(self) -> nn.Module:
         """A TorchScript-compatible copy for one robot: observation (1, D) -> actions (1, A); keeps its cache."""
         self._check_deployable()

@@ -309,6 +309,7 @@ class ShardWriter:
         next_episode: number that no episode has yet.
         episodes: episodes in finished shards that ended.
         transitions: in finished shards.
+        recorded: transitions in finished shards and of segments that wait for theirs.
         shards: number of the next one.
         dropped: segments that were refused.
     """
@@ -361,6 +362,11 @@ class ShardWriter:
             self.next_episode = max(self.next_episode, int(arrays["episode"].max(initial=-1)) + 1)
             self.episodes += int((arrays["terminations"] | arrays["truncations"]).sum())
             self.transitions += int(arrays["transition"].sum())
+
+    @property
+    def recorded(self) -> int:
+        """See above."""
+        return self.transitions + sum(int(segment["transition"].sum()) for segment in self._pending)
 
     def add(self, segment: Mapping[str, np.ndarray]) -> bool:
         """Add the rows of a segment, all columns of both streams.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping
+from typing import Any, Mapping
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ class Recorder:
         num_envs: int,
         max_steps: int,
         context: int = 0,
-        episodes_per_env: int | None = None,
+        episodes_per_env: Any = None,
     ) -> None:
         """Record into `writer`.
 
@@ -32,7 +32,8 @@ class Recorder:
             num_envs: N.
             max_steps: transitions after which a segment is cut even though its episode goes on.
             context: frames from before a cut that the next segment begins with.
-            episodes_per_env: an environment is ignored after so many; short episodes would otherwise be too frequent.
+            episodes_per_env: an environment is ignored after so many, a number or one for each (N,): as many as all
+                together end first would be short ones; None: never.
         """
         if num_envs < 1 or max_steps < 1 or context < 0:
             raise ValueError(
@@ -51,7 +52,7 @@ class Recorder:
         self._before = np.zeros(num_envs, dtype=np.int64)  # of them context
         self._first = np.zeros(num_envs, dtype=np.int64)  # step in the episode of the first row
         self._episode = self._new_episodes(num_envs)
-        self._left = np.full(num_envs, -1 if episodes_per_env is None else episodes_per_env)
+        self._left = np.full(num_envs, -1) if episodes_per_env is None else np.zeros(num_envs, int) + episodes_per_env
         self._index = np.arange(num_envs)
 
     def _new_episodes(self, count: int) -> np.ndarray:
