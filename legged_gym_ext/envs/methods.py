@@ -181,6 +181,38 @@ class ULTFaithfulCfg(ULTCfg):
         head_reads_frame = False
 
 
+class BCCfg(TSCfg):
+    """Behaviour cloning: the student of TS learns from a data set (distill.py), without an environment."""
+
+    class algorithm:
+        class_name = "rsl_rl_ult.offline:BC"
+        symmetry_cfg = None
+        batch_size = 4096  # transitions per gradient step
+        cloning_rate = 1e-3  # learning rate of Adam; halved after every pass without a better held-out error
+        cloning_grad_norm = 1.0
+        cloning_loss = "mse"  # mse | huber
+        target = "teacher"  # teacher: its mean actions, whoever acted | executed: what was done
+        held_out = 0.1  # share of the episodes that decides when to stop
+        patience = 5  # passes without a better held-out error until then
+        segment_steps = 24  # of a piece of an episode; ULT only
+        buffer_rows = 262144  # of the data set, shuffled together
+
+    class runner:
+        max_iterations = 60  # passes over the data set
+        eval_interval = 0
+
+
+class BCULTCfg(ULTCfg):
+    """The same for the student of ULT."""
+
+    class algorithm(BCCfg.algorithm):
+        class_name = "rsl_rl_ult.offline:BC_ULT"
+
+    class runner:
+        max_iterations = 60
+        eval_interval = 0
+
+
 ROUGH = Ground("")
 FLAT = Ground("flat", OnPlane)
 GROUNDS = (ROUGH, FLAT)
@@ -192,4 +224,6 @@ CTS = Method("cts", CTSCfg, {"flat": {"max_iterations": 300}})
 RMA = Method("rma", RMACfg, {"flat": {"max_iterations": 300, "stage2_iterations": 60}})
 ULT = Method("ult", ULTCfg, {"flat": {"max_iterations": 250}})
 ULT_FAITHFUL = Method("ult_faithful", ULTFaithfulCfg, only=("",))
-METHODS = (PPO, BLIND, TS, CTS, RMA, ULT, ULT_FAITHFUL)
+BC = Method("bc", BCCfg)
+BC_ULT = Method("bc_ult", BCULTCfg)
+METHODS = (PPO, BLIND, TS, CTS, RMA, ULT, ULT_FAITHFUL, BC, BC_ULT)

@@ -67,7 +67,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="teacher",
         help="who acts (teacher); the labels are the teacher's actions whoever acts",
     )
-    add("--mix", choices=("per_step", "per_episode"), help="with --policy=mixed: drawn for each episode (default) or step")
+    add(
+        "--mix",
+        choices=("per_step", "per_episode"),
+        help="with --policy=mixed: drawn for each episode (default) or step",
+    )
     add("--mix_ratio", type=float, metavar="P", help="with --policy=mixed: probability that the teacher acts (0.5)")
     add(
         "--actions",

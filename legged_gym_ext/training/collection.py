@@ -87,6 +87,7 @@ def describe(env: LeggedRobot, task: str, checkpoint: Path, teacher: Policy) -> 
         "action_scale": env.cfg.control.action_scale,
         "dt": env.dt,
         "max_episode_length": env.max_episode_length,
+        "command_ranges": env.command_sampler.ranges.tolist(),
         "normalizers": _normalizers(inner),
         "teacher": {
             "run": checkpoint.parent.name,

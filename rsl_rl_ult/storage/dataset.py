@@ -261,6 +261,17 @@ class Dataset:
         counts = (self.read(path, ["transition"]) for path in self.shards)
         return sum(int(found["transition"].sum()) for found in counts if found is not None)
 
+    def limit(self, transitions: int) -> None:
+        """Keep the first shards only, until they hold this many transitions."""
+        kept: list[Path] = []
+        for path in self.shards:
+            if transitions <= 0:
+                break
+            kept.append(path)
+            found = self.read(path, ["transition"])
+            transitions -= 0 if found is None else int(found["transition"].sum())
+        self.shards = kept
+
     def segments(self, stream_names: Mapping[str, Sequence[str] | None] | None = None) -> Iterator[dict[str, Any]]:
         """The segments one after the other: column -> rows; views of one shard at a time.
 

@@ -315,9 +315,7 @@ class Observations:
             frames[group] = frame
         if self._noisy:
             policy = frames["policy"]
-            uniform = torch.rand(
-                policy.shape, generator=self.env.rng if rng is None else rng, device=policy.device
-            )
+            uniform = torch.rand(policy.shape, generator=self.env.rng if rng is None else rng, device=policy.device)
             policy.addcmul_(uniform.sub_(0.5), self._noise)
         for frame in frames.values():
             frame.clamp_(-self._clip, self._clip)
