@@ -205,8 +205,8 @@ def _run(args: argparse.Namespace, writer: ShardWriter, collector: Collector, st
         collector.run(on_step)
     except OSError as error:
         raise UserError(
-            f"--out={args.out}: a shard could not be written ({error.strerror or error}); what was finished is whole, the same "
-            "command goes on"
+            f"--out={args.out}: a shard could not be written ({error.strerror or error}); what was finished is whole, "
+            "the same command goes on"
         ) from error
 
 

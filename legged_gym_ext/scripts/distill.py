@@ -108,10 +108,8 @@ def _distill(args: argparse.Namespace, stop: GracefulStop) -> None:
             cloning.load_state_dict(state or {})
         except (KeyError, RuntimeError, ValueError) as error:
             raise UserError(f"cannot resume {run_dir}: {' '.join(str(error).split())[:200]}") from error
-    episodes = pluralize(cloning.transitions, "transition")
-    print(
-        f"cloning {task}: {_kind(train_cfg)} student from {episodes}, {len(dataset.shards)} shards\nrun folder: {run_dir}"
-    )
+    sizes = pluralize(cloning.transitions, "transition"), pluralize(len(dataset.shards), "shard")
+    print(f"cloning {task}: {_kind(train_cfg)} student from {' in '.join(sizes)}\nrun folder: {run_dir}")
     stop.defer()
     try:
         _train(task, cloning, dataset, train_cfg, run_dir, stop)
@@ -140,6 +138,11 @@ def _new(args: argparse.Namespace) -> tuple[str, LeggedRobotCfg, LeggedRobotCfgP
         raise UserError(f"--dataset={args.dataset[0]}: {error}") from error
     method = STUDENTS[args.student or "MLP"]
     task = args.task or task_registry.with_method(card["task"], method)
+    if task is None and card["task"] is None:
+        raise UserError(
+            f"--dataset={args.dataset[0]} comes from {card.get('source')}, which does not say what the data are of: "
+            "name the task, such as --task=go2_bc"
+        )
     if task is None:
         raise UserError(
             f"the data set is of task '{card['task']}', for which there is no task of the method '{method}': give one "
@@ -148,13 +151,13 @@ def _new(args: argparse.Namespace) -> tuple[str, LeggedRobotCfg, LeggedRobotCfgP
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     if not hasattr(train_cfg.algorithm, "cloning_rate"):
         raise UserError(f"--task={task} is not learnt from data: expected a task such as go2_bc, or leave --task out")
-    if env_cfg.asset.name != card["robot"]:
+    if env_cfg.asset.name != card.get("robot", env_cfg.asset.name):
         raise UserError(
             f"the data set is of robot '{card['robot']}', task '{task}' is of '{env_cfg.asset.name}': name a data set "
             "of the same robot"
         )
     try:
-        update_from_dict(env_cfg, card["env"])
+        update_from_dict(env_cfg, card.get("env", {}))
     except UserError as error:
         raise UserError(f"--dataset={args.dataset[0]}: recorded with another version: {error}") from error
     if hasattr(train_cfg.actor, "history_encoder"):
@@ -216,6 +219,7 @@ def _make_cloning(
 
     import torch
 
+    from legged_gym_ext.envs.base.observations import group_dims
     from legged_gym_ext.training.make_runner import check_device, to_rsl_cfg
     from rsl_rl_ult.algorithms import construct
     from rsl_rl_ult.offline import Cloning
@@ -223,12 +227,14 @@ def _make_cloning(
 
     check_device(train_cfg.runner.device)
     card, cfg = dataset.card, to_rsl_cfg(train_cfg)
-    dims = {**card["groups"], "critic": card["groups"]["critic"] * env_cfg.env.critic_frames}
+    dims = group_dims(env_cfg)
+    if "groups" in card:
+        dims = {**card["groups"], "critic": card["groups"]["critic"] * env_cfg.env.critic_frames}
     obs = {name: torch.zeros(1, dim) for name, dim in dims.items()}
     settings = CloningSettings(**{f.name: cfg["algorithm"][f.name] for f in fields(CloningSettings)})
     try:
         method: Any = construct.resolve(cfg["algorithm"]["class_name"], "rsl_rl_ult.algorithms")
-        network, sets = construct.make_network(method, obs, card["num_actions"], cfg)
+        network, sets = construct.make_network(method, obs, env_cfg.env.num_actions, cfg)
         network.to(train_cfg.runner.device)
         return Cloning(network, dataset, settings, sets["actor"], train_cfg.seed)
     except ValueError as error:
@@ -269,8 +275,8 @@ def _train(
                     writer.add_scalar(tag, value, cloning.passes - 1)
             best = "  best" if cloning.best_pass == cloning.passes else f"  (best {cloning.best_error:.5f})"
             print(
-                f"pass {cloning.passes}/{train_cfg.runner.max_iterations}  loss {mean:.5f}  held out {error:.5f}{best}  "
-                f"{seconds:.0f} s, {cloning.waited:.0%} waiting for data",
+                f"pass {cloning.passes}/{train_cfg.runner.max_iterations}  loss {mean:.5f}  held out {error:.5f}"
+                f"{best}  {seconds:.0f} s, {cloning.waited:.0%} waiting for data",
                 flush=True,
             )
             if stop.request is not None:
@@ -295,14 +301,14 @@ def _logger(train_cfg: LeggedRobotCfgPPO, run_dir: Path) -> Any:
 
 def _save(task: str, cloning: Cloning, dataset: Dataset, train_cfg: LeggedRobotCfgPPO, run_dir: Path) -> None:
     """The best student as the run's only checkpoint, and the state to resume from."""
-    from legged_gym_ext.training.runs import checkpoints
-
     import torch
+
+    from legged_gym_ext.training.runs import checkpoints
 
     path = _checkpoint(run_dir, cloning)
     method = train_cfg.algorithm.class_name.rpartition(":")[2]
-    ranges = torch.tensor(dataset.card["command_ranges"])  # trained commands, for the contract of an export
-    infos = {"task": task, "env": {"command_ranges": ranges}}
+    ranges = dataset.card.get("command_ranges")  # trained commands, for the contract of an export
+    infos = {"task": task, "env": {} if ranges is None else {"command_ranges": torch.tensor(ranges)}}
     if cloning.best_pass == cloning.passes:
         _save_file(path, {**cloning.checkpoint(method), "iter": cloning.best_pass, "infos": infos})
     _save_file(run_dir / STATE, cloning.state_dict())
@@ -337,7 +343,8 @@ def _next_steps(task: str, train_cfg: LeggedRobotCfgPPO, root: Path, run_dir: Pa
     flags = task_flags(task, train_cfg.runner, root, run_dir)
     display = [] if has_display() else ["--web"]
     return (
-        f"done after {cloning.passes} passes: held-out error {cloning.best_error:.5f} in pass {cloning.best_pass}. Next:\n"
+        f"done after {cloning.passes} passes: held-out error {cloning.best_error:.5f} in pass {cloning.best_pass}. "
+        "Next:\n"
         f"  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *display])}"
     )
 

@@ -70,6 +70,7 @@ def make_card(
     privileged: Mapping[str, Sequence[int]],
     drivers: Sequence[str],
     dtypes: Mapping[str, str] | None = None,
+    observations: Sequence[str] = ("policy", "privileged"),
     **fields: Any,
 ) -> dict[str, Any]:
     """The card of a new data set.
@@ -79,6 +80,7 @@ def make_card(
         privileged: the same of what only a teacher, a critic or a reader of results sees.
         drivers: names of those who act, in the order of the column `driver`.
         dtypes: column -> type where it is not float32.
+        observations: columns that are observations, those that are there: they have a value in a segment's last row.
         fields: everything else that a reader needs.
 
     Raises:
@@ -100,7 +102,8 @@ def make_card(
         "student": {**{name: column(name, shape) for name, shape in student.items()}, **own},
         "privileged": {name: column(name, shape) for name, shape in privileged.items()},
     }
-    return {"schema": SCHEMA, "drivers": list(drivers), **fields, "columns": columns}
+    seen = [name for name in observations if name in student or name in privileged]
+    return {"schema": SCHEMA, "drivers": list(drivers), **fields, "observations": seen, "columns": columns}
 
 
 def read_card(folder: Path) -> dict[str, Any]:
