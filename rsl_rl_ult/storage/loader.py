@@ -174,7 +174,8 @@ class SegmentLoader:
         lengths = bounds[:, 1] - bounds[:, 0]
         first, last = np.repeat(bounds[:, 0], lengths), np.repeat(bounds[:, 1] - 1, lengths)
         begins = step[bounds[:, 0]] == 0  # with its episode: whatever is before is zero
-        whole = np.repeat(begins, lengths) | (np.arange(rows) - first >= self.context)
+        needed = self.context + self.last_actions  # the action before the first frame is in the row before that
+        whole = np.repeat(begins, lengths) | (np.arange(rows) - first >= needed)
         wanted = joined["transition"] if self.keep is None else joined["transition"] & self.keep(episode)
         frames = [joined[group] for group in self.groups]
         return _Chunk(
