@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from rsl_rl_ult.storage.dataset import Dataset, read_card, shard_paths
+from rsl_rl_ult.storage.dataset import Dataset, read_card, shard_paths  # noqa: E402
 
 POLICIES = {"expert": ["--policy=teacher"], "mixed": ["--policy=mixed", "--mix=per_episode", "--mix_ratio=0.5"]}
 METRICS = ("return", "progress", "linear_tracking", "fall_rate", "episode_length")

@@ -174,12 +174,11 @@ class Collector:
         env, obs = self.vec_env.env, self._observations
         means = {role: policy(obs).to(env.device) for role, policy in self.policies.items()}
         by_teacher = self.mixing.draw().to(env.device)
-        actions, std = means["teacher"], self.policies["teacher"].std
+        actions = means["teacher"]
         if "student" in means:
             actions = torch.where(by_teacher[:, None], actions, means["student"])
-            std = torch.where(by_teacher[:, None], std, self.policies["student"].std)
         if self.sampled:
-            actions = actions + std.to(env.device) * torch.randn(
+            actions = actions + self._deviation(by_teacher) * torch.randn(
                 actions.shape, generator=self._generator, device=env.device
             )
         limit = env.cfg.normalization.clip_actions
@@ -196,6 +195,11 @@ class Collector:
             policy.reset(dones)
         self.mixing.on_reset(dones)
         self._observations = after
+
+    def _deviation(self, by_teacher: torch.Tensor) -> torch.Tensor:
+        """(N, A) of who acts."""
+        stds = {role: policy.std.to(by_teacher.device) for role, policy in self.policies.items()}
+        return torch.where(by_teacher[:, None], stds["teacher"], stds.get("student", stds["teacher"]))
 
     def _before(
         self, obs: Any, actions: torch.Tensor, teacher_actions: torch.Tensor, by_teacher: torch.Tensor

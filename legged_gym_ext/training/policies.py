@@ -55,7 +55,11 @@ class Policy:
     @property
     def std(self) -> torch.Tensor:
         """(A,) standard deviation of the actions in training."""
-        return self.network.output_std
+        distribution = getattr(self.network, "distribution", None)  # of rsl-rl-lib's models, which know it by name only
+        if distribution is None:
+            return self.network.output_std
+        log_std = getattr(distribution, "log_std_param", None)
+        return (distribution.std_param if log_std is None else log_std.exp()).detach()
 
 
 def run_cfgs(
