@@ -79,7 +79,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="mean",
         help="execute mean actions (default), or draw them with the deviation of the training",
     )
-    add("--rows_per_shard", type=int, default=65536, metavar="N", help="rows of one file, about 0.3 kB each (65536)")
+    add("--rows_per_shard", type=int, default=65536, metavar="N", help="rows of one shard, about 1 kB each (65536)")
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -220,7 +220,7 @@ def test_a_cloned_student_can_be_recorded_and_taught_from(data, tmp_path):
 
 
 def test_no_training_in_an_environment(tmp_path):
-    with pytest.raises(UserError, match="this method learns from a data set: record one with collect.py"):
+    with pytest.raises(UserError, match="this method learns from a data set: record one"):
         train.main(["--task=go2_bc_flat", "--num_envs=4", f"--log_root={tmp_path / 'logs'}", "--logger=none"])
     assert not (tmp_path / "logs").exists()
 
