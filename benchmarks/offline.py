@@ -110,7 +110,7 @@ def evaluate(args: argparse.Namespace, task: str, flags: list[str]) -> dict[str,
 
 def main() -> None:
     """Record, clone and evaluate what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--task", default="go2_rma")
     parser.add_argument("--teacher", required=True, help="run folder of the teacher")
     parser.add_argument("--work", type=Path, required=True, help="folder for data and runs")
@@ -124,7 +124,9 @@ def main() -> None:
     parser.add_argument("--train", nargs="*", default=[], help="overrides, such as runner.max_iterations=12")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    results = json.loads(args.json.read_text(encoding="utf-8")) if args.json.is_file() else {"students": []}
+    results: dict[str, Any] = (
+        json.loads(args.json.read_text(encoding="utf-8")) if args.json.is_file() else {"students": []}
+    )
 
     def save() -> None:
         args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

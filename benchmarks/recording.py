@@ -65,7 +65,8 @@ def measure_recording(task: str, num_envs: int, steps: int, pairs: int) -> dict[
     with tempfile.TemporaryDirectory() as folder, ShardWriter(folder, card, 8192) as writer:
         recorder = Recorder(writer, num_envs, steps)  # so that everything is written within a turn
         mixing = Mixing(num_envs, 1.0, "per_episode")
-        collector = Collector(vec_env, {"teacher": Standing(env.num_actions)}, mixing, recorder, 0, False)
+        policies: Any = {"teacher": Standing(env.num_actions)}
+        collector = Collector(vec_env, policies, mixing, recorder, 0, False)
         rng = env._last_rng
         env.episode_length_buf.copy_(torch.randint(env.max_episode_length, (num_envs,)))  # some end in every step
 
@@ -126,7 +127,7 @@ def measure_feeding(folder: str, transitions: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print and optionally write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--task", default="go2_ts")
     parser.add_argument("--num_envs", type=int, default=512)
     parser.add_argument("--steps", type=int, default=50, help="control steps per turn")

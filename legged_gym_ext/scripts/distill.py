@@ -165,11 +165,11 @@ def _new(args: argparse.Namespace) -> tuple[str, LeggedRobotCfg, LeggedRobotCfgP
             raise UserError(
                 f"--student=ULT: task '{task}' has a history encoder; use --task=...bc_ult, or leave it out"
             )
-        train_cfg.actor.history_encoder = args.student or "MLP"
+        train_cfg.actor.history_encoder = args.student or "MLP"  # pyright: ignore
     elif args.student not in (None, "ULT"):
         raise UserError(f"--student={args.student}: task '{task}' is a transformer; leave one out")
     if args.target is not None:
-        train_cfg.algorithm.target = args.target
+        train_cfg.algorithm.target = args.target  # pyright: ignore
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     source = {"folders": [str(Path(folder).expanduser().resolve()) for folder in args.dataset]}
     return task, env_cfg, train_cfg, {**source, "transitions": args.transitions}, None

@@ -75,7 +75,7 @@ def _write_npz(path: Path, dataset: Dataset, privileged: bool) -> None:
         raise ValueError("the data set has no transition to export")
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     with open(path, "wb") as file:
-        np.savez(file, **arrays, **{CARD: np.array(json.dumps(dataset.card))})
+        np.savez(file, **arrays, **{CARD: np.array(json.dumps(dataset.card))})  # pyright: ignore
 
 
 def _write_hdf5(path: Path, dataset: Dataset, privileged: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -258,9 +258,14 @@ class Cloning:
 
     def _valid(self, batch: Segments) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean actions and targets (M, A) of the samples of a minibatch."""
-        moved = {f.name: getattr(batch, f.name) for f in fields(batch)}
-        moved = {name: value if isinstance(value, dict) else value.to(self.device) for name, value in moved.items()}
-        batch = Segments(**moved)
+        device = self.device
+        batch = Segments(
+            batch.frames.to(device),
+            batch.last_actions.to(device),
+            batch.age.to(device),
+            batch.valid.to(device),
+            batch.columns,
+        )
         target = batch.columns[self._target].to(self.device)
         return self.mean_actions(batch)[batch.valid], target[batch.valid]
 
@@ -272,7 +277,7 @@ class Cloning:
     @torch.no_grad()
     def end_pass(self) -> float:
         """Mean squared action error on the held-out episodes; keeps the student if it is the best so far."""
-        squares, count = 0.0, 0
+        squares, count = torch.zeros(self.network.num_actions, device=self.device), 0
         for batch in self.loader(learnt=False).epoch():
             mean, target = self._valid(batch)
             squares, count = squares + (mean - target).square().sum(0), count + len(mean)

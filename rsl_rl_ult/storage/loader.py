@@ -155,7 +155,9 @@ class SegmentLoader:
 
     def _read(self, order: list[Path]) -> _Chunk | None:
         """Take shards off `order` until a buffer is full; None at its end."""
-        names = list(dict.fromkeys([*self.groups, *self.columns, *(["actions"] if self.last_actions else [])]))
+        names: list[str] = list(
+            dict.fromkeys([*self.groups, *self.columns, *(["actions"] if self.last_actions else [])])
+        )
         parts: list[dict[str, np.ndarray]] = []
         rows = 0
         while order and (not parts or rows + len(parts[-1]["episode"]) <= self.buffer_rows):

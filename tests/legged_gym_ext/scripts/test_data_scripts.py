@@ -188,7 +188,10 @@ def test_a_cloned_student_is_evaluated_and_exported_like_any_other(data, tmp_pat
     output = capsys.readouterr().out
     assert f"cloning {task}" in output and "evaluate.py" in output
     (run,) = (logs / task).iterdir()
-    assert len(checkpoints(run)) == 1 and json.loads((run / "params" / "run.json").read_text())["task"] == task
+    assert (
+        len(checkpoints(run)) == 1
+        and json.loads((run / "params" / "run.json").read_text(encoding="utf-8"))["task"] == task
+    )
     look = [f"--task={task}", f"--log_root={logs}"]
     assert evaluate.main([*look, "--num_envs=2", f"--json={tmp_path / 'a.json'}", *SHORT]) == 0
     assert list(json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["policies"]) == ["student"]
