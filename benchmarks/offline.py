@@ -1,8 +1,9 @@
 """Students cloned from recorded data: what they are worth beside their teacher and its online student.
 
 Records expert data (the teacher acts), sampled data (its actions are drawn, as in training) and mixed data (teacher or
-student, drawn for each episode; the run needs a trained one), clones students from the first 0.25, 1 and 4 million transitions of each, and evaluates all of them over full episodes, on all levels of the
-ground. Everything is kept in the working folder, and the results in the JSON file: run it again to go on.
+student, drawn for each episode; the run needs a trained one), clones students from the first 0.25, 1 and 4 million
+transitions of each, and evaluates all of them over full episodes, on all levels of the ground. Everything is kept in
+the working folder, and the results in the JSON file: run it again to go on.
 
     python benchmarks/offline.py --teacher logs/go2_rma/<run> --work /tmp/offline --json benchmarks/results/offline.json
 """
