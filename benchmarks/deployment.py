@@ -35,7 +35,7 @@ from legged_gym_ext.deploy.policy_file import open_session
 from legged_gym_ext.envs.go2 import go2_config, go2_methods
 from legged_gym_ext.utils.config import to_dict
 from rsl_rl_ult.algorithms import construct
-from rsl_rl_ult.modules import ActorCritic, ActorCriticCTS, ActorCriticTS, ActorCriticULT
+from rsl_rl_ult.modules import ActorCritic, ActorCriticCTS, ActorCriticSITT, ActorCriticTS, ActorCriticULT
 from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 from rsl_rl_ult.policies.policy_ult import CachedPolicy
 
@@ -47,6 +47,7 @@ METHODS: dict[str, tuple[Any, Any]] = {
     "go2_ts": (ActorCriticTS, go2_methods.Go2TSCfgPPO),
     "go2_cts": (ActorCriticCTS, go2_methods.Go2CTSCfgPPO),
     "go2_rma": (ActorCriticTS, go2_methods.Go2RMACfgPPO),
+    "go2_sitt": (ActorCriticSITT, go2_methods.Go2SITTCfgPPO),
     "go2_ult": (ActorCriticULT, go2_methods.Go2ULTCfgPPO),
     "go2_ult_faithful": (ActorCriticULT, go2_methods.Go2ULTFaithfulCfgPPO),
 }

@@ -28,7 +28,7 @@ from interpreters import make_environment as make_plain_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("1.0.2", "3.1.3", "3.3.0", "4.0.1", "5.0.1", "5.4.2", "5.5.1")
-METHODS = ("TS", "CTS", "RMA", "ULT")
+METHODS = ("TS", "CTS", "RMA", "SITT", "ULT")
 PYTEST = ("-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(ROOT), "-p", "no:cacheprovider")
 ALSO = ("GitPython", "gitdb", "smmap")  # what 3.x imports and later versions do without
 
@@ -42,6 +42,7 @@ CONTRACT = (
 EXPORTED = {
     "TS": ("ts student", "tcn student", "gru student", "ts teacher"),
     "CTS": ("cts student", "cts teacher"),
+    "SITT": ("sitt student", "sitt student, latent alone", "sitt teacher, latent alone"),
     "ULT": ("ult student", "ult teacher", "ult teacher, shared head, frame", "ult student, one frame"),
 }
 """Policies of each method that are traced; those of RMA are TS's."""

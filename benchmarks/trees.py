@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 ITERATION = re.compile(r"collect/learn ([\d.]+)/([\d.]+)s")
-TASKS = ("go2", "go2_ts", "go2_cts", "go2_rma", "go2_ult")
+TASKS = ("go2", "go2_ts", "go2_cts", "go2_rma", "go2_sitt", "go2_ult")
 SETTLED = 2  # iterations that do not count: caches, allocations
 
 

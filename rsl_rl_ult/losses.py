@@ -6,6 +6,7 @@ Letters: S steps, N environments, B rows, A actions, L latent.
 from __future__ import annotations
 
 import math
+from typing import Sequence
 
 import torch
 
@@ -37,6 +38,23 @@ def gaussian_kl(
     if eps > 0.0:
         return (torch.log(other_std / std + eps) + 0.5 * (var_ratio + distance) - 0.5).sum(dim=-1)
     return (0.5 * (var_ratio + distance - 1 - var_ratio.log())).sum(dim=-1)
+
+
+def categorical_log_prob(logits: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Log-probability (B,) of one-hot actions (B, A) under softmax(logits), logits (B, A)."""
+    return (torch.log_softmax(logits, dim=-1) * actions).sum(dim=-1)
+
+
+def categorical_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Entropy (B,) of softmax(logits), logits (B, A): - sum p log p."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    return -(log_probs.exp() * log_probs).sum(dim=-1)
+
+
+def categorical_kl(logits: torch.Tensor, other_logits: torch.Tensor) -> torch.Tensor:
+    """KL(first || other) (B,) of softmax(logits) and softmax(other_logits), both (B, A): sum p (log p - log q)."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    return (log_probs.exp() * (log_probs - torch.log_softmax(other_logits, dim=-1))).sum(dim=-1)
 
 
 def generalized_advantages(
@@ -113,3 +131,17 @@ def value_loss(
 def regression_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of latents (B, L) or actions (B, A); the teacher's are targets and get no gradient."""
     return (student - teacher.detach()).pow(2).mean()
+
+
+def absolute_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference; arguments as in `regression_loss`."""
+    return (student - teacher.detach()).abs().mean()
+
+
+def gradient_through(loss: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """`loss` () whose gradient reaches what `tensors` were computed from, and nothing that was used after them."""
+    slopes = torch.autograd.grad(loss, list(tensors), retain_graph=True)
+    result = loss.detach()
+    for tensor, slope in zip(tensors, slopes):
+        result = result + ((tensor - tensor.detach()) * slope).sum()  # plus 0
+    return result

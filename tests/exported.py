@@ -13,7 +13,7 @@ from legged_gym_ext.training.policies import run_cfgs
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import make_parser
 
-TASKS = ("go2_flat", "go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_ult_flat")
+TASKS = ("go2_flat", "go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_sitt_flat", "go2_ult_flat")
 STEPS = 240  # of the comparison that every export makes: 2 resets, the second in a window that is half known
 
 

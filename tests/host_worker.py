@@ -24,12 +24,12 @@ from rsl_rl_ult.hosts.generation import rsl_rl_generation
 from rsl_rl_ult.hosts.register import RUNNER_MODULE, host_of
 from tests.learning import ToyEnv
 
-METHODS = {"TS": "PPO_TS", "CTS": "PPO_CTS", "RMA": "PPO_RMA", "ULT": "PPO_ULT"}
+METHODS = {"TS": "PPO_TS", "CTS": "PPO_CTS", "RMA": "PPO_RMA", "SITT": "PPO_SITT", "ULT": "PPO_ULT"}
 NETWORKS = {
     "TS": {"history_length": 4, "history_hidden_dims": [8], "privilege_hidden_dims": [8], "latent_dim": 3},
     "ULT": {"history_length": 4, "width": 8, "num_heads": 2, "token_hidden_dims": [8]},
 }
-NETWORKS["CTS"] = NETWORKS["RMA"] = NETWORKS["TS"]
+NETWORKS["CTS"] = NETWORKS["RMA"] = NETWORKS["SITT"] = NETWORKS["TS"]
 SETS = {"critic": ["critic"], "privileged": ["privileged"]}
 
 

@@ -2,8 +2,8 @@
 
 `go2_ult_flat` is the robot `go2`, the method `ult` and the ground `flat`. A method is a training configuration:
 algorithm and network are named by string, the observation set `privileged` is what the teacher reads beyond the robot's
-own sensors. Options are listed once: those of teacher and student under TS; CTS and RMA have what is different; ULT has
-its own. Their values are the defaults of the classes, repeated to be seen
+own sensors. Options are listed once: those of teacher and student under TS; CTS, RMA and SITT have what is different;
+ULT has its own. Their values are the defaults of the classes, repeated to be seen
 (tests/rsl_rl_ult/algorithms/test_defaults.py).
 
 A new method is a class and a `Method` in `METHODS`; every robot gets it.
@@ -121,6 +121,32 @@ class RMACfg(TSCfg):
         stage2_iterations = 150  # after max_iterations of stage 1, in the same command; 0: stage 1 only
 
 
+class SITTCfg(TSCfg):
+    """Student-informed teacher training: the teacher pays for what its student cannot imitate."""
+
+    class actor:
+        class_name = "ActorCriticSITT"
+        proxy_hidden_dims = [128, 64]  # E_proxy: frame and privileged -> the student's latent
+        proxy_activation: str | None = None  # None: that of the other networks
+        latent_activation: str | None = None  # also after the last layer of the three encoders
+        head_reads_frame = True  # False: the policy head reads the latent alone
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:PPO_SITT"
+        kl_weight = 0.05  # reward that a nat of KL(teacher || student) costs in each step (lambda1)
+        kl_sign = "penalty"  # penalty | bonus: added, as in the published code
+        kl_clip: float | None = 2.0  # nats at most that a step is charged for; None: no bound
+        kl_delay: int | None = 0  # updates at weight 0; None: until the alignment has levelled off
+        kl_warmup = 50  # updates in which the weight then rises
+        kl_policy = "proxy"  # proxy | student: whom the teacher is compared with
+        teacher_term = "action_kl"  # action_kl | feature_l1: what E_priv minimises besides PPO's losses
+        teacher_weight = 0.1  # its weight (lambda2)
+        kl_sigma_grad = False  # True: action_kl also moves the deviation of the actions
+        alignment_loss = "mse"  # mse | l1: of student and proxy
+        proxy_learning_rate = 1e-3  # of E_proxy, fixed
+        student_loss = "action_latent"  # latent | action_latent: align the mean actions too
+
+
 class ULTCfg(PPOCfg):
     """Unified Locomotion Transformer: one network is teacher and student, and learns both at once."""
 
@@ -191,6 +217,7 @@ BLIND = Method("blind", BlindCfg, {"flat": {"max_iterations": 300}})
 TS = Method("ts", TSCfg, {"flat": {"max_iterations": 300}})
 CTS = Method("cts", CTSCfg, {"flat": {"max_iterations": 300}})
 RMA = Method("rma", RMACfg, {"flat": {"max_iterations": 300, "stage2_iterations": 60}})
+SITT = Method("sitt", SITTCfg, {"flat": {"max_iterations": 300}})
 ULT = Method("ult", ULTCfg, {"flat": {"max_iterations": 250}})
 ULT_FAITHFUL = Method("ult_faithful", ULTFaithfulCfg, only=("",))
-METHODS = (PPO, BLIND, TS, CTS, RMA, ULT, ULT_FAITHFUL)
+METHODS = (PPO, BLIND, TS, CTS, RMA, SITT, ULT, ULT_FAITHFUL)

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
 
 READS = {
-    "privilege_encoder": "privileged",
-    "history_encoder": "actor",
-    "frame_tokenizer": "actor",
-    "privilege_tokenizer": "privileged",
+    "privilege_encoder": ["privileged"],
+    "history_encoder": ["actor"],
+    "proxy_encoder": ["actor", "privileged"],
+    "frame_tokenizer": ["actor"],
+    "privilege_tokenizer": ["privileged"],
 }
-"""Network -> observation set, where it is not the set of the same name."""
+"""Network -> observation sets, where it is not the set of the same name."""
 
 READS_TOKENS = {
     "transformer": "tokens H and E",
@@ -211,7 +212,7 @@ def _segment_mask(window: int, context: int) -> list[list[bool]]:
 def _reads(name: str, description: dict[str, Any]) -> str:
     """What a network reads, in words."""
     sets, attention = description["obs_groups"], description["attention"]
-    found = ", ".join(sets.get(READS.get(name, name), [])) or "-"
+    found = ", ".join(group for one in READS.get(name, [name]) for group in sets.get(one, [])) or "-"
     if name == "history_encoder":
         return f"{description['fields'].get('train.actor.history_length')} frames of {found}"
     if attention is None:

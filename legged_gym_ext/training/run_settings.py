@@ -21,7 +21,7 @@ CHECKPOINT_FIELDS = ("train.runner.resume", "train.runner.load_run", "train.runn
 POLICY_RATES = ("learning_rate", "max_learning_rate", "attention_lr_scale")
 """Fields of `algorithm` that decide the learning rate of the policy."""
 
-RATES = (*POLICY_RATES, "encoder_learning_rate")
+RATES = (*POLICY_RATES, "encoder_learning_rate", "proxy_learning_rate")
 """Fields of `algorithm` whose values a checkpoint stores, too."""
 
 Changes = Mapping[str, tuple]

@@ -300,5 +300,6 @@ class TrainRunner(OnPolicyRunner):
             else:
                 for group in alg.optimizer.param_groups:
                     group["lr"] = alg.learning_rate
-        if "encoder_learning_rate" in rates:
-            alg.optimizer.param_groups[-1]["lr"] = rates["encoder_learning_rate"]
+        for place, name in ((-1, "encoder_learning_rate"), (-2, "proxy_learning_rate")):
+            if name in rates:
+                alg.optimizer.param_groups[place]["lr"] = rates[name]

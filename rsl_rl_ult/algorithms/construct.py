@@ -107,8 +107,9 @@ def observation_sets(
 def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict[str, Any]:
     """Options of our networks from the `actor` and `critic` sections of rsl-rl-lib 5.x.
 
-    `hidden_dims`, `activation`, `obs_normalization` and `distribution_cfg` mean what they mean there; whatever else
-    stands under `actor` is an option of the network class.
+    `hidden_dims`, `activation`, `obs_normalization` and `distribution_cfg` mean what they mean there, and
+    `distribution_cfg.class_name` may also be `CategoricalDistribution`; whatever else stands under `actor` is an option
+    of the network class.
     """
     actor, critic = _without_other_models("actor", actor), _without_other_models("critic", critic)
     actor.pop("class_name", None)
@@ -124,8 +125,13 @@ def network_options(actor: Mapping[str, Any], critic: Mapping[str, Any]) -> dict
                 options[f"{section}_{name}"] = source[name]
     distribution = dict(options.pop("distribution_cfg", None) or {})
     kind = distribution.pop("class_name", "GaussianDistribution")
-    if str(kind).split(":")[-1].split(".")[-1] != "GaussianDistribution":
-        raise ValueError(f"actor.distribution_cfg.class_name={kind}: expected GaussianDistribution")
+    name = str(kind).split(":")[-1].split(".")[-1]
+    if name not in ("GaussianDistribution", "CategoricalDistribution"):
+        raise ValueError(
+            f"actor.distribution_cfg.class_name={kind}: expected GaussianDistribution or CategoricalDistribution"
+        )
+    if name == "CategoricalDistribution":
+        options["distribution"] = "categorical"
     names = {
         "init_std": "init_noise_std",
         "std_type": "noise_std_type",

@@ -263,11 +263,12 @@ class OnPolicyAlgorithm(Resumable):
     def act(self, obs: Tensors) -> torch.Tensor:
         """Draw actions (N, A) for the observation groups (N, ...)."""
         decision = self.decide(obs, self.network.inputs(self.raw_sets(obs)))
+        distribution = self.network.distribution
         std = self.network.std().expand_as(decision.mean)
-        actions = torch.normal(decision.mean, std)
-        log_prob = losses.gaussian_log_prob(decision.mean, std, actions)
+        actions = distribution.sample(decision.mean, std)
+        log_prob = distribution.log_prob(decision.mean, std, actions)
         other = decision.other_mean
-        other_log_prob = None if other is None else losses.gaussian_log_prob(other, std, actions)
+        other_log_prob = None if other is None else distribution.log_prob(other, std, actions)
         groups = {group: obs[group] for group in self.groups}
         self._step = Step(groups, decision, actions, std, log_prob, other_log_prob)
         return actions

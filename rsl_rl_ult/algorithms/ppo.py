@@ -79,10 +79,10 @@ class PPO(OnPolicyAlgorithm):
     def compute_loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Surrogate, value loss, entropy bonus, and what methods and symmetry add to them."""
         evaluation = self.evaluate(batch)
-        mean, std = evaluation.mean, evaluation.std
+        mean, std, distribution = evaluation.mean, evaluation.std, self.network.distribution
         # The order of these lines is the order in which gradients are summed: that of rsl-rl-lib, for equal bits.
-        log_prob = losses.gaussian_log_prob(mean, std, batch.actions)
-        entropy = batch.originals(losses.gaussian_entropy(std)).mean()
+        log_prob = distribution.log_prob(mean, std, batch.actions)
+        entropy = batch.originals(distribution.entropy(mean, std)).mean()
         if self.adaptive:
             self._adapt_learning_rate(batch, evaluation)
         policy_loss, value_loss = self._ppo_losses(batch, evaluation, log_prob)
@@ -132,7 +132,7 @@ class PPO(OnPolicyAlgorithm):
     def _adapt_learning_rate(self, batch: Batch, evaluation: Evaluation) -> None:
         """Shrink the learning rate after steps that changed the policy too much, raise it after timid ones."""
         mean, std = batch.originals(evaluation.mean), batch.originals(evaluation.std)
-        kl = losses.gaussian_kl(batch.acted.mean, batch.acted.std, mean, std, self.kl_epsilon)
+        kl = self.network.distribution.kl(batch.acted.mean, batch.acted.std, mean, std, self.kl_epsilon)
         chosen = kl if batch.kl_rows is None else kl[batch.kl_rows]
         kl = float(self.processes.mean(chosen.mean()))
         if kl > self.desired_kl * 2.0:

@@ -23,6 +23,9 @@ class PPO_TS(PPO):  # noqa: N801
     network_class = ActorCriticTS
     needed_sets = ("actor", "critic", "privileged")
 
+    regression_class: type[StudentRegression] = StudentRegression
+    """What trains the student."""
+
     def __init__(
         self,
         *args: Any,
@@ -75,7 +78,7 @@ class PPO_TS(PPO):  # noqa: N801
             **ppo,
         )
         self.student = self.policies["student"]
-        self.regression = StudentRegression(
+        self.regression = self.regression_class(
             self, num_encoder_steps, num_encoder_mini_batches, encoder_max_grad_norm, encoder_seed, student_loss
         )
         # Filled only where the student acts in rollouts; the update cuts its windows from the storage.

@@ -13,7 +13,7 @@ class Decision:
     """What a method decides in N environments before an action is drawn."""
 
     mean: torch.Tensor
-    """(N, A) mean actions of the policy that acts in each environment."""
+    """(N, A) mean actions of the policy that acts in each environment; logits of a categorical one."""
     value: torch.Tensor
     """(N, 1) state values."""
     stored: dict[str, torch.Tensor] = field(default_factory=dict)

@@ -160,7 +160,7 @@ class StudentRegression(RolloutState):
         if algorithm.symmetry is not None:
             raw = algorithm.symmetry.observations(raw)
         inputs = {name: normalizers[name](join(raw, algorithm.sets[name])) for name in ("actor", "privileged")}
-        return {"actor": inputs["actor"], "latent": self.network.teacher_latent(inputs)}
+        return {**inputs, "latent": self.network.teacher_latent(inputs)}
 
     def _action_loss(self, latent: torch.Tensor, targets: Tensors, rows: torch.Tensor) -> torch.Tensor:
         """Squared difference between the student's and the teacher's mean actions at `rows`."""
@@ -169,9 +169,14 @@ class StudentRegression(RolloutState):
             teacher = self.network.head(inputs, targets["latent"][rows])
         return losses.regression_loss(self.network.head(inputs, latent), teacher)
 
+    def trained(self) -> list[list[nn.Parameter]]:
+        """What learns, in lists that are clipped each on its own."""
+        return [self.network.student_parameters()]
+
     def step(self, loss: torch.Tensor) -> None:
-        """One gradient step of E_hist alone."""
-        parameters, optimizer = self.network.student_parameters(), self.algorithm.optimizer
+        """One gradient step of what learns here, and of nothing else."""
+        parameters = [parameter for part in self.trained() for parameter in part]
+        optimizer = self.algorithm.optimizer
         optimizer.zero_grad(set_to_none=True)
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
             parameter.grad = gradient
@@ -179,10 +184,11 @@ class StudentRegression(RolloutState):
         optimizer.step()
 
     def clip(self) -> None:
-        """Average E_hist's gradient over the processes and clip it."""
-        parameters = self.network.student_parameters()
-        self.algorithm.processes.average_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        """Average the gradients over the processes and clip them."""
+        parts = self.trained()
+        self.algorithm.processes.average_gradients([parameter for part in parts for parameter in part])
+        for part in parts:
+            nn.utils.clip_grad_norm_(part, self.max_grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the generator."""

@@ -12,7 +12,7 @@ from rsl_rl_ult.algorithms.checkpoint import check_shapes, weights_of
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 from rsl_rl_ult.policies.policy import Policy
 
-NOT_THE_TEACHERS = ("history_encoder.", "critic.", "normalizers.critic.")
+NOT_THE_TEACHERS = ("history_encoder.", "proxy_encoder.", "critic.", "normalizers.critic.")
 """Beginnings of the state-dict keys that a teacher with a latent does not act with."""
 
 
@@ -92,7 +92,7 @@ def copy_latent_teacher(
     if not isinstance(source, ActorCriticTS):
         raise ValueError(
             f"a teacher trained by {teacher.method} has no latent that a student could learn: expected one of PPO_TS, "
-            "PPO_RMA or PPO_CTS"
+            "PPO_RMA, PPO_CTS or PPO_SITT"
         )
     if source.latent_norm != network.latent_norm:
         raise ValueError(

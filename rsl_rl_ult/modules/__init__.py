@@ -2,6 +2,7 @@
 
 from rsl_rl_ult.modules.actor_critic import ActorCritic
 from rsl_rl_ult.modules.actor_critic_cts import ActorCriticCTS
+from rsl_rl_ult.modules.actor_critic_sitt import ActorCriticSITT
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
 from rsl_rl_ult.modules.history_encoder import make_history_encoder
@@ -11,6 +12,7 @@ __all__ = [
     "MLP",
     "ActorCritic",
     "ActorCriticCTS",
+    "ActorCriticSITT",
     "ActorCriticTS",
     "ActorCriticULT",
     "EmpiricalNormalization",

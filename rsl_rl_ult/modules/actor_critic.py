@@ -8,7 +8,8 @@ from typing import Any, Mapping, Sequence
 import torch
 from torch import nn
 
-from rsl_rl_ult.modules.mlp import MLP, EmpiricalNormalization, GaussianStd
+from rsl_rl_ult.modules.distributions import DISTRIBUTIONS
+from rsl_rl_ult.modules.mlp import MLP, EmpiricalNormalization
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -18,19 +19,28 @@ class Evaluation:
     """What the networks make of the K B rows of a `Batch`."""
 
     mean: torch.Tensor
-    """(K B, A) mean actions of the policy that acted in each row."""
+    """(K B, A) mean actions of the policy that acted in each row; logits of a categorical policy."""
     std: torch.Tensor
-    """(K B, A) standard deviations."""
+    """(K B, A) standard deviations; zeros of a categorical policy."""
     value: torch.Tensor
     """(K B, 1) state values."""
 
 
 class ActorCritic(nn.Module):
-    """A policy head with a diagonal Gaussian and a value network.
+    """A policy head with a distribution of actions, a diagonal Gaussian by default, and a value network.
 
     Networks read *observation sets*: named tensors (B, dim) that the algorithm joins from the environment's observation
     groups. This class reads `actor` and `critic`.
+
+    What is called a mean action, here and in the algorithms, is a row of logits where the policy is categorical; what
+    else that changes stands in `modules/distributions.py`.
+
+    Attributes:
+        distribution: what actions are drawn from.
     """
+
+    distributions: tuple = tuple(DISTRIBUTIONS)
+    """What the option `distribution` may name."""
 
     student_acts_on_history = False
     """Whether the policy to deploy reads a window of frames instead of the current observation."""
@@ -55,6 +65,7 @@ class ActorCritic(nn.Module):
         noise_std_type: str = "scalar",
         learn_std: bool = True,
         noise_std_range: Sequence[float] = (1e-6, 1e6),
+        distribution: str = "gaussian",
     ) -> None:
         """Build the networks.
 
@@ -72,12 +83,19 @@ class ActorCritic(nn.Module):
             noise_std_type: "scalar" learns the deviation, "log" its logarithm.
             learn_std: False keeps it.
             noise_std_range: bounds of the deviation.
+            distribution: "gaussian" for A continuous actions, "categorical" for one of A choices, which has no
+                deviation.
         """
+        if distribution not in self.distributions:
+            raise ValueError(
+                f"distribution '{distribution}': {type(self).__name__} expects one of {', '.join(self.distributions)}"
+            )
         super().__init__()
         self.dims = {"actor": num_actor_obs, "critic": num_critic_obs}
         self.num_actions = num_actions
         self.actor = MLP(self._head_inputs(num_actor_obs), num_actions, actor_hidden_dims, activation)
-        self.std = GaussianStd(num_actions, init_noise_std, noise_std_type, learn_std, noise_std_range)
+        self.distribution = DISTRIBUTIONS[distribution]()
+        self.std = self.distribution.make_std(num_actions, init_noise_std, noise_std_type, learn_std, noise_std_range)
         self.critic = MLP(self._critic_inputs(num_critic_obs), 1, critic_hidden_dims, critic_activation or activation)
         self.normalizers = nn.ModuleDict()
         self._add_normalizer("actor", actor_obs_normalization)

@@ -24,6 +24,9 @@ class ActorCriticTS(ActorCritic):
 
     student_acts_on_history = True
 
+    head_reads_frame = True
+    """Whether the policy head reads the current frame besides the latent."""
+
     @property
     def context(self) -> int:
         """The T - 1 frames before the current one."""

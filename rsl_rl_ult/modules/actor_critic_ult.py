@@ -76,6 +76,7 @@ class ActorCriticULT(ActorCritic):
     """
 
     student_acts_on_history = True
+    distributions = ("gaussian",)  # the last action is a part of every frame's token, and its prediction a loss
 
     @property
     def context(self) -> int:

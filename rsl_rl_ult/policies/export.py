@@ -154,7 +154,7 @@ class FrameExport(nn.Module):
         """Copy what acting needs."""
         super().__init__()
         self.normalizer = copy.deepcopy(network.normalizers["actor"])
-        self.actor = copy.deepcopy(network.actor)
+        self.actor = network.distribution.deterministic(network.actor)
         self._dim = network.dims["actor"]
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
@@ -205,7 +205,7 @@ class _NewestFrame(nn.Module):
 
 
 class TeacherStep(PolicyStep):
-    """The teacher of TS, CTS and RMA: acts from the current observation and the latent of the privileged one."""
+    """The teacher of TS, CTS, RMA and SITT: acts from the current observation and the latent of the privileged one."""
 
     def __init__(self, network: ActorCriticTS) -> None:
         """Copy what acting needs."""
@@ -213,8 +213,8 @@ class TeacherStep(PolicyStep):
         self.normalizer = copy.deepcopy(network.normalizers["actor"])
         self.privileged_normalizer = copy.deepcopy(network.normalizers["privileged"])
         self.privilege_encoder = copy.deepcopy(network.privilege_encoder)
-        self.actor = copy.deepcopy(network.actor)
-        self.l2 = network.latent_norm == "l2"
+        self.actor = network.distribution.deterministic(network.actor)
+        self.l2, self.head_reads_frame = network.latent_norm == "l2", network.head_reads_frame
 
     def forward(
         self, obs: torch.Tensor, privileged: torch.Tensor, state: torch.Tensor
@@ -223,7 +223,8 @@ class TeacherStep(PolicyStep):
         latent = self.privilege_encoder(self.privileged_normalizer(privileged))
         if self.l2:
             latent = nn.functional.normalize(latent, dim=-1)
-        return self.actor(torch.cat((self.normalizer(obs), latent), dim=-1)), state
+        read = torch.cat((self.normalizer(obs), latent), dim=-1) if self.head_reads_frame else latent
+        return self.actor(read), state
 
 
 # -- students that read a window ---------------------------------------------------------------------------------------
@@ -240,8 +241,8 @@ class WindowExport(nn.Module):
         super().__init__()
         self.normalizer = copy.deepcopy(network.normalizers["actor"])
         self.history_encoder = copy.deepcopy(network.history_encoder)
-        self.actor = copy.deepcopy(network.actor)
-        self.l2 = network.latent_norm == "l2"
+        self.actor = network.distribution.deterministic(network.actor)
+        self.l2, self.head_reads_frame = network.latent_norm == "l2", network.head_reads_frame
         self.length, self.dim = network.history_length, network.dims["actor"]
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
@@ -250,7 +251,7 @@ class WindowExport(nn.Module):
         latent = self.history_encoder(frames)
         if self.l2:
             latent = nn.functional.normalize(latent, dim=-1)
-        return self.actor(torch.cat((frames[:, -1], latent), dim=-1))
+        return self.actor(torch.cat((frames[:, -1], latent), dim=-1) if self.head_reads_frame else latent)
 
     @torch.jit.unused
     def get_dummy_inputs(self) -> tuple:
@@ -259,7 +260,7 @@ class WindowExport(nn.Module):
 
 
 class WindowStep(PolicyStep):
-    """A student of TS, CTS or RMA; the state is its last T raw frames, flattened, oldest first."""
+    """A student of TS, CTS, RMA or SITT; the state is its last T raw frames, flattened, oldest first."""
 
     state_kind = "window"
 

@@ -33,14 +33,14 @@ class Policy(nn.Module):
 
     @property
     def output_std(self) -> torch.Tensor:
-        """(A,) standard deviation of the actions in training, for the logger."""
+        """(A,) standard deviation of the actions in training, for the logger; zeros of a categorical policy."""
         return self.network.std().detach()
 
     def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Observation groups (N, ...) -> mean actions (N, A)."""
+        """Observation groups (N, ...) -> deterministic actions (N, A): the mean, or the likeliest choice."""
         # Who plays a policy need not have what the critic reads.
         raw = {name: join(observations, self.sets[name]) for name in self.network.dims if name != "critic"}
-        return self.network.policy_mean(self.network.inputs(raw))
+        return self.network.distribution.mode(self.network.policy_mean(self.network.inputs(raw)))
 
     def reset(self, dones: torch.Tensor | None = None) -> None:
         """Nothing is remembered."""
@@ -77,11 +77,12 @@ class StudentPolicy(Policy):
         self._history: HistoryBuffer | None = None
 
     def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Observation groups (N, ...) of the next step -> mean actions (N, A)."""
+        """Observation groups (N, ...) of the next step -> deterministic actions (N, A)."""
         network, frame = self.network, join(observations, self.sets["actor"])
         window = observations[self.sets["history"][0]] if "history" in self.sets else self._append(frame)
         normalize = network.normalizers["actor"]
-        return network.head({"actor": normalize(frame)}, network.student_latent(normalize(window)))
+        mean = network.head({"actor": normalize(frame)}, network.student_latent(normalize(window)))
+        return network.distribution.mode(mean)
 
     def _append(self, frame: torch.Tensor) -> torch.Tensor:
         history = self._history

@@ -19,7 +19,7 @@ class Acted:
     log_prob: torch.Tensor
     """(B,) log-probability of the action under the policy that acted."""
     mean: torch.Tensor
-    """(B, A) mean action of the policy that acted."""
+    """(B, A) mean action of the policy that acted; logits of a categorical one."""
     std: torch.Tensor
     """(B, A) its standard deviation."""
     returns: torch.Tensor

@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[1] / "two_processes.py"
 TOLERANCE = 2e-6  # sums over halves are rounded in another order
 
 
-@pytest.mark.parametrize("method", ["PPO_TS", "PPO_CTS", "PPO_ULT"])
+@pytest.mark.parametrize("method", ["PPO_TS", "PPO_CTS", "PPO_SITT", "PPO_ULT"])
 def test_two_processes_make_the_update_of_one_with_the_joined_batch(method, tmp_path):
     one, two = tmp_path / "one.pt", tmp_path / "two.pt"
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

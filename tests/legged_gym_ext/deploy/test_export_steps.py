@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rsl_rl_ult.modules import ActorCriticCTS, ActorCriticTS
+from rsl_rl_ult.modules import ActorCriticCTS, ActorCriticSITT, ActorCriticTS
 from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 from rsl_rl_ult.policies.policy_ult import CachedPolicy
 from tests.learning import ACTIONS, DIMS
@@ -37,6 +37,7 @@ def make_ult(layers: int = 2, window: int = 6, **options: Any) -> Any:
     return with_statistics(make_network(layers, window, actor_obs_normalization=True, **options))
 
 
+LATENT_ALONE = {"head_reads_frame": False, "latent_activation": "tanh", "history_length": 1}
 POLICIES = {
     "ts student": lambda: StudentPolicy(make_ts(), SETS),
     "tcn student": lambda: StudentPolicy(make_ts(history_encoder="TCN"), SETS),
@@ -44,6 +45,9 @@ POLICIES = {
     "cts student": lambda: StudentPolicy(make_ts(ActorCriticCTS), SETS),
     "ts teacher": lambda: Policy(make_ts(), SETS),
     "cts teacher": lambda: Policy(make_ts(ActorCriticCTS), SETS),
+    "sitt student": lambda: StudentPolicy(make_ts(ActorCriticSITT), SETS),
+    "sitt student, latent alone": lambda: StudentPolicy(make_ts(ActorCriticSITT, **LATENT_ALONE), SETS),
+    "sitt teacher, latent alone": lambda: Policy(make_ts(ActorCriticSITT, **LATENT_ALONE), SETS),
     "ult student": lambda: CachedPolicy(make_ult(), SETS, "student"),
     "ult teacher": lambda: CachedPolicy(make_ult(), SETS, "teacher"),
     "ult teacher, shared head, frame": lambda: CachedPolicy(

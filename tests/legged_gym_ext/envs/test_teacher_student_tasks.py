@@ -1,4 +1,4 @@
-"""The tasks of TS, CTS, RMA and ULT: exact resume, policies compared while they learn, one command for both stages."""
+"""The tasks of TS, CTS, RMA, SITT and ULT: exact resume, policies compared while they learn, both stages of RMA."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from legged_gym_ext.utils.errors import UserError
 from tests.legged_gym_ext.training.test_evaluation import FALLER, WALKER, FakeVecEnv
 from tests.legged_gym_ext.training.test_training import build
 
-TASKS = ("go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_ult_flat")
+TASKS = ("go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_sitt_flat", "go2_ult_flat")
 QUIET = {"eval_interval": 0}
 
 
@@ -82,6 +82,10 @@ def test_a_comparison_repeats_exactly_and_tells_policies_apart(tmp_path):
 
 OWN_LOSSES = {
     "go2_ts_flat": {"student_latent", "student_action"},
+    "go2_sitt_flat": {
+        *("student_latent", "student_action", "proxy_latent", "proxy_action", "action_kl"),
+        *("raw_reward", "kl", "kl_weight", "shaped_share", "sigma"),
+    },
     "go2_ult_flat": {
         *("prediction", "imitation", "teacher_share", "cosine_prediction", "cosine_imitation"),
         *(

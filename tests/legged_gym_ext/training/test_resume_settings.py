@@ -159,13 +159,21 @@ def test_a_run_from_before_layouts_had_names_has_the_one_there_was(trained, tmp_
 
 
 @pytest.mark.parametrize(
-    ("task", "option"), [("go2_ts_flat", "encoder_learning_rate"), ("go2_ult_flat", "attention_lr_scale")]
+    ("task", "option", "place"),
+    [
+        ("go2_ts_flat", "encoder_learning_rate", -1),
+        ("go2_sitt_flat", "encoder_learning_rate", -1),
+        ("go2_sitt_flat", "proxy_learning_rate", -2),
+        ("go2_ult_flat", "attention_lr_scale", -1),
+    ],
 )
-def test_rates_of_parts_of_the_network_given_with_resume_are_used(tmp_path, task, option):
+def test_rates_of_parts_of_the_network_given_with_resume_are_used(tmp_path, task, option, place):
     train.main(start(tmp_path, "--max_iterations=1", "--train.runner.eval_interval=0", task=task))
     runner = resumed(tmp_path, task, **{option: 0.125})
-    first, last = rates(runner)[0], rates(runner)[-1]
-    assert last == (0.125 if option == "encoder_learning_rate" else 0.125 * first)
+    found = rates(runner)
+    first, last = found[0], found[place]
+    assert last == (0.125 * first if option == "attention_lr_scale" else 0.125)
+    assert found.count(0.125) == (option != "attention_lr_scale")
 
 
 def test_another_optimizer_is_refused_before_anything_is_loaded(tmp_path):

@@ -19,7 +19,7 @@ from tests import old_host  # noqa: E402
 from tests.old_host import ForkRegistry, as_dict  # noqa: E402
 
 register(old_host)
-METHODS = ["go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_ult_flat"]
+METHODS = ["go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_sitt_flat", "go2_ult_flat"]
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from rsl_rl.runners import OnPolicyRunner
 
 from rsl_rl_ult.algorithms.construct import resolve
 from tests.learning import ToyEnv, build, collect, make_cfg, train
-from tests.rsl_rl_ult.algorithms.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
+from tests.rsl_rl_ult.algorithms.test_ppo_ts import CTS, SITT, TS, assert_equal, ts_cfg
 from tests.toy_symmetry import SYMMETRY
 from tests.ult import ULT, ult_cfg
 
 PLAIN, RMA = "rsl_rl_ult.algorithms:PPO", "rsl_rl_ult.algorithms:PPO_RMA"
-METHODS = {"PPO": PLAIN, "TS": TS, "CTS": CTS, "RMA": RMA, "ULT": ULT}
+METHODS = {"PPO": PLAIN, "TS": TS, "CTS": CTS, "RMA": RMA, "SITT": SITT, "ULT": ULT}
 
 
 def method_cfg(name: str, **algorithm) -> dict:

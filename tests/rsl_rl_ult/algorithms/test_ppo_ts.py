@@ -9,11 +9,13 @@ from rsl_rl_ult.algorithms.student import RolloutWindows
 from tests.learning import ToyEnv, build, collect, make_cfg, train
 
 TS, CTS = "rsl_rl_ult.algorithms:PPO_TS", "rsl_rl_ult.algorithms:PPO_CTS"
+SITT = "rsl_rl_ult.algorithms:PPO_SITT"
+NETWORKS = {CTS: "ActorCriticCTS", SITT: "ActorCriticSITT"}
 NETWORK = {"privilege_hidden_dims": [8], "history_length": 4, "history_hidden_dims": [8], "latent_dim": 3}
 
 
 def ts_cfg(class_name: str = TS, actor: dict | None = None, **algorithm) -> dict:
-    network = {"class_name": "ActorCriticTS" if class_name != CTS else "ActorCriticCTS", **NETWORK, **(actor or {})}
+    network = {"class_name": NETWORKS.get(class_name, "ActorCriticTS"), **NETWORK, **(actor or {})}
     cfg = make_cfg(class_name, actor=network, algorithm=algorithm)
     cfg["obs_groups"]["privileged"] = ["privileged"]
     return cfg

@@ -10,7 +10,7 @@ import torch
 
 from rsl_rl_ult.algorithms.teacher import load_teacher
 from tests.learning import ACTIONS, ToyEnv, build, collect, make_cfg, train
-from tests.rsl_rl_ult.algorithms.test_ppo_ts import CTS, TS, assert_equal, ts_cfg
+from tests.rsl_rl_ult.algorithms.test_ppo_ts import CTS, SITT, TS, assert_equal, ts_cfg
 from tests.ult import ult_cfg
 
 RMA = "rsl_rl_ult.algorithms:PPO_RMA"
@@ -19,6 +19,7 @@ CFGS = {
     "TS": ts_cfg(TS),
     "CTS": ts_cfg(CTS),
     "RMA": ts_cfg(RMA, stage1_iterations=1),
+    "SITT": ts_cfg(SITT),
     "ULT": ult_cfg(),
 }
 
@@ -60,7 +61,7 @@ def test_a_loaded_policy_acts_as_it_did_and_has_no_gradients(name):
     assert set(loaded.sets) == set(alg.sets) and loaded.method == type(alg).__name__
 
 
-@pytest.mark.parametrize("source", ["TS", "RMA"])
+@pytest.mark.parametrize("source", ["TS", "RMA", "SITT"])
 @pytest.mark.parametrize("follower", [TS, RMA])
 def test_only_the_student_of_a_loaded_teacher_learns(source, follower):
     alg, teacher = followed(ts_cfg(follower), source)
@@ -107,6 +108,7 @@ def test_a_restart_goes_on_without_training_the_teacher(load_cfg):
         (ts_cfg(TS, {"latent_dim": 5}), "TS", r"tensors differ: actor\.0\.weight \(16, 8\) instead of \(16, 10\)"),
         (ts_cfg(TS, num_encoder_steps=0), "TS", "num_encoder_steps=0: with a loaded teacher nothing would be learnt"),
         (ts_cfg(CTS), "TS", "PPO_CTS trains teacher and student together"),
+        (ts_cfg(SITT), "TS", "PPO_SITT shapes its teacher while that learns: .* with PPO_TS or PPO_RMA"),
         (make_cfg(), "TS", "PPO has no use for a loaded teacher"),
         (ult_cfg(), "TS", "PPO_ULT has no use for a loaded teacher"),
     ],

@@ -13,12 +13,13 @@ from tests.old_host import TERMS, OldEnv, OnPolicyRunner
 
 register(old_host)
 
-METHODS = {"TS": "PPO_TS", "CTS": "PPO_CTS", "ULT": "PPO_ULT", "RMA": "PPO_RMA"}
+METHODS = {"TS": "PPO_TS", "CTS": "PPO_CTS", "ULT": "PPO_ULT", "RMA": "PPO_RMA", "SITT": "PPO_SITT"}
 SMALL = {
     "TS": {"history_length": 4, "history_hidden_dims": [16], "privilege_hidden_dims": [16], "latent_dim": 4},
     "ULT": {"history_length": 4, "width": 16, "num_heads": 2, "token_hidden_dims": [16]},
 }
 SMALL["CTS"] = SMALL["RMA"] = SMALL["TS"]
+SMALL["SITT"] = {**SMALL["TS"], "proxy_hidden_dims": [16]}
 
 
 def make_cfg(method: str, steps: int = 12, policy: dict | None = None, **algorithm) -> dict:

@@ -8,7 +8,7 @@ from rsl_rl.runners import OnPolicyRunner
 
 from tests.learning import ToyEnv
 
-METHODS = ["PPO_TS", "PPO_CTS", "PPO_RMA", "PPO_ULT"]
+METHODS = ["PPO_TS", "PPO_CTS", "PPO_RMA", "PPO_SITT", "PPO_ULT"]
 GAUSSIAN = {"class_name": "GaussianDistribution", "init_std": 0.7, "std_type": "scalar"}
 
 

@@ -17,7 +17,10 @@ from rsl_rl_ult.hosts import rsl_rl_v1, rsl_rl_v3
 from rsl_rl_ult.hosts.generation import Generation
 
 ROOT = Path(__file__).resolve().parents[3]
-NAMES = ["ActorCriticCTS", "ActorCriticTS", "ActorCriticULT", "PPO_CTS", "PPO_RMA", "PPO_TS", "PPO_ULT"]
+NAMES = [
+    *("ActorCriticCTS", "ActorCriticTS", "ActorCriticSITT", "ActorCriticULT"),
+    *("PPO_CTS", "PPO_RMA", "PPO_SITT", "PPO_TS", "PPO_ULT"),
+]
 
 RUNNERS = {
     "v1": "self.cfg = train_cfg['runner']; policy = eval(self.cfg['policy_class_name'])",
