@@ -56,7 +56,7 @@ class PPO_ULT(PPO):  # noqa: N801
         num_learning_epochs: int = 4,
         desired_kl: float | None = 0.02,
         use_mixed_precision: bool | None = None,
-        entropy_coef: float = 0.005,
+        entropy_coef: float = 0.001,
         **ppo: Any,
     ) -> None:
         """Settings of the method; the defaults are those of the task `go2_ult`.
