@@ -176,8 +176,9 @@ class ULTCfg(PPOCfg):
         mix_ratio_end = 0.0  # where a schedule ends
         mix_iterations = None  # updates until then; None: the whole training
         mix_seed = 0
+        student_share = 0.25  # of the robots, that the student drives alone
         prediction_coef = 0.1
-        imitation_coef = 0.5
+        imitation_coef = 2.0
         # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
         imitation_loss = "kl"
         policy_samples = "mixture"  # acted | student_from_teacher | mixture: which samples each read-out learns from
