@@ -211,8 +211,9 @@ class ULTCfg(PPOCfg):
         mix_ratio_end = 0.0  # where a schedule ends
         mix_iterations = None  # updates until then; None: the whole training
         mix_seed = 0
+        student_share = 0.25  # of the robots, that the student drives alone
         prediction_coef = 0.1
-        imitation_coef = 0.5
+        imitation_coef = 2.0
         # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
         imitation_loss = "kl"
         policy_samples = "mixture"  # acted | student_from_teacher | mixture: which samples each read-out learns from
@@ -242,6 +243,38 @@ class ULTFaithfulCfg(ULTCfg):
         head_reads_frame = False
 
 
+class BCCfg(TSCfg):
+    """Behaviour cloning: the student of TS learns from a data set (distill.py), without an environment."""
+
+    class algorithm:
+        class_name = "rsl_rl_ult.offline:BC"
+        symmetry_cfg = None
+        batch_size = 4096  # transitions per gradient step
+        cloning_rate = 1e-3  # learning rate of Adam; halved after every pass without a better held-out error
+        cloning_grad_norm = 1.0
+        cloning_loss = "mse"  # mse | huber
+        target = "teacher"  # teacher: its mean actions, whoever acted | executed: what was done
+        held_out = 0.1  # share of the episodes that decides when to stop
+        patience = 5  # passes without a better held-out error until then
+        segment_steps = 24  # of a piece of an episode; ULT only
+        buffer_rows = 262144  # of the data set, shuffled together
+
+    class runner:
+        max_iterations = 60  # passes over the data set
+        eval_interval = 0
+
+
+class BCULTCfg(ULTCfg):
+    """The same for the student of ULT."""
+
+    class algorithm(BCCfg.algorithm):
+        class_name = "rsl_rl_ult.offline:BC_ULT"
+
+    class runner:
+        max_iterations = 60
+        eval_interval = 0
+
+
 ROUGH = Ground("")
 FLAT = Ground("flat", OnPlane)
 GROUNDS = (ROUGH, FLAT)
@@ -255,4 +288,6 @@ DAGGER = Method("dagger", DAggerCfg, {"flat": {"max_iterations": 100}})
 SITT = Method("sitt", SITTCfg, {"flat": {"max_iterations": 300}})
 ULT = Method("ult", ULTCfg, {"flat": {"max_iterations": 250}})
 ULT_FAITHFUL = Method("ult_faithful", ULTFaithfulCfg, only=("",))
-METHODS = (PPO, BLIND, TS, CTS, RMA, DAGGER, SITT, ULT, ULT_FAITHFUL)
+BC = Method("bc", BCCfg)
+BC_ULT = Method("bc_ult", BCULTCfg)
+METHODS = (PPO, BLIND, TS, CTS, RMA, DAGGER, SITT, ULT, ULT_FAITHFUL, BC, BC_ULT)

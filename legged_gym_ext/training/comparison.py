@@ -73,7 +73,7 @@ class _PolicyPerRobot:
         for name, each in own.items():
             actions = torch.where(self.rows[name][:, None], each, actions)
         for policy in self.policies.values():
-            getattr(policy, "acted", lambda taken: None)(actions)
+            getattr(policy, "on_acted", lambda taken: None)(actions)
         if TEACHER in own and STUDENT in own:
             self._gaps += (own[STUDENT] - own[TEACHER]).square().mean(-1)
             self._steps += 1

@@ -57,7 +57,7 @@ def make_runner(
         ) from error
 
     runner_cfg = train_cfg.runner
-    _check_device(runner_cfg.device)
+    check_device(runner_cfg.device)
     resumed = checkpoint = None
     if runner_cfg.resume:
         if log_root is None:
@@ -134,7 +134,7 @@ def _check_training(train_cfg: LeggedRobotCfgPPO, num_envs: int) -> None:
         raise UserError(f"--train.algorithm.schedule={algorithm.schedule}: expected adaptive or fixed")
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
     """Raise a `UserError` for a device that torch does not know, or a GPU that is not there."""
     import torch
 

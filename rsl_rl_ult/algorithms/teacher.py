@@ -109,7 +109,7 @@ class Labeller(RolloutState):
     def on_step(self, step: Step, rewards: torch.Tensor, dones: torch.Tensor, extras: Mapping[str, Any]) -> None:
         """Tell the teacher."""
         assert self.teacher is not None
-        self.teacher.policy.acted(step.actions)
+        self.teacher.policy.on_acted(step.actions)
         self.teacher.policy.reset(dones)
 
     def state_dict(self) -> dict[str, Any]:

@@ -45,8 +45,8 @@ class Policy(nn.Module):
     def reset(self, dones: torch.Tensor | None = None) -> None:
         """Nothing is remembered."""
 
-    def acted(self, actions: torch.Tensor) -> None:
-        """Actions (N, A) that were taken instead of those of the last call, for policies that remember theirs."""
+    def on_acted(self, actions: torch.Tensor) -> None:
+        """Other actions (N, A) than its last ones were executed: drawn around them, or another policy's."""
 
     def memory(self) -> dict[str, torch.Tensor]:
         """What is remembered of the present episodes; nothing here."""

@@ -52,9 +52,9 @@ class CachedPolicy(Policy):
             last = self._last_actions
             self._last_actions = torch.where(dones.bool()[:, None], torch.zeros_like(last), last)
 
-    def acted(self, actions: torch.Tensor) -> None:
-        """The next token is made of these actions (N, A)."""
-        self._last_actions = actions.clone()
+    def on_acted(self, actions: torch.Tensor) -> None:
+        """Remember `actions` (N, A) as those before the next frame."""
+        self._last_actions = actions
 
     def memory(self) -> dict[str, torch.Tensor]:
         """Keys, values and the last actions, if anything was ever seen."""
