@@ -8,6 +8,7 @@ VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
+DATA = ["minari>=0.5.3; python_version>='3.11'", "h5py>=3.10"]
 TEST = [
     "pytest>=7",
     "pytest-xdist",
@@ -19,6 +20,7 @@ TEST = [
     *REPORT,
     *EXPORT,
     *WANDB,
+    *DATA,
 ]
 
 setup(
@@ -38,6 +40,7 @@ setup(
         "export": EXPORT,
         "report": REPORT,
         "wandb": WANDB,
+        "data": DATA,
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + TEST,
     },

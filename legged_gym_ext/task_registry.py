@@ -207,6 +207,14 @@ class TaskRegistry:
         """What `--import` takes to know this task; None where it is known anyway, or where no file registered it."""
         return self._get(name).source
 
+    def with_method(self, name: str, method: str) -> str | None:
+        """The task of another method with the robot and the ground of task `name`; None where that is no product."""
+        for robot, ground in itertools.product(self._robots.values(), self._grounds):
+            tasks = {known.name: robot.task(known, ground) for known in self._methods}
+            if name in tasks.values():
+                return tasks.get(method)
+        return None
+
     def _get(self, name: str | None) -> Task:
         if name is None:
             raise UserError(f"no task given; use --task=NAME with one of: {', '.join(self.names)}")

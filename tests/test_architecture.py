@@ -168,7 +168,10 @@ def test_environments_see_only_the_simulator_protocol():
 
 
 FLOORS = {
-    "rsl_rl_ult": ("losses", "distributed", "storage", "modules", "policies", "algorithms", "hosts"),
+    "rsl_rl_ult": (
+        *("losses", "distributed", "storage", "modules", "policies", "algorithms"),
+        *("offline", "interchange", "hosts"),
+    ),
     "legged_gym_ext": (
         *("utils", "user_tasks", "terrain", "simulators", "task_registry", "envs", "wrappers"),
         *("training", "viewer", "deploy", "reports", "doctor", "scripts"),

@@ -51,13 +51,17 @@ def make_batch(
     log_prob: torch.Tensor,
     other_log_prob: torch.Tensor | None,
     advantages: torch.Tensor,
+    teacher_probability: float | torch.Tensor = 0.5,
 ) -> ULTBatch:
     """A minibatch of single steps with what the surrogate reads; the rest is empty."""
     none = torch.zeros(len(actions), 0)
     acted = Acted(none, log_prob, none, none, none, advantages)
     segments = {"frame_actions": none, "next_frames": none, "ongoing": none, "age": none}
     common = {"acted": acted, "inputs": {}, "actions": actions, "kl_rows": None, "step": 0}
-    return ULTBatch(**common, **segments, teacher=teacher, other_log_prob=other_log_prob)
+    probability = teacher_probability * torch.ones(len(actions))
+    return ULTBatch(
+        **common, **segments, teacher=teacher, teacher_probability=probability, other_log_prob=other_log_prob
+    )
 
 
 def first_batch(alg: Any) -> Any:

@@ -121,6 +121,41 @@ class RMACfg(TSCfg):
         stage2_iterations = 150  # after max_iterations of stage 1, in the same command; 0: stage 1 only
 
 
+class _WithoutPPO(TSCfg):
+    """Networks of teacher and student, and nothing of PPO's options."""
+
+    algorithm = None  # type: ignore[assignment]  # the section of a subclass inherits nothing past this
+
+
+class DAggerCfg(_WithoutPPO):
+    """A student that imitates a trained teacher of any method: `--teacher=RUN`."""
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:DAgger"
+        beta_schedule = "linear"  # linear | exponential | indicator | constant: probability that the teacher acts
+        beta_start = 1.0
+        beta_rounds = 20  # updates until it is 0 (exponential: 1 % of beta_start)
+        mix_mode = "per_step"  # per_step | per_episode | per_env
+        aggregate = "all"  # all | window | none: rounds that are learnt from
+        window_rollouts = 20  # of window
+        half_precision = False  # True: they are kept as float16
+        student_noise = 0.1  # standard deviation of the student's actions where it acts
+        loss = "mse"  # mse | huber | kl | action_latent: the last keeps the teacher's head and trains E_hist alone
+        normalization: str | None = None  # aggregate | teacher: statistics of the student's inputs
+        batch_size = 1024  # samples of a gradient step, mirrored ones included
+        updates_per_round = 40
+        dagger_seed = 0  # of the generators that draw who acts, noise and minibatches
+        learning_rate = 1e-3
+        max_grad_norm = 1.0
+        optimizer = "adam"  # adam | adamw | sgd | rmsprop
+        use_mixed_precision = None  # bfloat16 autocast; None: where the processor multiplies bfloat16 natively
+        symmetry_cfg = PPOCfg.algorithm.symmetry_cfg
+
+    class runner:
+        max_iterations = 300
+        eval_interval = 10
+
+
 class SITTCfg(TSCfg):
     """Student-informed teacher training: the teacher pays for what its student cannot imitate."""
 
@@ -176,8 +211,9 @@ class ULTCfg(PPOCfg):
         mix_ratio_end = 0.0  # where a schedule ends
         mix_iterations = None  # updates until then; None: the whole training
         mix_seed = 0
+        student_share = 0.25  # of the robots, that the student drives alone
         prediction_coef = 0.1
-        imitation_coef = 0.5
+        imitation_coef = 2.0
         # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
         imitation_loss = "kl"
         policy_samples = "mixture"  # acted | student_from_teacher | mixture: which samples each read-out learns from
@@ -207,6 +243,38 @@ class ULTFaithfulCfg(ULTCfg):
         head_reads_frame = False
 
 
+class BCCfg(TSCfg):
+    """Behaviour cloning: the student of TS learns from a data set (distill.py), without an environment."""
+
+    class algorithm:
+        class_name = "rsl_rl_ult.offline:BC"
+        symmetry_cfg = None
+        batch_size = 4096  # transitions per gradient step
+        cloning_rate = 1e-3  # learning rate of Adam; halved after every pass without a better held-out error
+        cloning_grad_norm = 1.0
+        cloning_loss = "mse"  # mse | huber
+        target = "teacher"  # teacher: its mean actions, whoever acted | executed: what was done
+        held_out = 0.1  # share of the episodes that decides when to stop
+        patience = 5  # passes without a better held-out error until then
+        segment_steps = 24  # of a piece of an episode; ULT only
+        buffer_rows = 262144  # of the data set, shuffled together
+
+    class runner:
+        max_iterations = 60  # passes over the data set
+        eval_interval = 0
+
+
+class BCULTCfg(ULTCfg):
+    """The same for the student of ULT."""
+
+    class algorithm(BCCfg.algorithm):
+        class_name = "rsl_rl_ult.offline:BC_ULT"
+
+    class runner:
+        max_iterations = 60
+        eval_interval = 0
+
+
 ROUGH = Ground("")
 FLAT = Ground("flat", OnPlane)
 GROUNDS = (ROUGH, FLAT)
@@ -216,7 +284,10 @@ BLIND = Method("blind", BlindCfg, {"flat": {"max_iterations": 300}})
 TS = Method("ts", TSCfg, {"flat": {"max_iterations": 300}})
 CTS = Method("cts", CTSCfg, {"flat": {"max_iterations": 300}})
 RMA = Method("rma", RMACfg, {"flat": {"max_iterations": 300, "stage2_iterations": 60}})
+DAGGER = Method("dagger", DAggerCfg, {"flat": {"max_iterations": 100}})
 SITT = Method("sitt", SITTCfg, {"flat": {"max_iterations": 300}})
 ULT = Method("ult", ULTCfg, {"flat": {"max_iterations": 250}})
 ULT_FAITHFUL = Method("ult_faithful", ULTFaithfulCfg, only=("",))
-METHODS = (PPO, BLIND, TS, CTS, RMA, SITT, ULT, ULT_FAITHFUL)
+BC = Method("bc", BCCfg)
+BC_ULT = Method("bc_ult", BCULTCfg)
+METHODS = (PPO, BLIND, TS, CTS, RMA, DAGGER, SITT, ULT, ULT_FAITHFUL, BC, BC_ULT)

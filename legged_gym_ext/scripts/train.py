@@ -70,7 +70,7 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--teacher",
         metavar="RUN",
-        help="run folder or checkpoint of a trained teacher of the same robot: only its student is trained (TS, RMA)",
+        help="run folder or checkpoint of a teacher of the same robot: only its student is trained (TS, RMA, DAgger)",
     )
     add(
         "--logger",

@@ -101,8 +101,9 @@ class CompactLogger(Logger):
         writer = self.writer
         if writer is not None:
             for name, metrics in compared.items():
-                for metric in (shown for shown in SHOWN if shown in metrics):
-                    writer.add_scalar(f"Comparison/{metric}_{name}", metrics[metric], it)
+                for metric in SHOWN:
+                    if metric in metrics:
+                        writer.add_scalar(f"Comparison/{metric}_{name}", metrics[metric], it)
         if not compared:
             return {}
         shown = [metric for metric in ("return", "success") if all(metric in metrics for metrics in compared.values())]

@@ -47,6 +47,20 @@ class Policy:
         if hasattr(self.network, "reset"):
             self.network.reset(dones.to(self.device))
 
+    def on_acted(self, actions: torch.Tensor) -> None:
+        """Tell a policy that remembers its actions that `actions` (N, A) were executed instead of its last ones."""
+        if hasattr(self.network, "on_acted"):
+            self.network.on_acted(actions.to(self.device))
+
+    @property
+    def std(self) -> torch.Tensor:
+        """(A,) standard deviation of the actions in training."""
+        distribution = getattr(self.network, "distribution", None)  # of rsl-rl-lib's models, which know it by name only
+        if distribution is None:
+            return self.network.output_std
+        log_std = getattr(distribution, "log_std_param", None)
+        return (distribution.std_param if log_std is None else log_std.exp()).detach()
+
 
 def run_cfgs(
     task: str | None,

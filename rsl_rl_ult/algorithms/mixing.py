@@ -45,6 +45,7 @@ class Mixing(RolloutState):
         iterations: int | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        student_share: float = 0.0,
     ) -> None:
         """Settings as in `PPO_ULT`, where they are called mix_*; `iterations` is how many updates a schedule takes."""
         if mode not in MODES:
@@ -54,6 +55,11 @@ class Mixing(RolloutState):
         for name, value in (("mix_ratio", ratio), ("mix_ratio_end", ratio_end)):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"algorithm.{name}={value}: a probability that the teacher acts, expected in [0, 1]")
+        if not 0.0 <= student_share < 1.0:
+            raise ValueError(
+                f"algorithm.student_share={student_share}: share of the environments that the student drives alone, "
+                "expected in [0, 1)"
+            )
         if schedule != "constant" and not (iterations is not None and 0 < iterations < math.inf):
             raise ValueError(
                 f"algorithm.mix_schedule '{schedule}' never ends with mix_iterations={iterations}: expected the number "
@@ -62,6 +68,7 @@ class Mixing(RolloutState):
         self.start, self.end, self.mode, self.schedule = ratio, ratio_end, mode, schedule
         self.iterations, self.num_envs, self.updates = iterations, num_envs, 0
         self.generator = torch.Generator(device=device).manual_seed(seed)
+        self._mixed = ~spread(num_envs, round(student_share * num_envs)).to(device)  # not the student's alone
         # Whether the environment is at the start of an episode, and who drives the present one.
         self._starts = torch.ones(num_envs, dtype=torch.bool, device=device)
         self._drivers = torch.zeros(num_envs, dtype=torch.bool, device=device)
@@ -76,11 +83,18 @@ class Mixing(RolloutState):
             progress = 0.5 - 0.5 * math.cos(math.pi * progress)
         return self.start + (self.end - self.start) * progress
 
+    def probability(self) -> torch.Tensor:
+        """(N,) float: probability that the teacher acts in the coming step, before anything is drawn."""
+        return self.ratio * self._mixed.float()
+
     def draw(self) -> torch.Tensor:
         """(N,) bool: the teacher acts in the coming step."""
         if self.mode == "per_env":
-            return spread(self.num_envs, round(self.ratio * self.num_envs)).to(self._drivers.device)
+            mixed = int(self._mixed.sum())
+            chosen = spread(mixed, round(self.ratio * mixed)).to(self._drivers.device)
+            return torch.zeros_like(self._mixed).masked_scatter(self._mixed, chosen)
         drawn = torch.rand(self.num_envs, generator=self.generator, device=self._drivers.device) < self.ratio
+        drawn = drawn & self._mixed
         if self.mode == "per_step":
             return drawn
         self._drivers = torch.where(self._starts, drawn, self._drivers)

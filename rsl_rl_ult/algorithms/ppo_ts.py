@@ -38,7 +38,7 @@ class PPO_TS(PPO):  # noqa: N801
         num_learning_epochs: int = 4,
         desired_kl: float | None = 0.02,
         use_mixed_precision: bool | None = None,
-        entropy_coef: float = 0.005,
+        entropy_coef: float = 0.001,
         **ppo: Any,
     ) -> None:
         """Settings of the student's pass; everything else is PPO's. The defaults are those of the Go2 tasks.

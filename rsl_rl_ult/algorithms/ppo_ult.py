@@ -32,7 +32,7 @@ class PPO_ULT(PPO):  # noqa: N801
 
     network_class = ActorCriticULT
     needed_sets = ("actor", "critic", "privileged")
-    stored_names = ("last_actions", "teacher")
+    stored_names = ("last_actions", "teacher", "teacher_probability")
     context_names = ("last_actions",)
     samples_trajectories = True
 
@@ -45,8 +45,9 @@ class PPO_ULT(PPO):  # noqa: N801
         mix_ratio_end: float = 0.0,
         mix_iterations: int | None = None,
         mix_seed: int = 0,
+        student_share: float = 0.25,
         prediction_coef: float = 0.1,
-        imitation_coef: float = 0.5,
+        imitation_coef: float = 2.0,
         imitation_loss: str = "kl",
         policy_samples: str = "mixture",
         attention_lr_scale: float = 1.0,
@@ -55,7 +56,7 @@ class PPO_ULT(PPO):  # noqa: N801
         num_learning_epochs: int = 4,
         desired_kl: float | None = 0.02,
         use_mixed_precision: bool | None = None,
-        entropy_coef: float = 0.005,
+        entropy_coef: float = 0.001,
         **ppo: Any,
     ) -> None:
         """Settings of the method; the defaults are those of the task `go2_ult`.
@@ -69,6 +70,8 @@ class PPO_ULT(PPO):  # noqa: N801
             mix_ratio_end: where the schedule ends.
             mix_iterations: updates until it ends; None for the whole training, where the host says how long that is.
             mix_seed: of the generator that draws.
+            student_share: share of the environments that the student drives alone, in [0, 1); `mix_ratio` is that of
+                the others. In states that it reaches without help it learns what it needs once deployed.
             prediction_coef: c_pred.
             imitation_coef: c_imit.
             imitation_loss: d, per sample. "kl" of the Gaussians, the sum over actions of (difference / deviation)^2 /
@@ -121,7 +124,7 @@ class PPO_ULT(PPO):  # noqa: N801
         self.policy_samples = policy_samples
         seed = mix_seed + self.processes.rank
         schedule = mix_mode, mix_schedule, mix_ratio_end, mix_iterations
-        self.mixing = Mixing(self.storage.num_envs, mix_ratio, *schedule, seed, self.device)
+        self.mixing = Mixing(self.storage.num_envs, mix_ratio, *schedule, seed, self.device, student_share)
         self.acting = ActingCache(self.network, self.storage, self.sets)
         self.by_actor = MetricsByActor()
         self.cosines = GradientCosines(cosine_interval, self.network.trunk_parameters())
@@ -155,11 +158,11 @@ class PPO_ULT(PPO):  # noqa: N801
         """Teacher or student acts in each environment."""
         readouts = self.acting.step(obs, inputs)
         self.mixing.updates = self.updates
-        teacher = self.mixing.draw()
+        probability, teacher = self.mixing.probability(), self.mixing.draw()
         return Decision(
             readouts.acting(teacher),
             self.network.value(inputs, readouts.privileged_token),
-            {"last_actions": self.acting.last_actions, "teacher": teacher},
+            {"last_actions": self.acting.last_actions, "teacher": teacher, "teacher_probability": probability},
             None if self.policy_samples == "acted" else readouts.other(teacher),
         )
 
@@ -205,8 +208,7 @@ class PPO_ULT(PPO):  # noqa: N801
         """(B,) probability that the read-out that did not act would have been the one to take the action."""
         assert batch.other_log_prob is not None
         log_prob = batch.acted.log_prob
-        teacher = batch.originals(batch.teacher).to(log_prob.dtype)
-        prior = teacher * (1.0 - self.mixing.ratio) + (1.0 - teacher) * self.mixing.ratio
+        prior = torch.where(batch.originals(batch.teacher), 1.0 - batch.teacher_probability, batch.teacher_probability)
         return losses.responsibility(batch.other_log_prob, log_prob, prior)
 
     def auxiliary_losses(

@@ -118,7 +118,8 @@ def trajectories(
     }
     other = storage.flat("other_log_prob")[rows] if "other_log_prob" in storage else None
     cut: dict[str, Any] = {name: by_minibatch(value, copies, parts) for name, value in found.items()}
-    return ULTBatch(**vars(batch), **cut, other_log_prob=other)
+    probability = storage.flat("teacher_probability")[rows]
+    return ULTBatch(**vars(batch), **cut, teacher_probability=probability, other_log_prob=other)
 
 
 def mirror_frames(frames: torch.Tensor, groups: Mapping[str, int], symmetry: Symmetry) -> torch.Tensor:

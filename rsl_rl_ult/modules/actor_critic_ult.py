@@ -51,6 +51,8 @@ class ULTBatch(Batch):
     """(K E, C + S) frames of its episode up to and including each."""
     teacher: torch.Tensor
     """(K B,) bool, the samples that the teacher acted."""
+    teacher_probability: torch.Tensor
+    """(B,) probability with which the teacher was to act in each step."""
     other_log_prob: torch.Tensor | None
     """(B,) log-probability of each action under the read-out that did not act; None where nothing is learnt from it."""
 

@@ -49,6 +49,8 @@ class LeggedRobot:
             use, weights of unusual sign.
         extras: "time_outs" (N,), "step_metrics" with the tracking kernels (N,) of this step and, when robots were
             reset, "episode" with one value per finished episode.
+        last_groups: after `keep_last_observations`, group -> (N, dim) frame before the resets of the latest step that
+            ended an episode; other rows mean nothing. None without.
     """
 
     evaluation = "legged_gym_ext.training.evaluation"
@@ -156,6 +158,15 @@ class LeggedRobot:
         self.common_step_counter = 0
         self.nan_resets = 0
         self.extras: dict[str, Any] = {}
+        self.last_groups: dict[str, torch.Tensor] | None = None
+        self._last_rng: torch.Generator | None = None
+
+    def keep_last_observations(self, seed: int = 0) -> None:
+        """From now on keep the last observation of ended episodes, which resets hide; see `last_groups`.
+
+        Its noise has a generator of its own: the robots meet the same random numbers as without it.
+        """
+        self._last_rng = torch.Generator(device=self.device).manual_seed(seed)
 
     def uniform(self, *shape: int, low: float, high: float) -> torch.Tensor:
         """Uniform numbers in [low, high) from the environment's own generator."""
@@ -195,6 +206,8 @@ class LeggedRobot:
         if len(ids):
             self.command_sampler.widen(ids)
             self.extras["episode"] = self._episode_summary(ids)
+            if self._last_rng is not None:
+                self.last_groups = self.observations.compute(self._last_rng)
             self._update_levels(ids)
             self.reset_idx(ids)
             self._read_state()

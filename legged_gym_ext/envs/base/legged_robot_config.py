@@ -260,7 +260,7 @@ class LeggedRobotCfgPPO(BaseConfig):
         gamma = 0.99
         lam = 0.95
         value_loss_coef = 1.0
-        entropy_coef = 0.005
+        entropy_coef = 0.001
         learning_rate = 1e-3
         max_grad_norm = 1.0
         use_clipped_value_loss = True

@@ -302,8 +302,12 @@ class Observations:
             start = result[name].stop
         return result
 
-    def compute(self) -> dict[str, torch.Tensor]:
-        """One frame of every group, scaled and clipped: group -> (N, dim); noise on `policy`."""
+    def compute(self, rng: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """One frame of every group, scaled and clipped: group -> (N, dim); noise on `policy`.
+
+        Args:
+            rng: draws the noise; None: the environment's own generator.
+        """
         values = {name: self.terms[name].read(self.env) for name in self._names}
         frames = {}
         for group, names in self.groups.items():
@@ -311,7 +315,7 @@ class Observations:
             frames[group] = frame
         if self._noisy:
             policy = frames["policy"]
-            uniform = torch.rand(policy.shape, generator=self.env.rng, device=policy.device)
+            uniform = torch.rand(policy.shape, generator=self.env.rng if rng is None else rng, device=policy.device)
             policy.addcmul_(uniform.sub_(0.5), self._noise)
         for frame in frames.values():
             frame.clamp_(-self._clip, self._clip)

@@ -43,6 +43,16 @@ def test_per_env_is_fixed_and_spread_evenly():
     assert spread(5, 2).tolist() == [False, False, True, False, True]
 
 
+@pytest.mark.parametrize("mode", ["per_step", "per_episode", "per_env"])
+def test_some_environments_are_the_students_alone(mode):
+    mixing = Mixing(1000, 0.5, mode, student_share=0.2)
+    draws = torch.stack([mixing.draw() for _ in range(20)])
+    alone = spread(1000, 200)
+    assert not draws[:, alone].any()
+    assert draws[:, ~alone].float().mean() == pytest.approx(0.5, abs=0.06)
+    assert torch.equal(mixing.probability(), 0.5 * (~alone).float())
+
+
 def test_schedules_by_hand():
     # Cosine: 1/2 - 1/2 cos(pi / 4) = 0.1464 of the way after a quarter of the updates.
     for schedule, quarter in (("linear", 0.25), ("cosine", 0.14644661)):

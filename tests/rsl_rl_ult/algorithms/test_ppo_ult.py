@@ -123,22 +123,34 @@ def test_the_surrogate_by_hand(samples, by_teacher, by_student):
     for acts, expected in (("teacher", by_teacher), ("student", by_student)):
         other, now = ("student", zero) if acts == "teacher" else ("teacher", half)
         teacher, one = torch.tensor([acts == "teacher"]), torch.tensor([[1.0]])
-        batch = make_batch(actions, teacher, old[acts], None if samples == "acted" else old[other], one)
+        batch = make_batch(actions, teacher, old[acts], None if samples == "acted" else old[other], one, 0.75)
         evaluation = ULTEvaluation(now, ones, one, Readouts(half, zero, zero, zero))
         per_sample = alg.clipped_surrogate(losses.gaussian_log_prob(now, ones, actions), old[acts], one)
         assert alg.surrogate(per_sample, batch, evaluation).item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_who_did_not_act_is_weighed_by_the_schedule_of_the_rollout():
-    # Equal read-outs: the other one's share is its prior, 1 - ratio where the teacher acted. Linear from 1 to 0 in 4
-    # updates: 0.75 after one.
-    alg = build(ult_cfg(policy_samples="mixture", mix_ratio=1.0, mix_schedule="linear", mix_iterations=4), ToyEnv())
-    alg.mixing.updates = 1
-    ones = torch.ones(2)
-    batch = make_batch(torch.zeros(2, ACTIONS), torch.tensor([True, False]), ones, ones, ones[:, None])
-    assert alg._other_weight(batch).tolist() == pytest.approx([0.25, 0.75])
-    alg.mixing.updates = 0  # the teacher acts for certain: nothing is the student's
-    assert alg._other_weight(batch).tolist() == [0.0, 1.0]
+def test_who_did_not_act_is_weighed_by_the_probability_that_it_would_have():
+    # Equal read-outs: the other one's share is its prior, 1 - p where the teacher acted with probability p, else p.
+    alg, ones = build(ult_cfg(policy_samples="mixture"), ToyEnv()), torch.ones(4)
+    probability = torch.tensor([0.75, 0.75, 1.0, 0.0])  # the last two: for certain, nothing is the other one's
+    teacher = torch.tensor([True, False, True, False])
+    batch = make_batch(torch.zeros(4, ACTIONS), teacher, ones, ones, ones[:, None], probability)
+    assert alg._other_weight(batch).tolist() == pytest.approx([0.25, 0.75, 0.0, 0.0])
+
+
+def test_batches_know_with_which_probability_the_teacher_was_to_act():
+    # Linear from 1 to 0 in 4 updates: 0.75 in the second rollout; every fourth environment is the student's alone.
+    share = {"student_share": 0.25, "mix_ratio": 1.0, "mix_schedule": "linear", "mix_iterations": 4}
+    env = ToyEnv(8)
+    alg = build(ult_cfg(policy_samples="mixture", **share), env)
+    obs = collect(alg, env, env.get_observations(), 6)
+    alg.update()
+    collect(alg, env, obs, 6)
+    found = alg.storage["teacher_probability"].flatten(1)
+    assert torch.equal(found, torch.tensor([0.75, 0.75, 0.75, 0.0] * 2).expand(6, 8))
+    assert not alg.storage["teacher"].flatten(1)[:, 3::4].any()
+    rows = alg.sample_rows()
+    assert torch.equal(alg.make_batch(rows).teacher_probability, found.flatten()[rows])
 
 
 @pytest.mark.parametrize("samples", ["acted", "student_from_teacher", "mixture"])
@@ -281,6 +293,7 @@ def test_the_policy_to_deploy_is_the_student():
         ({"mix_ratio": float("nan")}, "mix_ratio=nan"),
         ({"mix_ratio_end": -0.1}, r"mix_ratio_end=-0\.1"),
         ({"mix_mode": "per_frame"}, "mix_mode 'per_frame': expected one of per_step, per_episode, per_env"),
+        ({"student_share": 1.0}, "student_share=1.0: share of the environments that the student drives alone"),
         ({"mix_schedule": "exponential"}, "mix_schedule 'exponential'"),
         ({"mix_schedule": "linear"}, "mix_schedule 'linear' never ends with mix_iterations=None"),
         ({"mix_schedule": "cosine", "mix_iterations": 0}, "never ends with mix_iterations=0"),

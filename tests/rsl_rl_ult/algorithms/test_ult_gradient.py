@@ -15,7 +15,6 @@ import torch
 
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms import PPO_ULT
-from rsl_rl_ult.algorithms.mixing import Mixing
 from rsl_rl_ult.modules.actor_critic_ult import Readouts, ULTEvaluation
 from tests.ult import make_batch
 
@@ -63,7 +62,6 @@ def gradient(
     torch.manual_seed(round(100 * ratio))
     alg: Any = PPO_ULT.__new__(PPO_ULT)
     alg.network, alg.policy_samples, alg.clip_param = Deviation(), samples, 0.2
-    alg.mixing = Mixing(1, ratio)
     teacher = torch.rand(SAMPLES) < ratio
     means = {"student": torch.zeros(SAMPLES, ACTIONS), "teacher": torch.full((SAMPLES, ACTIONS), gap**0.5)}
     acting = torch.where(teacher[:, None], means["teacher"], means["student"])
@@ -73,7 +71,8 @@ def gradient(
     leaves = {role: mean.clone().requires_grad_() for role, mean in means.items()}
     old, other_old = (losses.gaussian_log_prob(mean, std, actions) for mean in (acting, other))
     readouts = Readouts(**leaves, frame_token=other, privileged_token=other)
-    batch = make_batch(actions, teacher, old, None if samples == "acted" else other_old, advantages(actions)[:, None])
+    other_old = None if samples == "acted" else other_old
+    batch = make_batch(actions, teacher, old, other_old, advantages(actions)[:, None], ratio)
     evaluation = ULTEvaluation(readouts.acting(teacher), std, std, readouts)
     log_prob = losses.gaussian_log_prob(evaluation.mean, std, actions)
     per_sample = alg.clipped_surrogate(log_prob, batch.acted.log_prob, batch.acted.advantages)

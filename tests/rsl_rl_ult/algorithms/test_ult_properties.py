@@ -233,7 +233,7 @@ def test_without_coefficients_and_with_the_teacher_alone_it_is_ppo(optimizer):
             if plain:
                 alg: Any = PPO(network, storage, sets, **options)
             else:
-                none = {"mix_ratio": 1.0, "prediction_coef": 0.0, "imitation_coef": 0.0}
+                none = {"mix_ratio": 1.0, "student_share": 0.0, "prediction_coef": 0.0, "imitation_coef": 0.0}
                 alg = PPO_ULT(network, storage, sets, **none, **options)
             obs, history = env.get_observations(), []
             for iteration in range(4):

@@ -1,0 +1,1 @@
+"""Tests of rsl_rl_ult.offline."""
