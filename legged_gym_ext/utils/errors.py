@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import IN_REPOSITORY, ROOT_DIR
 
 TRACEBACK = "LEGGED_GYM_TRACEBACK"
 """Environment variable: if set, the traceback of a `UserError` and of its cause is printed, too."""
@@ -144,7 +144,13 @@ def installed(package: str) -> bool:
 
 def install_command(extra: str) -> str:
     """Shell command that installs this package with an extra."""
-    wanted = (
-        ["-e", f"{display_path(ROOT_DIR)}[{extra}]"] if (ROOT_DIR / "setup.py").is_file() else [f"rsl_rl_ult[{extra}]"]
-    )
-    return shlex.join([python_command(), "-m", "pip", "install", *wanted])
+    return pip_install(*(["-e", f"{display_path(ROOT_DIR)}[{extra}]"] if IN_REPOSITORY else [f"rsl_rl_ult[{extra}]"]))
+
+
+def pip_install(*wanted: str) -> str:
+    """Shell command that installs packages for the running interpreter, in a clone in the versions that were tested."""
+    pip = [python_command(), "-m", "pip", "install"]
+    if not installed("pip"):  # an environment of uv
+        pip = ["uv", "pip", "install", "--python", python_command()]
+    pins = ["-c", display_path(ROOT_DIR / "constraints.txt")] if IN_REPOSITORY else []
+    return shlex.join([*pip, *pins, *wanted])
