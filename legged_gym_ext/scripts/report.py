@@ -56,7 +56,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="run folder, or TASK/RUN below the log folder, or TASK for its newest run",
     )
     add("--out", metavar="FOLDER", help="where to write; default: report/ in the first run's folder")
-    add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/, in a clone the clone's")
+    add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/ (a clone has its own)")
     add_import_flag(parser)
     add(
         "--rollout",
