@@ -17,6 +17,7 @@ TEST = [
     "pyright",
     "isaacgym-stubs==1.1rc4",
     "vermin",
+    "setuptools>=70.1",  # builds a wheel
     *REPORT,
     *EXPORT,
     *WANDB,
