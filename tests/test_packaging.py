@@ -133,7 +133,7 @@ def test_without_a_console_script_the_file_is_printed(monkeypatch, installed):
 def test_an_environment_without_pip_is_served_by_uv(monkeypatch):
     monkeypatch.setattr(errors, "installed", lambda package: False)
     python = errors.python_command()
-    assert errors.pip_install("x").startswith(shlex.join(["uv", "pip", "install", "--python", python]))
+    assert errors.install_command("x").startswith(shlex.join(["uv", "pip", "install", "--python", python]))
 
 
 # The wheel

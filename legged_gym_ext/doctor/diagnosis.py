@@ -27,7 +27,7 @@ from legged_gym_ext.doctor.probes import (
 from legged_gym_ext.simulators import ENGINES, PAIR, PINNED, cure, version_for_mjbatch
 from legged_gym_ext.simulators.mujoco import gl
 from legged_gym_ext.utils.cpus import usable_cpus
-from legged_gym_ext.utils.errors import install_command, installed, pip_install
+from legged_gym_ext.utils.errors import install_command, installed
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 OLDEST_PYTHON, OLDEST_TORCH = (3, 10), (2, 6)
@@ -185,8 +185,7 @@ def _torch() -> tuple[list[Finding], str | None]:
         wanted = f"torch {'.'.join(map(str, OLDEST_TORCH))} or newer"
         findings = [problem("torch", f"{text}; train.py needs {wanted}", INSTALL, wanted)]
     if found["numpy_error"] and installed("numpy"):
-        advice = pip_install("torch", "numpy")
-        findings.append(problem("torch", f"fails with this numpy: {found['numpy_error']}", advice, "a fitting numpy"))
+        findings.append(problem("torch", f"fails with this numpy: {found['numpy_error']}", INSTALL, "a fitting numpy"))
     return [*findings, *_gpus(found)], found["numpy"]
 
 
@@ -359,7 +358,7 @@ def _wandb() -> Finding:
     if reason is None and not written:
         reason = "it wrote nothing"
     if reason is not None:
-        advice = f"{pip_install('--force-reinstall', 'wandb')}, or keep another --logger"
+        advice = f"pip uninstall wandb, then {install_command('wandb')}; or keep another --logger"
         return problem("wandb", f"{version_of('wandb')}, but its writer does not start: {reason}", advice)
     return ok("wandb", f"{version_of('wandb')}, an offline run starts")
 

@@ -143,14 +143,8 @@ def installed(package: str) -> bool:
 
 
 def install_command(extra: str) -> str:
-    """Shell command that installs this package with an extra."""
-    return pip_install(*(["-e", f"{display_path(ROOT_DIR)}[{extra}]"] if IN_REPOSITORY else [f"rsl_rl_ult[{extra}]"]))
-
-
-def pip_install(*wanted: str) -> str:
-    """Shell command that installs packages for the running interpreter, in a clone in the versions that were tested."""
-    pip = [python_command(), "-m", "pip", "install"]
-    if not installed("pip"):  # an environment of uv
-        pip = ["uv", "pip", "install", "--python", python_command()]
-    pins = ["-c", display_path(ROOT_DIR / "constraints.txt")] if IN_REPOSITORY else []
-    return shlex.join([*pip, *pins, *wanted])
+    """Shell command that installs this package with an extra, in a clone in the versions that were tested."""
+    uv = [] if installed("pip") else ["uv", "pip", "install", "--python"]  # its environments have no pip
+    pip = [*uv, python_command(), *([] if uv else ["-m", "pip", "install"])]
+    pins = ["-c", display_path(ROOT_DIR / "constraints.txt"), "-e"] if IN_REPOSITORY else []
+    return shlex.join([*pip, *pins, f"{display_path(ROOT_DIR) if IN_REPOSITORY else 'rsl_rl_ult'}[{extra}]"])
