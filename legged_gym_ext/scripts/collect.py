@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.utils.cli import apply_args_to_cfgs
 
     asked = task_registry.get_cfgs(args.task)
+    task_registry.require_robot(args.task, "collect.py records robots")
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
     from legged_gym_ext.training.policies import run_cfgs

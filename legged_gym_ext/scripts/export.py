@@ -43,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.simulators import prepare_engine
 
     asked = task_registry.get_cfgs(args.task)
+    task_registry.require_robot(
+        args.task, "export.py writes files for robots", "alg.get_policy().as_jit() is the policy as TorchScript"
+    )
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
     from legged_gym_ext.deploy.export.run_contract import check_groups

@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.simulators import prepare_engine, prepare_view
 
     cfgs = task_registry.get_cfgs(args.task)
+    task_registry.require_robot(args.task, "play.py shows robots", "report.py draws where its policies go")
     apply_args_to_cfgs(args, *cfgs)
     prepare_engine(cfgs[0].sim.engine)  # before the next lines import torch
     with contextlib.ExitStack() as stack:

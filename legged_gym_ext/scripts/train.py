@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
+        task_registry.require_robot(args.task, "--video films robots", "leave that out")
         from legged_gym_ext.viewer.training_video import prepare_recording
 
         prepare_recording(env_cfg.sim.engine, train_cfg.runner)
@@ -70,7 +71,7 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--teacher",
         metavar="RUN",
-        help="run folder or checkpoint of a trained teacher of the same robot: only its student is trained (TS, RMA)",
+        help="run folder or checkpoint of a teacher of the same robot: only its student is trained (TS, RMA, DAgger)",
     )
     add(
         "--logger",

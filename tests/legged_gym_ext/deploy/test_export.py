@@ -176,6 +176,7 @@ def test_roles_methods_and_states_of_all_tasks(exported):
         "go2_ts_flat": student("PPO_TS"),
         "go2_cts_flat": student("PPO_CTS"),
         "go2_rma_flat": student("PPO_RMA"),
+        "go2_dagger_flat": student("DAgger"),
         "go2_sitt_flat": student("PPO_SITT"),
         "go2_ult_flat": [("PPO_ULT", "student", "cache", 31), ("PPO_ULT", "teacher", "cache", 31)],
     }
