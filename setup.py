@@ -52,6 +52,6 @@ setup(
         "wandb": WANDB,
         "data": DATA,
         "test": TEST,
-        "all": TRAIN + MUJOCO + VIDEO + TEST,
+        "all": TRAIN + MUJOCO + VIDEO + TEST,  # the README's first page, its tests included
     },
 )
