@@ -231,12 +231,17 @@ def _next_steps(
     task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
 ) -> str:
     """Commands that evaluate and show the run."""
+    from legged_gym_ext.envs import task_registry
     from legged_gym_ext.simulators import has_display
     from legged_gym_ext.training.next_step import script_command
+    from legged_gym_ext.utils.errors import display_path
 
     flags = _flags(task, runner, runner_cfg, log_root, run_dir)
-    display = [] if has_display() else ["--web"]
-    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *display])}"
+    if task in task_registry.robot_tasks:
+        show = script_command("play", [*flags, *([] if has_display() else ["--web"])])
+    else:
+        show = script_command("report", [display_path(run_dir)])
+    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {show}"
 
 
 if __name__ == "__main__":

@@ -145,3 +145,9 @@ def test_the_maze_can_be_described(capsys):
     shown = capsys.readouterr().out
     assert "task colour_maze_teacher on a grid of 21 x 21 cells" in shown
     assert "displacement" in shown and "rewards per step" in shown and "history_encoder" in shown
+
+
+def test_what_comes_next_is_a_program_that_shows_mazes(tmp_path, capsys):
+    train.main(flags(tmp_path, "colour_maze_sitt", "--headless", "--max_iterations=1", *FEW))
+    printed = capsys.readouterr().out
+    assert "report" in printed.split("done. Next:")[1] and "play" not in printed
