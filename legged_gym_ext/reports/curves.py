@@ -23,12 +23,18 @@ LEARNING = (
 )
 """Tag, title and unit."""
 
+CLONED = (
+    ("Loss/cloning", "loss on the episodes learnt from", "loss, mean of the pass"),
+    ("Loss/held_out", "error on the held-out episodes", "mean squared action error"),
+)
+"""Tag, title and unit, of cloned students."""
+
 COMPARED = (
     ("return", "return of 5 s", "sum of rewards"),
     ("linear_tracking", "linear velocity tracking", "mean kernel, 0 to 1"),
     ("yaw_tracking", "yaw rate tracking", "mean kernel, 0 to 1"),
 )
-AXES = {"steps": "control steps [millions]", "hours": "wall time [h]"}
+AXES = {"steps": "control steps [millions]", "hours": "wall time [h]", "passes": "passes over the data"}
 ROLES = {"teacher": "--", "student": "-"}
 BAND = (
     "Lines are interquartile means over seeds, bands 95 % bootstrap intervals of them; a method with one seed has no "
@@ -132,6 +138,30 @@ def teacher_and_student(groups: dict[str, list[Run]]) -> Picture | None:
         "Every few iterations teacher and student drive robots of their own for 5 s, deterministically, from the same "
         "start and under the same commands. "
         f"{BAND}",
+        figure,
+    )
+
+
+def cloning(groups: dict[str, list[Run]]) -> Picture | None:
+    """Errors of students that were cloned from data sets, over passes; None without any."""
+    shown = {label: cloned for label, runs in groups.items() if (cloned := [run for run in runs if run.cloned])}
+    if not shown:
+        return None
+    figure, axes = style.panels(len(CLONED), len(CLONED), 3.4)
+    marks = style.colours(groups)
+    for panel, (tag, title, unit) in zip(axes, CLONED):
+        for label, runs in shown.items():
+            draw_curve(panel, runs, tag, "passes", *marks[label], 0.0)
+        panel.set(title=title, ylabel=unit, xlabel=AXES["passes"], yscale="log")
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    style.legend(figure, [style.line(*marks[label], _seeds(label, runs)) for label, runs in shown.items()])
+    figure.suptitle("Learning from a data set")
+    return Picture(
+        "cloning",
+        "Learning from a data set",
+        f"Loss and held-out error over passes over the data for {', '.join(shown)}.",
+        "These students learnt from recorded episodes, without an environment: there are passes over the data and no "
+        f"control steps. The pass with the smallest held-out error is the checkpoint. {BAND}",
         figure,
     )
 

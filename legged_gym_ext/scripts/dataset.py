@@ -12,12 +12,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, f
 from legged_gym_ext.utils.cli import Parser, parse
 from legged_gym_ext.utils.errors import UserError, install_command, pluralize, run_main
 
-FORMATS = ("minari", "d4rl")
+EXPORTS, IMPORTS = ("minari", "d4rl", "lerobot"), ("minari", "d4rl")
 DESCRIPTION = """Print what a data set of collect.py holds, export it, or import one.
 
   dataset.py --dataset=data/expert                                              what it holds
   dataset.py --dataset=data/expert --to=minari --id=go2/expert-v0               for Minari, d3rlpy, TorchRL
   dataset.py --dataset=data/expert --to=d4rl --file=expert.hdf5                 keys of D4RL; also .npz
+  dataset.py --dataset=data/expert --to=lerobot --folder=expert_lerobot         layout v3.0 of LeRobot
   dataset.py --from=minari --id=mujoco/hopper/medium-v0 --dataset=data/hopper   import"""
 
 
@@ -46,11 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     add("--dataset", metavar="FOLDER", help="data set of collect.py; the new one with --from")
-    add("--to", choices=FORMATS, help="export")
-    add("--from", dest="source", choices=FORMATS, help="import")
+    add("--to", choices=EXPORTS, help="export")
+    add("--from", dest="source", choices=IMPORTS, help="import")
     add("--id", metavar="NAME", help="minari: (namespace/)name-v<number>")
     add("--root", metavar="FOLDER", help="minari: folder of its data sets; default: Minari's own, ~/.minari/datasets")
     add("--file", metavar="FILE", help="d4rl: file that ends in .npz or .hdf5")
+    add("--folder", metavar="FOLDER", help="lerobot: new folder to write")
     add("--privileged", action="store_true", help="export the privileged observations, too")
     return parser
 
@@ -65,19 +67,20 @@ def _check(args: argparse.Namespace) -> None:
     if args.to is not None and args.source is not None:
         raise UserError("--to and --from: one at a time")
     wanted = args.to or args.source
-    for flag, belongs in (("id", "minari"), ("root", "minari"), ("file", "d4rl")):
-        given = getattr(args, flag) is not None
+    for flag, belongs in (("id", "minari"), ("root", "minari"), ("file", "d4rl"), ("folder", "lerobot")):
+        given = getattr(args, flag) not in (None, "")
         if given and wanted != belongs:
-            raise UserError(f"--{flag} belongs to the format {belongs}: add --to={belongs} or --from={belongs}")
+            other = f" or --from={belongs}" if belongs in IMPORTS else ""
+            raise UserError(f"--{flag} belongs to the format {belongs}: add --to={belongs}{other}")
         if not given and wanted == belongs and flag != "root":
-            example = "go2/expert-v0" if flag == "id" else "expert.hdf5"
+            example = {"id": "go2/expert-v0", "file": "expert.hdf5", "folder": "expert_lerobot"}[flag]
             raise UserError(f"--{flag} is missing: expected, for example, --{flag}={example}")
     if args.privileged and args.to is None:
-        raise UserError("--privileged says what is exported: add --to=minari or --to=d4rl")
+        raise UserError(f"--privileged says what is exported: add --to={' or --to='.join(EXPORTS)}")
 
 
 def _export(args: argparse.Namespace) -> None:
-    from rsl_rl_ult.interchange import d4rl_format, minari_format
+    from rsl_rl_ult.interchange import d4rl_format, lerobot_format, minari_format
     from rsl_rl_ult.storage.dataset import Dataset
 
     dataset = Dataset(args.dataset)
@@ -85,6 +88,8 @@ def _export(args: argparse.Namespace) -> None:
         path = minari_format.export_minari(dataset, args.id, args.root, args.privileged)
         root = f"{minari_format.ROOT}={args.root} " if args.root else ""
         hint = f"\nread it: {root}python -c 'import minari; print(minari.load_dataset(\"{args.id}\"))'"
+    elif args.to == "lerobot":
+        path, hint = lerobot_format.export_lerobot(dataset, args.folder, args.privileged), ""
     else:
         path, hint = d4rl_format.export_d4rl(dataset, args.file, args.privileged), ""
     print(f"{args.dataset}: {pluralize(dataset.transitions(), 'transition')} written to {path}{hint}")

@@ -343,7 +343,7 @@ def _next_steps(task: str, train_cfg: LeggedRobotCfgPPO, root: Path, run_dir: Pa
     flags = task_flags(task, train_cfg.runner, root, run_dir)
     display = [] if has_display() else ["--web"]
     return (
-        f"done after {cloning.passes} passes: held-out error {cloning.best_error:.5f} in pass {cloning.best_pass}. "
+        f"done after {cloning.passes} {'pass' if cloning.passes == 1 else 'passes'}: held-out error {cloning.best_error:.5f} in pass {cloning.best_pass}. "
         "Next:\n"
         f"  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *display])}"
     )
