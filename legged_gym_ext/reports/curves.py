@@ -153,7 +153,7 @@ def cloning(groups: dict[str, list[Run]]) -> Picture | None:
         for label, runs in shown.items():
             draw_curve(panel, runs, tag, "passes", *marks[label], 0.0)
         panel.set(title=title, ylabel=unit, xlabel=AXES["passes"], yscale="log")
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     style.legend(figure, [style.line(*marks[label], _seeds(label, runs)) for label, runs in shown.items()])
     figure.suptitle("Learning from a data set")
     return Picture(

@@ -119,7 +119,11 @@ def runs_table(groups: dict[str, list[Run]]) -> str:
             measured = [format(metrics[metric], form) if metric in metrics else "-" for metric, _, form in METRICS]
             more = f" (+ {len(run.folders) - 1} before)" if len(run.folders) > 1 else ""
             ground, commit = "flat" if run.flat else "rough", (run.commit or "unknown")[:8]
-            done = [f"{run.iterations} passes", "none"] if run.cloned else [str(run.iterations), f"{run.steps / 1e6:.2f} M"]
+            done = (
+                [f"{run.iterations} passes", "none"]
+                if run.cloned
+                else [str(run.iterations), f"{run.steps / 1e6:.2f} M"]
+            )
             spent = [*done, clock(float(run.seconds[-1]))]
             rows.append([label, run.path.name + more, str(run.seed), ground, *spent, commit, policy, *measured])
     return _table(heads, rows, "runs")

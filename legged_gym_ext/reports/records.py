@@ -92,7 +92,8 @@ class Run:
             over: "steps", "hours" or "passes" (of a cloned student over its data).
 
         Returns:
-            Millions of control steps, hours of wall time, or passes, (P,), and values (P,); None where the tag was not logged.
+            Millions of control steps, hours of wall time, or passes, (P,), and values (P,); None where the tag was not
+            logged.
         """
         if tag not in self.curves:
             return None

@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(" ".join(str(error).split())) from error
     except OSError as error:
-        raise UserError(f"cannot write: {error.strerror or error}: {error.filename}") from error
+        where = f": {error.filename}" if error.filename else ""
+        raise UserError(f"cannot write: {' '.join(str(error.strerror or error).split())}{where}") from error
     return 0
 
 
@@ -123,6 +124,8 @@ def _show(folder: str) -> None:
             numbers.update(np.unique(rows["episode"]).tolist())
             acted += np.bincount(rows["driver"][rows["transition"]], minlength=len(acted))
             sums = {name: total + float(rows[name][rows["transition"]].sum()) for name, total in sums.items()}
+    if not acted.any():
+        raise UserError(f"{folder}: no shard with transitions can be read; record or export the data again")
     steps, episodes, teacher = max(1, acted.sum()), max(1, len(numbers)), card.get("teacher")
     when = card.get("created", "at an unknown time")
     print(f"{folder}: schema {card['schema']}, task {card['task']}, recorded {when}")
@@ -135,11 +138,11 @@ def _show(folder: str) -> None:
     )
     print(f"reward per step {sums['rewards'] / steps:.4f}, per episode {sums['rewards'] / episodes:.2f}")
     print("acted by " + ", ".join(f"{n} {count / steps:.0%}" for n, count in zip(card["drivers"], acted) if count))
-    if "kinds" in card:
+    if "kinds" in card and "kind" in card["columns"]["privileged"]:
         _show_ground(dataset, card)
     for stream, columns in card["columns"].items():
         parts = (f"{name} {column['dtype']}{column['shape'] or ''}" for name, column in columns.items())
-        print(f"{stream}: {', '.join(parts)}")
+        print(f"{stream}: {', '.join(parts) or 'nothing'}")
 
 
 def _show_ground(dataset: Any, card: dict[str, Any]) -> None:

@@ -70,8 +70,8 @@ class PPO_ULT(PPO):  # noqa: N801
             mix_ratio_end: where the schedule ends.
             mix_iterations: updates until it ends; None for the whole training, where the host says how long that is.
             mix_seed: of the generator that draws.
-            student_share: share of the environments that the student drives alone, in [0, 1); `mix_ratio` is that of the
-                others. In states that it reaches without the teacher's help it learns what it needs once deployed.
+            student_share: share of the environments that the student drives alone, in [0, 1); `mix_ratio` is that of
+                the others. In states that it reaches without the teacher's help it learns what it needs once deployed.
             prediction_coef: c_pred.
             imitation_coef: c_imit.
             imitation_loss: d, per sample. "kl" of the Gaussians, the sum over actions of (difference / deviation)^2 /
@@ -208,9 +208,7 @@ class PPO_ULT(PPO):  # noqa: N801
         """(B,) probability that the read-out that did not act would have been the one to take the action."""
         assert batch.other_log_prob is not None
         log_prob = batch.acted.log_prob
-        prior = torch.where(
-            batch.originals(batch.teacher), 1.0 - batch.teacher_probability, batch.teacher_probability
-        )
+        prior = torch.where(batch.originals(batch.teacher), 1.0 - batch.teacher_probability, batch.teacher_probability)
         return losses.responsibility(batch.other_log_prob, log_prob, prior)
 
     def auxiliary_losses(

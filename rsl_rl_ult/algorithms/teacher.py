@@ -86,7 +86,8 @@ def copy_latent_teacher(
         obs: observation groups (N, ...) on which the copy is compared with the teacher.
 
     Raises:
-        ValueError: the policy is a student, has no latent, one of another kind or shape, or the copy would act in another way.
+        ValueError: the policy is a student, has no latent, one of another kind or shape, or the copy would act in
+            another way.
     """
     source = teacher.network
     if isinstance(teacher.policy, StudentPolicy):
