@@ -71,6 +71,10 @@ def newest(task_root: Path) -> Path:
 def train(task: str, logs: Path, iterations: int) -> str:
     """Hash of what a new training of `task` has become."""
     stages = ("--train.runner.stage2_iterations=2",) if "rma" in task else ()
+    if "dagger" in task:
+        teacher = task.replace("dagger", "ts")
+        train(teacher, logs / "teacher", 1)
+        stages = (f"--teacher={newest(logs / 'teacher' / teacher)}",)
     plain = task.removesuffix("_flat") in ("go2", "go2_blind")
     flags = (*SMALL, *(() if plain else MORE), *stages)
     run("train.py", f"--task={task}", f"--log_root={logs}", f"--max_iterations={iterations}", *flags)

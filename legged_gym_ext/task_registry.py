@@ -198,6 +198,11 @@ class TaskRegistry:
         """All task names, sorted."""
         return sorted(self._tasks)
 
+    @property
+    def robot_tasks(self) -> list[str]:
+        """Names of the tasks that have a robot, sorted."""
+        return [name for name in self.names if hasattr(self._tasks[name].env_cfg, "asset")]
+
     def source(self, name: str) -> str | None:
         """What `--import` takes to know this task; None where it is known anyway, or where no file registered it."""
         return self._get(name).source
@@ -223,6 +228,21 @@ class TaskRegistry:
         """Fresh environment and training configurations of a task."""
         task = self._get(name)
         return task.env_cfg(), task.train_cfg()
+
+    def env_class(self, name: str | None) -> Any:
+        """The class of a task's environment, imported."""
+        return resolve(self._get(name).env_class)
+
+    def require_robot(self, name: str | None, what: str, instead: str = "") -> None:
+        """Refuse a task without a robot (`UserError`).
+
+        Args:
+            name: of the task.
+            what: what needs a robot, the beginning of the message.
+            instead: what there is for such tasks.
+        """
+        if not hasattr(self._get(name).env_cfg, "asset"):
+            raise UserError(f"{what}, task '{name}' has none" + (f": {instead}" if instead else ""))
 
     def make_env(self, name: str, env_cfg: LeggedRobotCfg | None = None) -> tuple[LeggedRobot, LeggedRobotCfg]:
         """The task's environment, with `env_cfg` or its own configuration; returns environment and configuration.

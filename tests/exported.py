@@ -13,7 +13,10 @@ from legged_gym_ext.training.policies import run_cfgs
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import make_parser
 
-TASKS = ("go2_flat", "go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_sitt_flat", "go2_ult_flat")
+TASKS = (
+    *("go2_flat", "go2_ts_flat", "go2_cts_flat", "go2_rma_flat", "go2_sitt_flat", "go2_ult_flat"),
+    "go2_dagger_flat",
+)
 STEPS = 240  # of the comparison that every export makes: 2 resets, the second in a window that is half known
 
 
@@ -25,6 +28,8 @@ def make_run(root: Path, task: str, **fields: Any) -> Path:
         section, field = name.split("__")
         setattr(getattr(env_cfg, section), field, value)
     train_cfg.runner.logger = "none"
+    if "dagger" in task:
+        train_cfg.runner.teacher = str(make_run(root, "go2_ts_flat", **fields))
     torch.manual_seed(3)
     env, _ = task_registry.make_env(task, env_cfg)
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, root)

@@ -16,6 +16,7 @@ from tensordict import TensorDict
 
 from rsl_rl_ult import losses
 from tests.learning import ACTIONS, DIMS, ToyEnv, build
+from tests.rsl_rl_ult.algorithms.test_dagger import dagger_cfg
 from tests.rsl_rl_ult.algorithms.test_ppo_ts import ts_cfg
 from tests.ult import ult_cfg
 
@@ -41,6 +42,9 @@ def interleave(parts: list[torch.Tensor]) -> torch.Tensor:
 def fixed_order(alg, rank: int | None, update: int) -> None:
     """Replace random shuffles by ones that depend on part and update alone."""
     parts = range(PARTS) if rank is None else [rank]
+    if hasattr(alg, "aggregate"):
+        fixed_rows(alg, rank, update)
+        return
     if alg.samples_trajectories:
         alg.shuffled_envs = lambda: fixed_envs(rank, update)
         return
@@ -63,6 +67,21 @@ def fixed_order(alg, rank: int | None, update: int) -> None:
     alg.regression.minibatches = batches
 
 
+def fixed_rows(alg, rank: int | None, update: int) -> None:
+    """The same for minibatches drawn from all rounds, each a few rows of every part."""
+    step = iter(range(1000))
+
+    def fit(aggregate, count, generator, symmetry):
+        number, found = next(step), []
+        for part in range(PARTS) if rank is None else [rank]:
+            drawn = torch.Generator().manual_seed(1000 * update + 10 * number + part)
+            rows = torch.randint((update + 1) * STEPS * ENVS, (16,), generator=drawn)
+            found.append(rows if rank is not None else joined_rows(rows, part))
+        return alg.student.fit_rows(aggregate, torch.cat(found), symmetry)
+
+    alg.student.fit = fit
+
+
 def fixed_envs(rank: int | None, update: int) -> torch.Tensor:
     """The same for minibatches of whole environments; what does not fill a minibatch comes last."""
     orders = [shuffled(part, torch.arange(ENVS), update) for part in range(PARTS)]
@@ -76,6 +95,9 @@ def fixed_envs(rank: int | None, update: int) -> torch.Tensor:
 def method_cfg(method: str) -> dict:
     """A configuration whose gradients travel in many messages."""
     options = {"num_mini_batches": BATCHES, "desired_kl": 1e-4, "grad_reduce_bucket_mb": 1e-4}
+    if method == "DAgger":
+        # Adam would make whole steps of gradients that are nothing but rounding.
+        return dagger_cfg(grad_reduce_bucket_mb=1e-4, beta_start=0.5, optimizer="sgd", learning_rate=0.1)
     if method == "PPO_ULT":
         return ult_cfg(mix_mode="per_env", policy_samples="acted", **options)
     network = {"actor": {"obs_normalization": True}, "teacher_fraction": 0.5} if method == "PPO_CTS" else {}
@@ -94,6 +116,9 @@ def main(method: str, out: str) -> None:
     alg = build(cfg, ToyEnv(PARTS * ENVS if rank is None else ENVS), seed=1 if rank in (None, 0) else 99)
     if rank is not None:
         alg.broadcast_parameters()
+    if method == "DAgger":
+        teacher = build(ts_cfg(), ToyEnv(ENVS), seed=5)
+        alg.load_teacher(teacher.save(), ts_cfg(), ToyEnv(ENVS).get_observations())
     rng = torch.Generator().manual_seed(0)
     for update in range(UPDATES):
         groups = {n: torch.randn(STEPS + 1, PARTS * ENVS, d, generator=rng) * 2 + 1 for n, d in DIMS.items()}

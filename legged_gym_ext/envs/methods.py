@@ -121,6 +121,41 @@ class RMACfg(TSCfg):
         stage2_iterations = 150  # after max_iterations of stage 1, in the same command; 0: stage 1 only
 
 
+class _WithoutPPO(TSCfg):
+    """Networks of teacher and student, and nothing of PPO's options."""
+
+    algorithm = None  # type: ignore[assignment]  # the section of a subclass inherits nothing past this
+
+
+class DAggerCfg(_WithoutPPO):
+    """A student that imitates a trained teacher of any method: `--teacher=RUN`."""
+
+    class algorithm:
+        class_name = "rsl_rl_ult.algorithms:DAgger"
+        beta_schedule = "linear"  # linear | exponential | indicator | constant: probability that the teacher acts
+        beta_start = 1.0
+        beta_rounds = 20  # updates until it is 0 (exponential: 1 % of beta_start)
+        mix_mode = "per_step"  # per_step | per_episode | per_env
+        aggregate = "all"  # all | window | none: rounds that are learnt from
+        window_rollouts = 20  # of window
+        half_precision = False  # True: they are kept as float16
+        student_noise = 0.1  # standard deviation of the student's actions where it acts
+        loss = "mse"  # mse | huber | kl | action_latent: the last keeps the teacher's head and trains E_hist alone
+        normalization: str | None = None  # aggregate | teacher: statistics of the student's inputs
+        batch_size = 1024  # samples of a gradient step, mirrored ones included
+        updates_per_round = 40
+        dagger_seed = 0  # of the generators that draw who acts, noise and minibatches
+        learning_rate = 1e-3
+        max_grad_norm = 1.0
+        optimizer = "adam"  # adam | adamw | sgd | rmsprop
+        use_mixed_precision = None  # bfloat16 autocast; None: where the processor multiplies bfloat16 natively
+        symmetry_cfg = PPOCfg.algorithm.symmetry_cfg
+
+    class runner:
+        max_iterations = 300
+        eval_interval = 10
+
+
 class SITTCfg(TSCfg):
     """Student-informed teacher training: the teacher pays for what its student cannot imitate."""
 
@@ -249,9 +284,10 @@ BLIND = Method("blind", BlindCfg, {"flat": {"max_iterations": 300}})
 TS = Method("ts", TSCfg, {"flat": {"max_iterations": 300}})
 CTS = Method("cts", CTSCfg, {"flat": {"max_iterations": 300}})
 RMA = Method("rma", RMACfg, {"flat": {"max_iterations": 300, "stage2_iterations": 60}})
+DAGGER = Method("dagger", DAggerCfg, {"flat": {"max_iterations": 100}})
 SITT = Method("sitt", SITTCfg, {"flat": {"max_iterations": 300}})
 ULT = Method("ult", ULTCfg, {"flat": {"max_iterations": 250}})
 ULT_FAITHFUL = Method("ult_faithful", ULTFaithfulCfg, only=("",))
 BC = Method("bc", BCCfg)
 BC_ULT = Method("bc_ult", BCULTCfg)
-METHODS = (PPO, BLIND, TS, CTS, RMA, SITT, ULT, ULT_FAITHFUL, BC, BC_ULT)
+METHODS = (PPO, BLIND, TS, CTS, RMA, DAGGER, SITT, ULT, ULT_FAITHFUL, BC, BC_ULT)

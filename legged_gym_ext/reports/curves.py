@@ -20,6 +20,8 @@ LEARNING = (
     ("Metrics/fall_rate", "falls", "share of episodes"),
     ("Train/mean_episode_length", "episode length", "control steps"),
     ("Terrain/level", "level of the ground", "mean level"),
+    ("Metrics/success", "target reached", "share of episodes"),
+    ("Metrics/lava", "ends in lava", "share of episodes"),
 )
 """Tag, title and unit."""
 
@@ -34,6 +36,13 @@ COMPARED = (
     ("linear_tracking", "linear velocity tracking", "mean kernel, 0 to 1"),
     ("yaw_tracking", "yaw rate tracking", "mean kernel, 0 to 1"),
 )
+COMPARED_IN_MAZES = (
+    ("return", "return", "sum of rewards"),
+    ("success", "target reached", "share of mazes"),
+    ("lava", "ends in lava", "share of mazes"),
+)
+ON_ROBOTS = "drive robots of their own for 5 s, deterministically, from the same start and under the same commands"
+IN_MAZES = "run through mazes that they do not learn from, deterministically"
 AXES = {"steps": "control steps [millions]", "hours": "wall time [h]", "passes": "passes over the data"}
 ROLES = {"teacher": "--", "student": "-"}
 BAND = (
@@ -116,13 +125,15 @@ def _seeds(label: str, runs: list[Run]) -> str:
 
 def teacher_and_student(groups: dict[str, list[Run]]) -> Picture | None:
     """The comparisons logged under `Comparison/`; None where there are none."""
-    tags = [f"Comparison/{metric}_{role}" for metric, _, _ in COMPARED for role in ROLES]
+    mazes = any("Comparison/success_student" in run.curves for runs in groups.values() for run in runs)
+    rows = COMPARED_IN_MAZES if mazes else COMPARED
+    tags = [f"Comparison/{metric}_{role}" for metric, _, _ in rows for role in ROLES]
     shown = {label: runs for label, runs in groups.items() if any(tag in run.curves for run in runs for tag in tags)}
     if not shown:
         return None
-    figure, axes = style.panels(len(COMPARED), len(COMPARED), 3.4)
+    figure, axes = style.panels(len(rows), len(rows), 3.4)
     marks = style.colours(groups)
-    for panel, (metric, title, unit) in zip(axes, COMPARED):
+    for panel, (metric, title, unit) in zip(axes, rows):
         for label, runs in shown.items():
             for role, line in ROLES.items():
                 draw_curve(panel, runs, f"Comparison/{metric}_{role}", "steps", marks[label][0], line, 0.0)
@@ -134,10 +145,9 @@ def teacher_and_student(groups: dict[str, list[Run]]) -> Picture | None:
     return Picture(
         "teacher_student",
         "Teacher and student while they learn",
-        f"Return and tracking of teacher (dashed) and student (solid) over control steps for {', '.join(shown)}.",
-        "Every few iterations teacher and student drive robots of their own for 5 s, deterministically, from the same "
-        "start and under the same commands. "
-        f"{BAND}",
+        f"{'Success' if mazes else 'Return and tracking'} of teacher (dashed) and student (solid) over control steps "
+        f"for {', '.join(shown)}.",
+        f"Every few iterations teacher and student {IN_MAZES if mazes else ON_ROBOTS}. {BAND}",
         figure,
     )
 

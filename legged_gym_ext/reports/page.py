@@ -55,6 +55,13 @@ METRICS = (
 )
 """Metrics of the tables, their headings and how they are printed."""
 
+MAZE_METRICS = (
+    ("return", "return", ".1f"),
+    ("success", "target reached", ".1%"),
+    ("lava", "ends in lava", ".1%"),
+)
+"""Those of the colour maze."""
+
 
 @dataclass
 class Shown:
@@ -97,6 +104,12 @@ def _contents(pictures: list[Shown]) -> str:
     return f"<nav><ul>{items}</ul></nav>" if items else ""
 
 
+def _metrics(groups: dict[str, list[Run]]) -> tuple:
+    """Rows of `METRICS`; of `MAZE_METRICS` where there are mazes only, of both where there are both."""
+    mazes = {"terrain" not in run.env_cfg and "maze" in run.env_cfg for runs in groups.values() for run in runs}
+    return MAZE_METRICS if mazes == {True} else METRICS if mazes == {False} else (*METRICS, *MAZE_METRICS[1:])
+
+
 def runs_table(groups: dict[str, list[Run]]) -> str:
     """A row per run: what it is, how long it took, and how it did."""
     heads = [
@@ -109,21 +122,22 @@ def runs_table(groups: dict[str, list[Run]]) -> str:
         "wall time",
         "commit",
         "policy",
-        *(name for _, name, _ in METRICS),
+        *(name for _, name, _ in _metrics(groups)),
     ]
     rows = []
     for label, runs in groups.items():
         for run in runs:
             policy = "student" if "student" in run.policies else "policy" if run.policies else "not evaluated"
             metrics = run.deployed or {}
-            measured = [format(metrics[metric], form) if metric in metrics else "-" for metric, _, form in METRICS]
+            measured = [
+                format(metrics[metric], form) if metric in metrics else "-" for metric, _, form in _metrics(groups)
+            ]
             more = f" (+ {len(run.folders) - 1} before)" if len(run.folders) > 1 else ""
-            ground, commit = "flat" if run.flat else "rough", (run.commit or "unknown")[:8]
-            done = (
-                [f"{run.iterations} passes", "none"]
-                if run.cloned
-                else [str(run.iterations), f"{run.steps / 1e6:.2f} M"]
-            )
+            ground = "-" if "maze" in run.env_cfg else "flat" if run.flat else "rough"
+            commit = (run.commit or "unknown")[:8]
+            done = [str(run.iterations), f"{run.steps / 1e6:.2f} M"]
+            if run.cloned:
+                done = [f"{run.iterations} passes", "none"]
             spent = [*done, clock(float(run.seconds[-1]))]
             rows.append([label, run.path.name + more, str(run.seed), ground, *spent, commit, policy, *measured])
     return _table(heads, rows, "runs")
@@ -137,7 +151,7 @@ def methods_rows(groups: dict[str, list[Run]]) -> tuple[list[str], list[list[str
     for label, runs in groups.items():
         measured = [run for run in runs if run.deployed]
         row = [label, str(len(measured))]
-        row += [shown(score(runs, metric), form) for metric, _, form in METRICS]
+        row += [shown(score(runs, metric), form) for metric, _, form in _metrics(groups)]
         both = [
             run
             for run in measured
@@ -147,7 +161,13 @@ def methods_rows(groups: dict[str, list[Run]]) -> tuple[list[str], list[list[str
         row.append(" / ".join(f"{share:.1%}" for share in shares) or "-")
         row.append(clock(sum(float(run.seconds[-1]) for run in runs) / len(runs)))
         rows.append(row)
-    return ["task", "seeds", *(name for _, name, _ in METRICS), "student / teacher return", "wall time, mean"], rows
+    return [
+        "task",
+        "seeds",
+        *(name for _, name, _ in _metrics(groups)),
+        "student / teacher return",
+        "wall time, mean",
+    ], rows
 
 
 def markdown_table(heads: list[str], rows: list[list[str]]) -> str:

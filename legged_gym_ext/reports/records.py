@@ -261,7 +261,7 @@ def label_of(run: Run) -> str:
     if run.task not in task_registry.names:
         return run.task
     env_cfg, _ = task_registry.get_cfgs(run.task)
-    if (env_cfg.terrain.mesh_type == "plane") == run.flat:
+    if not hasattr(env_cfg, "terrain") or (env_cfg.terrain.mesh_type == "plane") == run.flat:
         return run.task
     return f"{run.task} ({'flat' if run.flat else 'rough'} ground)"
 

@@ -12,12 +12,14 @@ from legged_gym_ext.reports.statistics import interquartile_mean, stratified_int
 from legged_gym_ext.reports.style import Picture
 
 METRICS = (
-    ("return", "return", "sum of rewards in 20 s"),
+    ("return", "return", "sum of rewards of an episode"),
     ("linear_tracking", "linear tracking", "mean kernel, 0 to 1"),
     ("yaw_tracking", "yaw tracking", "mean kernel, 0 to 1"),
     ("progress", "progress", "share of the commanded way"),
     ("fall_rate", "falls", "share of episodes"),
     ("energy", "power", "W"),
+    ("success", "target reached", "share of mazes"),
+    ("lava", "ends in lava", "share of mazes"),
 )
 """Metric, title and unit."""
 

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import make_parser
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.utils.cli import apply_args_to_cfgs
 
     asked = task_registry.get_cfgs(args.task)
+    task_registry.require_robot(args.task, "collect.py records robots")
     apply_args_to_cfgs(args, *asked)
     prepare_engine(asked[0].sim.engine)  # before the next line imports torch
     from legged_gym_ext.training.policies import run_cfgs

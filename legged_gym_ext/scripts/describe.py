@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
@@ -68,7 +69,6 @@ def main(argv: list[str] | None = None) -> int:
 def describe(task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> dict[str, Any]:
     """Everything that is decided when a task is built, as plain data; builds one robot and the networks."""
     from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.envs.base.randomization import RANDOMIZED
     from legged_gym_ext.utils.config import flatten
 
     fields = {
@@ -77,11 +77,25 @@ def describe(task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -
     }
     # Enough to look at; `fields` says what a training gets.
     env_cfg.env.num_envs, train_cfg.runner.logger = 1, "none"
-    env, _ = task_registry.make_env(task, env_cfg)
+    env: Any = task_registry.make_env(task, env_cfg)[0]
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
     return {
         "task": task,
         "engine": env.sim.description,
+        **(_robot(env, env_cfg) if hasattr(env_cfg, "asset") else env.describe()),
+        "networks": _networks(runner.alg),
+        "attention": describe_attention(getattr(runner.alg, "network", None), env.dt),
+        "obs_groups": {name: list(groups) for name, groups in flatten(train_cfg.obs_groups)},
+        "fields": fields,
+    }
+
+
+def _robot(env: LeggedRobot, env_cfg: LeggedRobotCfg) -> dict[str, Any]:
+    """What a robot's environment is made of."""
+    from legged_gym_ext.envs.base.randomization import RANDOMIZED
+    from legged_gym_ext.utils.config import flatten
+
+    return {
         "control": {
             "rate_hz": round(1.0 / env.dt, 6),
             "physics_dt_s": env.sim.dt,
@@ -96,10 +110,6 @@ def describe(task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -
         "rewards": dict(flatten(env_cfg.rewards.scales)),
         "terrain": _terrain(env.terrain),
         "randomization": {name: row.describe(env_cfg) for name, row in RANDOMIZED.items()},
-        "networks": _networks(runner.alg),
-        "attention": describe_attention(getattr(runner.alg, "network", None), env.dt),
-        "obs_groups": {name: list(groups) for name, groups in flatten(train_cfg.obs_groups)},
-        "fields": fields,
     }
 
 
@@ -231,21 +241,9 @@ def _reads(name: str, description: dict[str, Any]) -> str:
 
 
 def _show(description: dict[str, Any], fields: bool) -> None:
-    control = description["control"]
     print(f"task {description['task']} on {description['engine']}")
-    print(
-        f"control {control['rate_hz']:g} Hz = {control['decimation']} x {1e3 * control['physics_dt_s']:g} ms; "
-        f"motor {control['motor']}; action scale {control['action_scale']:g}; "
-        f"standing height {control['base_height_target_m']:g} m"
-    )
-    ground = description["terrain"]
-    if ground is not None:
-        levels = len(ground["difficulty"])
-        print(
-            f"ground {ground['size_m'][0]:g} x {ground['size_m'][1]:g} m, {levels} levels of "
-            f"{', '.join(f'{count} {kind}' for kind, count in ground['columns'].items())}; "
-            f"tiles of {ground['tile_m'][0]:g} x {ground['tile_m'][1]:g} m"
-        )
+    if "control" in description:
+        _show_control(description["control"], description["terrain"])
     for group, table in description["groups"].items():
         print(f"\nobservations '{group}' ({table['dim']})")
         for term in table["terms"]:
@@ -255,20 +253,40 @@ def _show(description: dict[str, Any], fields: bool) -> None:
                 f"  [{start:>3}:{stop:>3}]  {term['name']:<18} {term['dim']:>3}  [{term['unit']}]  "
                 f"scale {term['scale']}{noise}"
             )
-    print("\nrewards per second (weight 0 is left out)")
+    print(f"\nrewards {'per second' if 'control' in description else 'per step'} (weight 0 is left out)")
     for name, weight in description["rewards"].items():
         if weight:
             print(f"  {name:<20} {weight:g}")
-    print("\nrandomisation")
-    for name, row in description["randomization"].items():
-        values = ", ".join(str(value) for value in row["range"].values()) if row["on"] else "off"
-        print(f"  {name:<16} {values}  [{row['unit']}]  {row['when']}")
-        print(f"  {'':<16} {row['source']}; off with {row['switch_off']}")
+    if "randomization" in description:
+        _show_randomization(description["randomization"])
     _show_networks(description)
     if fields:
         print("\nfields")
         for name, value in description["fields"].items():
             print(f"  --{name}={value}")
+
+
+def _show_control(control: dict[str, Any], ground: dict[str, Any] | None) -> None:
+    print(
+        f"control {control['rate_hz']:g} Hz = {control['decimation']} x {1e3 * control['physics_dt_s']:g} ms; "
+        f"motor {control['motor']}; action scale {control['action_scale']:g}; "
+        f"standing height {control['base_height_target_m']:g} m"
+    )
+    if ground is not None:
+        levels = len(ground["difficulty"])
+        print(
+            f"ground {ground['size_m'][0]:g} x {ground['size_m'][1]:g} m, {levels} levels of "
+            f"{', '.join(f'{count} {kind}' for kind, count in ground['columns'].items())}; "
+            f"tiles of {ground['tile_m'][0]:g} x {ground['tile_m'][1]:g} m"
+        )
+
+
+def _show_randomization(table: dict[str, Any]) -> None:
+    print("\nrandomisation")
+    for name, row in table.items():
+        values = ", ".join(str(value) for value in row["range"].values()) if row["on"] else "off"
+        print(f"  {name:<16} {values}  [{row['unit']}]  {row['when']}")
+        print(f"  {'':<16} {row['source']}; off with {row['switch_off']}")
 
 
 def _show_networks(description: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.simulators import prepare_engine
 
     cfgs = task_registry.get_cfgs(args.task)
+    if args.ladder:
+        task_registry.require_robot(args.task, "--ladder: robots climb it", "leave that out")
     apply_args_to_cfgs(args, *cfgs)
     prepare_engine(cfgs[0].sim.engine)  # before the next line imports torch
     args.seed = SEED if args.seed is None else args.seed
@@ -89,8 +92,18 @@ def _evaluation(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], 
     from legged_gym_ext.training.policies import run_cfgs
 
     args.num_envs = args.num_envs or NUM_ENVS
-    results = evaluate(args.task, *run_cfgs(args.task, args, spread_levels))
-    return results, lambda: _show(results)
+    how = _how(args.task)
+    results = evaluate(args.task, *run_cfgs(args.task, args, how.prepare))
+    return results, lambda: _show(results, how.UNITS)
+
+
+def _how(task: str | None) -> Any:
+    """The module that measures policies of the task's environment."""
+    import importlib
+
+    from legged_gym_ext.envs import task_registry
+
+    return importlib.import_module(task_registry.env_class(task).evaluation)
 
 
 def _ladder(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None]]:
@@ -112,21 +125,13 @@ def _ladder(args: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], None
     return kept, lambda: _show_ladder(results)
 
 
-def spread_levels(env_cfg: LeggedRobotCfg) -> None:
-    """Distribute the robots evenly over all levels, where they stay."""
-    env_cfg.terrain.curriculum = False
-
-
 def evaluate(task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO, run_dir: Path | None) -> dict[str, Any]:
     """Evaluate every policy of a run: {"policies": {name: metrics}, ...}."""
-    from legged_gym_ext.training.evaluation import evaluate_policy
-    from legged_gym_ext.utils.errors import pluralize
-
+    how = _how(task)
     vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
     env = vec_env.env
-    robots, seconds = pluralize(env.num_envs, "robot"), env.cfg.env.episode_length_s
-    print(f"evaluating {checkpoint} with {robots} for {seconds:.0f} s each")
-    results = {name: evaluate_policy(vec_env, policy) for name, policy in policies.items()}
+    print(f"evaluating {checkpoint} {how.describe_episodes(env)}")
+    results = {name: how.evaluate_policy(vec_env, policy) for name, policy in policies.items()}
     return {
         "task": task,
         "checkpoint": str(checkpoint),
@@ -192,12 +197,10 @@ def _load(
     return load_policies(env, task, train_cfg, run_dir)
 
 
-def _show(results: dict) -> None:
-    from legged_gym_ext.training.evaluation import UNITS
-
+def _show(results: dict, units: dict[str, str]) -> None:
     names = list(results["policies"])
     print(f"{'':<18}" + "".join(f"{name:>12}" for name in names))
-    for metric, unit in UNITS.items():
+    for metric, unit in units.items():
         row = "".join(f"{results['policies'][name][metric]:>12.3f}" for name in names)
         print(f"{metric:<18}{row}   {unit}")
     for group in ("kinds", "levels"):

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.simulators import prepare_engine, prepare_view
 
     cfgs = task_registry.get_cfgs(args.task)
+    task_registry.require_robot(args.task, "play.py shows robots", "report.py draws where its policies go")
     apply_args_to_cfgs(args, *cfgs)
     prepare_engine(cfgs[0].sim.engine)  # before the next lines import torch
     with contextlib.ExitStack() as stack:

@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.user_tasks import import_tasks, refuse_nested
 from legged_gym_ext.utils.cli import Parser, add_import_flag
@@ -55,7 +56,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="run folder, or TASK/RUN below the log folder, or TASK for its newest run",
     )
     add("--out", metavar="FOLDER", help="where to write; default: report/ in the first run's folder")
-    add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/ of the repository")
+    add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/ (a clone has its own)")
     add_import_flag(parser)
     add(
         "--rollout",
@@ -152,9 +153,19 @@ def _notes(groups: dict[str, list[Run]]) -> list[str]:
 
 def _rollout_pictures(groups: dict[str, list[Run]], notes: list[str]) -> list[Picture]:
     """Pictures of a roll-out of every run; runs that fail add to `notes`."""
-    rollouts = _measure(groups, notes)
+    drawn, robots = [], {}
+    for label, runs in groups.items():
+        draw = _own_pictures(runs[0].task)
+        if draw is None:
+            robots[label] = runs
+            continue
+        try:
+            drawn += draw(label, runs)
+        except UserError as error:
+            notes.append(f"No roll-outs of {label}: {error}.")
+    rollouts = _measure(robots, notes) if robots else {}
     if not rollouts:
-        return []
+        return drawn
     from legged_gym_ext.reports import motion
     from legged_gym_ext.scripts.describe import describe_attention
 
@@ -165,7 +176,17 @@ def _rollout_pictures(groups: dict[str, list[Run]], notes: list[str]) -> list[Pi
     for label, (first, *_) in rollouts.items():
         description = describe_attention(first.network, first.dt)
         pictures.append(motion.attention(label, first, description["lines"] if description else []))
-    return [picture for picture in pictures if picture is not None]
+    return drawn + [picture for picture in pictures if picture is not None]
+
+
+def _own_pictures(task: str) -> Callable[[str, list[Run]], list[Picture]] | None:
+    """What draws roll-outs of an environment that has no robots; None for the others."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.task_registry import resolve
+
+    if task not in task_registry.names or hasattr(task_registry.get_cfgs(task)[0], "asset"):
+        return None
+    return resolve(task_registry.env_class(task).pictures)
 
 
 def _measure(groups: dict[str, list[Run]], notes: list[str]) -> dict[str, list[Rollout]]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
+        task_registry.require_robot(args.task, "--video films robots", "leave that out")
         from legged_gym_ext.viewer.training_video import prepare_recording
 
         prepare_recording(env_cfg.sim.engine, train_cfg.runner)
@@ -69,7 +71,7 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--teacher",
         metavar="RUN",
-        help="run folder or checkpoint of a trained teacher of the same robot: only its student is trained (TS, RMA)",
+        help="run folder or checkpoint of a teacher of the same robot: only its student is trained (TS, RMA, DAgger)",
     )
     add(
         "--logger",
@@ -229,12 +231,17 @@ def _next_steps(
     task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
 ) -> str:
     """Commands that evaluate and show the run."""
+    from legged_gym_ext.envs import task_registry
     from legged_gym_ext.simulators import has_display
     from legged_gym_ext.training.next_step import script_command
+    from legged_gym_ext.utils.errors import display_path
 
     flags = _flags(task, runner, runner_cfg, log_root, run_dir)
-    display = [] if has_display() else ["--web"]
-    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *display])}"
+    if task in task_registry.robot_tasks:
+        show = script_command("play", [*flags, *([] if has_display() else ["--web"])])
+    else:
+        show = script_command("report", [display_path(run_dir)])
+    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {show}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0  # length of a comparison; commands change every few seconds, so this shows tracking and recovery
 SEED = 54321
-SHOWN = ("return", "linear_tracking", "yaw_tracking")
+SHOWN = ("return", "linear_tracking", "yaw_tracking", "action_error", "success", "lava")
+"""Metrics that are logged, of those that an environment's comparison has."""
+
+TEACHER, STUDENT = "teacher", "student"
 
 
 class Comparison:
@@ -39,7 +42,8 @@ class Comparison:
         self._copy_levels(len(policies))
         combined = _PolicyPerRobot(policies, env.num_envs, env.device)
         episodes = run_episodes(self._env, combined, max_steps=round(SECONDS / env.dt))
-        return {name: episodes.metrics(rows) for name, rows in combined.rows.items()}
+        errors = combined.errors()
+        return {name: {**episodes.metrics(rows), **errors.get(name, {})} for name, rows in combined.rows.items()}
 
     def _copy_levels(self, num_policies: int) -> None:
         """Use the levels of training robots on the same kind of tile, the same ones for all policies."""
@@ -62,14 +66,27 @@ class _PolicyPerRobot:
         self.policies = policies
         index = torch.arange(num_envs, device=device) % len(policies)
         self.rows = {name: index == number for number, name in enumerate(policies)}
+        self._gaps = torch.zeros(num_envs, dtype=torch.float64, device=device)  # summed over steps
+        self._steps = 0
 
     def __call__(self, observations: TensorDict) -> torch.Tensor:
-        actions: torch.Tensor | None = None
-        for name, policy in self.policies.items():
-            own = policy(observations)
-            actions = own if actions is None else torch.where(self.rows[name][:, None], own, actions)
-        assert actions is not None
+        own = {name: policy(observations) for name, policy in self.policies.items()}
+        actions = next(iter(own.values()))
+        for name, each in own.items():
+            actions = torch.where(self.rows[name][:, None], each, actions)
+        for policy in self.policies.values():
+            getattr(policy, "on_acted", lambda taken: None)(actions)
+        if TEACHER in own and STUDENT in own:
+            self._gaps += (own[STUDENT] - own[TEACHER]).square().mean(-1)
+            self._steps += 1
         return actions
+
+    def errors(self) -> dict[str, dict[str, float]]:
+        """Teacher and student: mean squared difference of their actions in the states that each visits."""
+        if not self._steps:
+            return {}
+        means = self._gaps / self._steps
+        return {name: {"action_error": float(means[self.rows[name]].mean())} for name in (TEACHER, STUDENT)}
 
     def reset(self, dones: torch.Tensor) -> None:
         for policy in self.policies.values():

@@ -11,9 +11,11 @@ import torch
 
 from legged_gym_ext.terrain import RoughTerrain
 from legged_gym_ext.training.metrics import TRACKING_SIGMA
+from legged_gym_ext.utils.errors import pluralize
 
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
+    from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
     from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
 UNITS = {
@@ -28,6 +30,16 @@ UNITS = {
     "energy": "W, mean of the summed absolute joint powers",
 }
 """Metric -> unit."""
+
+
+def prepare(env_cfg: LeggedRobotCfg) -> None:
+    """Distribute the robots evenly over all levels, where they stay."""
+    env_cfg.terrain.curriculum = False
+
+
+def describe_episodes(env: LeggedRobot) -> str:
+    """What an evaluation runs, in words."""
+    return f"with {pluralize(env.num_envs, 'robot')} for {env.cfg.env.episode_length_s:.0f} s each"
 
 
 def use_full_command_range(env: LeggedRobot) -> None:

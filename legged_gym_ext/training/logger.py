@@ -21,6 +21,8 @@ KEY_METRICS = {
     "Metrics/linear_tracking": "lin_tracking",
     "Metrics/yaw_tracking": "yaw_tracking",
     "Metrics/fall_rate": "falls",
+    "Metrics/success": "success",
+    "Metrics/lava": "lava",
     "Terrain/level": "level",
     "Metrics/nan_resets": "nan_resets",
 }
@@ -100,10 +102,13 @@ class CompactLogger(Logger):
         if writer is not None:
             for name, metrics in compared.items():
                 for metric in SHOWN:
-                    writer.add_scalar(f"Comparison/{metric}_{name}", metrics[metric], it)
+                    if metric in metrics:
+                        writer.add_scalar(f"Comparison/{metric}_{name}", metrics[metric], it)
         if not compared:
             return {}
-        return {f"return {'/'.join(compared)}": "/".join(f"{metrics['return']:.2f}" for metrics in compared.values())}
+        shown = [metric for metric in ("return", "success") if all(metric in metrics for metrics in compared.values())]
+        names = "/".join(compared)
+        return {f"{m} {names}": "/".join(f"{metrics[m]:.2f}" for metrics in compared.values()) for m in shown}
 
     def _store_code_state(self) -> list[str]:
         """Upstream's git diffs; without git, or where git refuses the repository, a note."""

@@ -14,6 +14,9 @@ from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, install_command, installed
 
+AGGREGATE = "aggregate"
+"""Folder of a run in which a method keeps the rollouts that it goes on learning from."""
+
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
@@ -75,6 +78,13 @@ def make_runner(
             print(f"resumed from {checkpoint}" + (f"; {note}" if note else ""))
             for line in describe_changes(changes, runner.alg.learning_rate, note is None, rates):
                 print(line)
+            if note is not None and hasattr(runner.alg, "keep_in"):
+                print("what was aggregated belongs to the robots that were: the aggregate starts anew")
+    elif log_root is not None and not runner_cfg.teacher and getattr(runner.alg, "needs_teacher", False):
+        raise UserError(
+            f"task '{name}' learns from a trained teacher: add --teacher=RUN, a run folder or checkpoint of the same "
+            "robot, such as --teacher=logs/go2_rma/<run>"
+        )
     elif runner_cfg.teacher and log_root is not None:
         path = use_teacher(runner, env.cfg, runner_cfg.teacher, log_root)
         if distributed.rank() == 0:
@@ -87,6 +97,12 @@ def make_runner(
         except UserError:
             discard_run(run_dir)
             raise
+        if hasattr(runner.alg, "keep_in"):
+            try:
+                runner.alg.keep_in(run_dir / AGGREGATE, None if resumed is None else resumed / AGGREGATE)
+            except ValueError as error:
+                discard_run(run_dir)
+                raise UserError(f"cannot resume: {error}") from error
         runner.logger.log_dir = str(run_dir)
     return runner, train_cfg
 

@@ -57,7 +57,7 @@ def apply_run(run_dir: Path, task: str, env_cfg: LeggedRobotCfg, train_cfg: Legg
     """
     saved = load_run_configs(run_dir)
     _check_task(run_dir, task, task_of_run(run_dir))
-    if "observations" not in saved[0]:  # of a version with this layout only
+    if "observations" not in saved[0] and hasattr(env_cfg, "observations"):  # of a version with this layout only
         saved[0]["observations"] = {"layout": "tutorial"}
     for (section, name), value in RETIRED.items():
         if saved[1].get(section, {}).get(name) == value:

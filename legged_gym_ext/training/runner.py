@@ -15,7 +15,6 @@ from rsl_rl.runners import OnPolicyRunner
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
 from legged_gym_ext.task_registry import resolve
-from legged_gym_ext.training.comparison import Comparison
 from legged_gym_ext.training.logger import CompactLogger
 from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.training.run_settings import POLICY_RATES, Changes
@@ -90,7 +89,7 @@ class TrainRunner(OnPolicyRunner):
         self.logger.git_status_repos = [str(ROOT_DIR / "setup.py")] if (ROOT_DIR / ".git").exists() else []
         self.logger.after_iteration = self._after_iteration
         self.task = task
-        self._comparison: Comparison | None = None
+        self._comparison: Any = None  # made by what the environment names under `comparison`
         if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
             self.logger.compare = self.compare
         if self.cfg.get("video"):
@@ -115,7 +114,8 @@ class TrainRunner(OnPolicyRunner):
         if (it + 1) % self.cfg["eval_interval"]:
             return {}
         if self._comparison is None:
-            self._comparison = Comparison(self.env.env, self.env.groups, self.cfg["eval_envs"])
+            make = resolve(self.env.env.comparison)
+            self._comparison = make(self.env.env, self.env.groups, self.cfg["eval_envs"])
         policies = {name: Policy(network, self.device) for name, network in self.alg.inference_policies().items()}
         return self._comparison.run(policies)
 

@@ -196,7 +196,7 @@ def register_tasks(
         task_registry: the fork's; has `register(name, task_class, env_cfg, train_cfg)`.
         terms: see `train_cfg_v1`; by default those of each task's configuration.
         prefix: of every name, and of the folder of the task's runs.
-        names: tasks of this package; all by default.
+        names: tasks of this package; all that have a robot by default.
         class_prefix: the one that `rsl_rl_ult.register` was given.
 
     Returns:
@@ -206,7 +206,9 @@ def register_tasks(
         UserError: there is no such task in this package.
     """
     registered, taken = [], []
-    wanted = {name: own_registry.get_cfgs(name) for name in (own_registry.names if names is None else names)}
+    for name in names or ():
+        own_registry.require_robot(name, "forks of legged_gym train robots")
+    wanted = {name: own_registry.get_cfgs(name) for name in (own_registry.robot_tasks if names is None else names)}
     for name, (env_cfg, train_cfg) in wanted.items():
         if _is_taken(task_registry, prefix + name):
             taken.append(prefix + name)

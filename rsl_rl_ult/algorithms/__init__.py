@@ -1,5 +1,6 @@
 """The learning methods, one file each. A method is known everywhere by the line that imports it here."""
 
+from rsl_rl_ult.algorithms.dagger import DAgger as DAgger
 from rsl_rl_ult.algorithms.on_policy import OnPolicyAlgorithm
 from rsl_rl_ult.algorithms.ppo import PPO as PPO
 from rsl_rl_ult.algorithms.ppo_cts import PPO_CTS as PPO_CTS

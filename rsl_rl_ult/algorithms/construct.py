@@ -190,8 +190,10 @@ def make_network(cls: Any, obs: Mapping[str, torch.Tensor], num_actions: int, cf
     name, network_class = cfg["actor"].get("class_name", PLAIN_ACTORS[0]), cls.network_class
     if name not in (*PLAIN_ACTORS, network_class.__name__):
         network_class = resolve(name, "rsl_rl_ult.modules")
-    if not issubclass(network_class, cls.network_class):
-        raise ValueError(f"actor.class_name '{name}': {cls.__name__} needs {cls.network_class.__name__}")
+    known = cls.network_class, *getattr(cls, "other_networks", ())
+    if not issubclass(network_class, known):
+        names = " or ".join(one.__name__ for one in known)
+        raise ValueError(f"actor.class_name '{name}': {cls.__name__} needs {names}")
     options = network_options(cfg["actor"], cfg["critic"])
     check_options(network_class, options, "actor")
     dims = {set_name: sum(obs[group].shape[-1] for group in groups) for set_name, groups in sets.items()}

@@ -269,13 +269,12 @@ class OnPolicyAlgorithm(Resumable):
         log_prob = distribution.log_prob(decision.mean, std, actions)
         other = decision.other_mean
         other_log_prob = None if other is None else distribution.log_prob(other, std, actions)
-        groups = {group: obs[group] for group in self.groups}
-        self._step = Step(groups, decision, actions, std, log_prob, other_log_prob)
+        self._step = Step({g: obs[g] for g in self.groups}, decision, actions, std, log_prob, other_log_prob)
         return actions
 
     @torch.no_grad()
     def process_env_step(self, obs: Tensors, rewards: torch.Tensor, dones: torch.Tensor, extras: Mapping) -> None:
-        """Store the step: rewards and dones (N,); a time-out is bootstrapped with the value of the last state seen."""
+        """Store the step: rewards and dones (N,); time-outs are bootstrapped with the value of the last state seen."""
         step, self._step = self._step, None
         assert step is not None, "process_env_step before act"
         decision, ended = step.decision, dones.to(self.device).bool()
@@ -283,7 +282,9 @@ class OnPolicyAlgorithm(Resumable):
             state.on_step(step, rewards, ended, extras)
         rewards = self.shape_rewards(rewards, step)
         if "time_outs" in extras:
-            rewards = rewards + self.gamma * (decision.value[:, 0] * extras["time_outs"].to(self.device))
+            shown = extras.get("time_out_observations", {})  # groups (N, ...) of the states that were cut off
+            values = self.last_values({g: x.to(self.device) for g, x in shown.items()}) if shown else decision.value
+            rewards = rewards + self.gamma * (values[:, 0] * extras["time_outs"].to(self.device))
         other = {} if step.other_log_prob is None else {"other_log_prob": step.other_log_prob}
         self.storage.add(
             rewards=rewards[:, None],
@@ -311,10 +312,8 @@ class OnPolicyAlgorithm(Resumable):
         if not self.normalize_advantage_per_mini_batch:
             advantages = self.normalize_advantages(advantages)
         self.returns, self.advantages = returns, advantages
-        if self.samples_trajectories and set(self.sets["actor"]) <= set(obs.keys()):
-            self.next_frames = join(obs, self.sets["actor"]).clone()
-        else:
-            self.next_frames = None
+        shown = self.samples_trajectories and set(self.sets["actor"]) <= set(obs.keys())
+        self.next_frames = join(obs, self.sets["actor"]).clone() if shown else None
 
     # -- update ------------------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class PPO_ULT(PPO):  # noqa: N801
             mix_iterations: updates until it ends; None for the whole training, where the host says how long that is.
             mix_seed: of the generator that draws.
             student_share: share of the environments that the student drives alone, in [0, 1); `mix_ratio` is that of
-                the others. In states that it reaches without the teacher's help it learns what it needs once deployed.
+                the others. In states that it reaches without help it learns what it needs once deployed.
             prediction_coef: c_pred.
             imitation_coef: c_imit.
             imitation_loss: d, per sample. "kl" of the Gaussians, the sum over actions of (difference / deviation)^2 /

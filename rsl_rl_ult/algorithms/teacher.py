@@ -9,6 +9,7 @@ import torch
 
 from rsl_rl_ult.algorithms import construct
 from rsl_rl_ult.algorithms.checkpoint import check_shapes, weights_of
+from rsl_rl_ult.algorithms.rollout_state import RolloutState, Step
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 
@@ -66,6 +67,59 @@ def load_teacher(
     network.to(device)
     policies = method.make_policies(network, sets)
     return Teacher(policies.get("teacher", next(iter(policies.values()))), saved["method"])
+
+
+def record_teacher(
+    teacher: Teacher, saved: Mapping[str, Any], cfg: Mapping[str, Any], obs: Mapping[str, torch.Tensor]
+) -> dict[str, Any]:
+    """What `load_recorded` needs to build the teacher again; arguments as in `load_teacher`, besides the teacher.
+
+    Returns:
+        Plain data and tensors; "steps" are those of the environment that the teacher took, 0 where it is not known.
+    """
+    kept = {name: copy.deepcopy(cfg[name]) for name in ("actor", "critic", "obs_groups")}
+    return {
+        "method": teacher.method,
+        "network_state_dict": teacher.network.state_dict(),
+        "cfg": {"algorithm": {"class_name": cfg["algorithm"]["class_name"]}, **kept},
+        "columns": {group: obs[group].shape[1] for names in teacher.sets.values() for group in names},
+        "steps": int((saved.get("infos") or {}).get("total", (0, 0.0))[0]),
+    }
+
+
+def load_recorded(
+    record: Mapping[str, Any], num_actions: int, device: str = "cpu"
+) -> tuple[Teacher, dict[str, torch.Tensor]]:
+    """The teacher of `record_teacher`, and made-up observation groups (1, d) of the shapes that it reads."""
+    obs = {group: torch.zeros(1, columns, device=device) for group, columns in record["columns"].items()}
+    return load_teacher(record, record["cfg"], obs, num_actions, device), obs
+
+
+class Labeller(RolloutState):
+    """A teacher beside the rollout of others: it is told what was done instead of its actions, and when episodes end.
+
+    Attributes:
+        teacher: None until one is loaded.
+    """
+
+    def __init__(self) -> None:
+        """No teacher yet."""
+        self.teacher: Teacher | None = None
+
+    def on_step(self, step: Step, rewards: torch.Tensor, dones: torch.Tensor, extras: Mapping[str, Any]) -> None:
+        """Tell the teacher."""
+        assert self.teacher is not None
+        self.teacher.policy.on_acted(step.actions)
+        self.teacher.policy.reset(dones)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the teacher remembers of the present episodes."""
+        return {"labeller": {} if self.teacher is None else self.teacher.policy.memory()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take it over."""
+        if self.teacher is not None:
+            self.teacher.policy.remember(state["labeller"])
 
 
 def copy_latent_teacher(

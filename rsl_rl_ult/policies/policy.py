@@ -48,6 +48,13 @@ class Policy(nn.Module):
     def on_acted(self, actions: torch.Tensor) -> None:
         """Other actions (N, A) than its last ones were executed: drawn around them, or another policy's."""
 
+    def memory(self) -> dict[str, torch.Tensor]:
+        """What is remembered of the present episodes; nothing here."""
+        return {}
+
+    def remember(self, memory: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `memory` returned, for as many environments."""
+
     def as_jit(self) -> nn.Module:
         """A TorchScript-compatible copy: current observation (B, D) -> actions (B, A)."""
         return self._export()

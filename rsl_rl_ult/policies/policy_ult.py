@@ -56,6 +56,25 @@ class CachedPolicy(Policy):
         """Remember `actions` (N, A) as those before the next frame."""
         self._last_actions = actions
 
+    def memory(self) -> dict[str, torch.Tensor]:
+        """Keys, values and the last actions, if anything was ever seen."""
+        cache = self._cache
+        if cache is None:
+            return {}
+        kept = {"keys": cache.keys, "values": cache.values, "age": cache.age, "last_actions": self._last_actions}
+        return {**{name: value.clone() for name, value in kept.items()}, "slot": torch.tensor(cache.slot)}
+
+    def remember(self, memory: Mapping[str, torch.Tensor]) -> None:
+        """Take over keys, values and last actions of as many environments."""
+        self._cache = None
+        if not memory:
+            return
+        cache = self.network.transformer.make_cache(len(memory["age"]))
+        for name in ("keys", "values", "age"):
+            getattr(cache, name).copy_(memory[name])
+        cache.slot, self._cache = int(memory["slot"]), cache
+        self._last_actions = memory["last_actions"].clone().to(cache.age.device)
+
     def as_jit(self) -> nn.Module:
         """A TorchScript-compatible copy for one robot: observation (1, D) -> actions (1, A); keeps its cache."""
         self._check_deployable()

@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[1] / "two_processes.py"
 TOLERANCE = 2e-6  # sums over halves are rounded in another order
 
 
-@pytest.mark.parametrize("method", ["PPO_TS", "PPO_CTS", "PPO_SITT", "PPO_ULT"])
+@pytest.mark.parametrize("method", ["PPO_TS", "PPO_CTS", "PPO_SITT", "PPO_ULT", "DAgger"])
 def test_two_processes_make_the_update_of_one_with_the_joined_batch(method, tmp_path):
     one, two = tmp_path / "one.pt", tmp_path / "two.pt"
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -27,7 +27,8 @@ def test_two_processes_make_the_update_of_one_with_the_joined_batch(method, tmp_
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
     expected, found = torch.load(one), torch.load(two)
-    assert found["learning_rate"] == expected["learning_rate"] != 1e-3  # the schedule moved, alike in both
+    assert found["learning_rate"] == expected["learning_rate"]
+    assert method == "DAgger" or found["learning_rate"] != 1e-3  # the schedule moved, alike in both
     assert found["weights"].keys() == expected["weights"].keys()
     for name, value in expected["weights"].items():
         # Networks, and mean, deviation and count of the normalisers.

@@ -53,6 +53,12 @@ class LeggedRobot:
             ended an episode; other rows mean nothing. None without.
     """
 
+    evaluation = "legged_gym_ext.training.evaluation"
+    """Module that measures policies of this environment."""
+
+    comparison = "legged_gym_ext.training.comparison:Comparison"
+    """What compares teacher and student while they learn."""
+
     def __init__(self, cfg: LeggedRobotCfg) -> None:
         """Build terrain, engine and managers, and reset all robots; invalid values are a `UserError`."""
         check_limits(cfg)

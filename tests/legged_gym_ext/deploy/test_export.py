@@ -116,7 +116,7 @@ def test_graphs_have_the_documented_inputs_and_outputs(exported):
 
 
 def test_the_contract_has_the_values_of_the_go2(exported, runs):
-    """Figures of the robot: resources/robots/go2/SOURCE.md, and of the task: go2_config.py."""
+    """Figures of the robot: SOURCE.md beside its model, and of the task: go2_config.py."""
     out, _, _ = exported["go2_ult_flat"]
     contract = ExportedPolicy(out / "policy.onnx").contract
     joints = [f"{leg}_{part}_joint" for leg in LEGS for part in ("hip", "thigh", "calf")]
@@ -176,6 +176,7 @@ def test_roles_methods_and_states_of_all_tasks(exported):
         "go2_ts_flat": student("PPO_TS"),
         "go2_cts_flat": student("PPO_CTS"),
         "go2_rma_flat": student("PPO_RMA"),
+        "go2_dagger_flat": student("DAgger"),
         "go2_sitt_flat": student("PPO_SITT"),
         "go2_ult_flat": [("PPO_ULT", "student", "cache", 31), ("PPO_ULT", "teacher", "cache", 31)],
     }

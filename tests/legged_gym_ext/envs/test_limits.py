@@ -70,7 +70,7 @@ def test_every_range_of_the_configuration_has_a_limit():
     assert named == set(RANGES) | {"init_state.velocity_range"}  # one number, +- it
 
 
-@pytest.mark.parametrize("name", task_registry.names)
+@pytest.mark.parametrize("name", task_registry.robot_tasks)
 def test_every_task_keeps_its_limits(name):
     check_limits(task_registry.get_cfgs(name)[0])
 

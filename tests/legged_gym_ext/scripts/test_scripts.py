@@ -27,9 +27,10 @@ def run(script: str, *args: str, cwd: Path, module: bool = False) -> subprocess.
     )
 
 
-METHODS = ("", "_bc", "_bc_ult", "_blind", "_cts", "_rma", "_sitt", "_ts", "_ult")
+METHODS = ("", "_bc", "_bc_ult", "_blind", "_cts", "_dagger", "_rma", "_sitt", "_ts", "_ult")
 PRODUCTS = (*METHODS, *(f"{method}_flat" for method in METHODS), "_ult_faithful")
-TASKS = sorted(f"{robot}{product}" for robot in ("go1", "go2") for product in PRODUCTS)
+MAZES = [f"colour_maze_{name}" for name in ("published", "sitt", "teacher")]
+TASKS = sorted([*MAZES, *(f"{robot}{product}" for robot in ("go1", "go2") for product in PRODUCTS)])
 MISTAKES = [
     (("--task=go3",), "unknown task 'go3'; did you mean go1, go2?"),
     ((), "no task given; use --task=NAME"),
@@ -43,6 +44,7 @@ MISTAKES = [
     (("--task=go2_flat", "--sim=isaac"), "unknown simulator 'isaac'"),
     (("--task=go2_flat", "--rl_device=gpu"), "rl_device"),
     (("--task=go2_flat", "--resume"), "train"),
+    (("--task=go2_dagger_flat",), "learns from a trained teacher: add --teacher=RUN"),
     (("--task=go2_flat", "--resume", "--load_run=nothing"), "nothing"),
     (("--task=go2_flat", "--env.asset.file=robot.xml"), "robot model not found"),
     (("--task=go2_flat", "--train.obs_groups.actor=polcy"), "polcy"),

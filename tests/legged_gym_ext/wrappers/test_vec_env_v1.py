@@ -29,8 +29,8 @@ def registry() -> ForkRegistry:
     return registry
 
 
-def test_every_task_gets_into_a_forks_registry(registry):
-    assert sorted(registry.tasks) == task_registry.names
+def test_every_task_of_a_robot_gets_into_a_forks_registry(registry):
+    assert sorted(registry.tasks) == task_registry.robot_tasks
 
 
 class OtherRegistry:
@@ -48,7 +48,7 @@ def test_a_task_of_the_forks_own_is_not_replaced(registry_class, capsys):
     registry = registry_class()
     registry.register("go2", object, "theirs", "theirs")
     names = legged_gym_ext.register_tasks(registry)
-    assert sorted([*names, "go2"]) == task_registry.names
+    assert sorted([*names, "go2"]) == task_registry.robot_tasks
     (line,) = capsys.readouterr().out.splitlines()
     assert "this fork has already: go2; for ours call register_tasks(task_registry, prefix='our_')" in line
     tasks = registry.tasks["go2"] if registry_class is ForkRegistry else [registry.task_classes["go2"]]

@@ -15,6 +15,7 @@ TASKS = {
     "go2_ts": go2_methods.Go2TSCfgPPO,
     "go2_cts": go2_methods.Go2CTSCfgPPO,
     "go2_rma": go2_methods.Go2RMACfgPPO,
+    "go2_dagger": go2_methods.Go2DAggerCfgPPO,
     "go2_sitt": go2_methods.Go2SITTCfgPPO,
     "go2_ult": go2_methods.Go2ULTCfgPPO,
 }

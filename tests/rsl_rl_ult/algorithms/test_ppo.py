@@ -300,3 +300,18 @@ def test_a_group_of_one_sample_is_refused_when_it_is_standardised():
 
     with pytest.raises(ValueError, match="1 samples cannot be standardised: expected at least 2"):
         Processes().standardize(torch.ones(1, 1, 1))
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_time_out_is_bootstrapped_with_the_state_that_was_cut_off_where_the_environment_shows_it(shown):
+    env = ToyEnv(num_envs=4)
+    alg = build(make_cfg(PLAIN), env)
+    obs, cut_off = env.get_observations(), env.get_observations()
+    alg.act(obs)
+    extras = {"time_outs": torch.tensor([True, False, True, False])}
+    if shown:
+        extras["time_out_observations"] = {"critic": cut_off["critic"]}
+    alg.process_env_step(obs, torch.ones(4), torch.tensor([1, 1, 1, 0]), extras)
+    value = alg.last_values(cut_off if shown else obs)[:, 0]
+    expected = 1.0 + alg.gamma * value * torch.tensor([1.0, 0.0, 1.0, 0.0])
+    assert torch.allclose(alg.storage["rewards"][0, :, 0], expected)

@@ -18,8 +18,8 @@ from rsl_rl_ult.hosts.generation import Generation
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = [
-    *("ActorCriticCTS", "ActorCriticTS", "ActorCriticSITT", "ActorCriticULT"),
-    *("PPO_CTS", "PPO_RMA", "PPO_SITT", "PPO_TS", "PPO_ULT"),
+    *("ActorCriticTS", "ActorCriticCTS", "ActorCriticSITT", "ActorCriticULT"),
+    *("DAgger", "PPO_CTS", "PPO_RMA", "PPO_SITT", "PPO_TS", "PPO_ULT"),
 ]
 
 RUNNERS = {
