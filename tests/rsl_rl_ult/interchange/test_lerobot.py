@@ -48,7 +48,9 @@ def test_rows_are_the_transitions_of_the_episodes(data, exported):
 def test_the_tables_of_episodes_tasks_and_statistics_agree_with_the_rows(exported):
     rows = columns_of(exported / "data/chunk-000/file-000.parquet")
     table = columns_of(exported / "meta/episodes/chunk-000/file-000.parquet")
-    info, stats = (json.loads((exported / f"meta/{name}.json").read_text()) for name in ("info", "stats"))
+    info, stats = (
+        json.loads((exported / f"meta/{name}.json").read_text(encoding="utf-8")) for name in ("info", "stats")
+    )
     assert info["codebase_version"] == "v3.0" and info["fps"] == 50 and info["total_frames"] == TOTAL
     assert set(info["features"]) == set(rows) == set(stats) and info["total_episodes"] == len(table["length"])
     assert (
