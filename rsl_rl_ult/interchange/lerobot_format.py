@@ -24,7 +24,7 @@ FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 FILES_PER_CHUNK, FILE_BYTES = 1000, 100 * 2**20
 """Files in a folder, and the size at which a file ends, before compression."""
 
-INDICES = dict.fromkeys(("frame_index", "episode_index", "index", "task_index"), "int64")
+INDICES: dict[str, str] = dict.fromkeys(("frame_index", "episode_index", "index", "task_index"), "int64")
 OURS = ("transition", "episode", "step", "rewards", "actions", "terminations")
 """Columns that have another name there, or follow from others."""
 
