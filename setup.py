@@ -8,7 +8,7 @@ VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
-DATA = ["minari>=0.5.3; python_version>='3.11'", "h5py>=3.10"]
+DATA = ["minari>=0.5.3; python_version>='3.11'", "h5py>=3.10", "pyarrow>=14"]
 TEST = [
     "pytest>=7",
     "pytest-xdist",

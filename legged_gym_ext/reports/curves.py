@@ -25,6 +25,12 @@ LEARNING = (
 )
 """Tag, title and unit."""
 
+CLONED = (
+    ("Loss/cloning", "loss on the episodes learnt from", "loss, mean of the pass"),
+    ("Loss/held_out", "error on the held-out episodes", "mean squared action error"),
+)
+"""Tag, title and unit, of cloned students."""
+
 COMPARED = (
     ("return", "return of 5 s", "sum of rewards"),
     ("linear_tracking", "linear velocity tracking", "mean kernel, 0 to 1"),
@@ -37,7 +43,7 @@ COMPARED_IN_MAZES = (
 )
 ON_ROBOTS = "drive robots of their own for 5 s, deterministically, from the same start and under the same commands"
 IN_MAZES = "run through mazes that they do not learn from, deterministically"
-AXES = {"steps": "control steps [millions]", "hours": "wall time [h]"}
+AXES = {"steps": "control steps [millions]", "hours": "wall time [h]", "passes": "passes over the data"}
 ROLES = {"teacher": "--", "student": "-"}
 BAND = (
     "Lines are interquartile means over seeds, bands 95 % bootstrap intervals of them; a method with one seed has no "
@@ -142,6 +148,30 @@ def teacher_and_student(groups: dict[str, list[Run]]) -> Picture | None:
         f"{'Success' if mazes else 'Return and tracking'} of teacher (dashed) and student (solid) over control steps "
         f"for {', '.join(shown)}.",
         f"Every few iterations teacher and student {IN_MAZES if mazes else ON_ROBOTS}. {BAND}",
+        figure,
+    )
+
+
+def cloning(groups: dict[str, list[Run]]) -> Picture | None:
+    """Errors of students that were cloned from data sets, over passes; None without any."""
+    shown = {label: cloned for label, runs in groups.items() if (cloned := [run for run in runs if run.cloned])}
+    if not shown:
+        return None
+    figure, axes = style.panels(len(CLONED), len(CLONED), 3.4)
+    marks = style.colours(groups)
+    for panel, (tag, title, unit) in zip(axes, CLONED):
+        for label, runs in shown.items():
+            draw_curve(panel, runs, tag, "passes", *marks[label], 0.0)
+        panel.set(title=title, ylabel=unit, xlabel=AXES["passes"], yscale="log")
+        panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    style.legend(figure, [style.line(*marks[label], _seeds(label, runs)) for label, runs in shown.items()])
+    figure.suptitle("Learning from a data set")
+    return Picture(
+        "cloning",
+        "Learning from a data set",
+        f"Loss and held-out error over passes over the data for {', '.join(shown)}.",
+        "These students learnt from recorded episodes, without an environment: there are passes over the data and no "
+        f"control steps. The pass with the smallest held-out error is the checkpoint. {BAND}",
         figure,
     )
 

@@ -135,7 +135,10 @@ def runs_table(groups: dict[str, list[Run]]) -> str:
             more = f" (+ {len(run.folders) - 1} before)" if len(run.folders) > 1 else ""
             ground = "-" if "maze" in run.env_cfg else "flat" if run.flat else "rough"
             commit = (run.commit or "unknown")[:8]
-            spent = [str(run.iterations), f"{run.steps / 1e6:.2f} M", clock(float(run.seconds[-1]))]
+            done = [str(run.iterations), f"{run.steps / 1e6:.2f} M"]
+            if run.cloned:
+                done = [f"{run.iterations} passes", "none"]
+            spent = [*done, clock(float(run.seconds[-1]))]
             rows.append([label, run.path.name + more, str(run.seed), ground, *spent, commit, policy, *measured])
     return _table(heads, rows, "runs")
 

@@ -77,23 +77,31 @@ class Run:
     @property
     def steps(self) -> int:
         """Control steps of all robots together."""
-        return self.iterations * self.steps_per_iteration
+        return 0 if self.cloned else self.iterations * self.steps_per_iteration
+
+    @property
+    def cloned(self) -> bool:
+        """Whether `distill.py` taught it from a data set: an iteration is a pass, and no robot was stepped."""
+        return {"Loss/cloning", "Loss/held_out"} <= set(self.curves)
 
     def curve(self, tag: str, over: str = "steps") -> tuple[np.ndarray, np.ndarray] | None:
         """Values of a tag over the training.
 
         Args:
             tag: name of the scalar.
-            over: "steps" or "hours".
+            over: "steps", "hours" or "passes" (of a cloned student over its data).
 
         Returns:
-            Millions of control steps, or hours of wall time, (P,), and values (P,); None where the tag was not logged.
+            Millions of control steps, hours of wall time, or passes, (P,), and values (P,); None where the tag was not
+            logged.
         """
         if tag not in self.curves:
             return None
         iterations, values = self.curves[tag]
         if over == "hours":
             return self.seconds[iterations] / 3600.0, values
+        if over == "passes":
+            return iterations + 1.0, values
         return (iterations + 1) * self.steps_per_iteration / 1e6, values
 
     @property

@@ -13,12 +13,13 @@ if not __package__:  # run as a file, from any directory
 from legged_gym_ext.utils.cli import Parser, parse
 from legged_gym_ext.utils.errors import UserError, install_command, pluralize, run_main
 
-FORMATS = ("minari", "d4rl")
+EXPORTS, IMPORTS = ("minari", "d4rl", "lerobot"), ("minari", "d4rl")
 DESCRIPTION = """Print what a data set of collect.py holds, export it, or import one.
 
   dataset.py --dataset=data/expert                                              what it holds
   dataset.py --dataset=data/expert --to=minari --id=go2/expert-v0               for Minari, d3rlpy, TorchRL
   dataset.py --dataset=data/expert --to=d4rl --file=expert.hdf5                 keys of D4RL; also .npz
+  dataset.py --dataset=data/expert --to=lerobot --folder=expert_lerobot         layout v3.0 of LeRobot
   dataset.py --from=minari --id=mujoco/hopper/medium-v0 --dataset=data/hopper   import"""
 
 
@@ -39,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(" ".join(str(error).split())) from error
     except OSError as error:
-        raise UserError(f"cannot write: {error.strerror or error}: {error.filename}") from error
+        where = f": {error.filename}" if error.filename else ""
+        raise UserError(f"cannot write: {' '.join(str(error.strerror or error).split())}{where}") from error
     return 0
 
 
@@ -47,11 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     add("--dataset", metavar="FOLDER", help="data set of collect.py; the new one with --from")
-    add("--to", choices=FORMATS, help="export")
-    add("--from", dest="source", choices=FORMATS, help="import")
+    add("--to", choices=EXPORTS, help="export")
+    add("--from", dest="source", choices=IMPORTS, help="import")
     add("--id", metavar="NAME", help="minari: (namespace/)name-v<number>")
     add("--root", metavar="FOLDER", help="minari: folder of its data sets; default: Minari's own, ~/.minari/datasets")
     add("--file", metavar="FILE", help="d4rl: file that ends in .npz or .hdf5")
+    add("--folder", metavar="FOLDER", help="lerobot: new folder to write")
     add("--privileged", action="store_true", help="export the privileged observations, too")
     return parser
 
@@ -66,19 +69,20 @@ def _check(args: argparse.Namespace) -> None:
     if args.to is not None and args.source is not None:
         raise UserError("--to and --from: one at a time")
     wanted = args.to or args.source
-    for flag, belongs in (("id", "minari"), ("root", "minari"), ("file", "d4rl")):
-        given = getattr(args, flag) is not None
+    for flag, belongs in (("id", "minari"), ("root", "minari"), ("file", "d4rl"), ("folder", "lerobot")):
+        given = getattr(args, flag) not in (None, "")
         if given and wanted != belongs:
-            raise UserError(f"--{flag} belongs to the format {belongs}: add --to={belongs} or --from={belongs}")
+            other = f" or --from={belongs}" if belongs in IMPORTS else ""
+            raise UserError(f"--{flag} belongs to the format {belongs}: add --to={belongs}{other}")
         if not given and wanted == belongs and flag != "root":
-            example = "go2/expert-v0" if flag == "id" else "expert.hdf5"
+            example = {"id": "go2/expert-v0", "file": "expert.hdf5", "folder": "expert_lerobot"}[flag]
             raise UserError(f"--{flag} is missing: expected, for example, --{flag}={example}")
     if args.privileged and args.to is None:
-        raise UserError("--privileged says what is exported: add --to=minari or --to=d4rl")
+        raise UserError(f"--privileged says what is exported: add --to={' or --to='.join(EXPORTS)}")
 
 
 def _export(args: argparse.Namespace) -> None:
-    from rsl_rl_ult.interchange import d4rl_format, minari_format
+    from rsl_rl_ult.interchange import d4rl_format, lerobot_format, minari_format
     from rsl_rl_ult.storage.dataset import Dataset
 
     dataset = Dataset(args.dataset)
@@ -86,6 +90,8 @@ def _export(args: argparse.Namespace) -> None:
         path = minari_format.export_minari(dataset, args.id, args.root, args.privileged)
         root = f"{minari_format.ROOT}={args.root} " if args.root else ""
         hint = f"\nread it: {root}python -c 'import minari; print(minari.load_dataset(\"{args.id}\"))'"
+    elif args.to == "lerobot":
+        path, hint = lerobot_format.export_lerobot(dataset, args.folder, args.privileged), ""
     else:
         path, hint = d4rl_format.export_d4rl(dataset, args.file, args.privileged), ""
     print(f"{args.dataset}: {pluralize(dataset.transitions(), 'transition')} written to {path}{hint}")
@@ -119,6 +125,8 @@ def _show(folder: str) -> None:
             numbers.update(np.unique(rows["episode"]).tolist())
             acted += np.bincount(rows["driver"][rows["transition"]], minlength=len(acted))
             sums = {name: total + float(rows[name][rows["transition"]].sum()) for name, total in sums.items()}
+    if not acted.any():
+        raise UserError(f"{folder}: no shard with transitions can be read; record or export the data again")
     steps, episodes, teacher = max(1, acted.sum()), max(1, len(numbers)), card.get("teacher")
     when = card.get("created", "at an unknown time")
     print(f"{folder}: schema {card['schema']}, task {card['task']}, recorded {when}")
@@ -131,11 +139,11 @@ def _show(folder: str) -> None:
     )
     print(f"reward per step {sums['rewards'] / steps:.4f}, per episode {sums['rewards'] / episodes:.2f}")
     print("acted by " + ", ".join(f"{n} {count / steps:.0%}" for n, count in zip(card["drivers"], acted) if count))
-    if "kinds" in card:
+    if "kinds" in card and "kind" in card["columns"]["privileged"]:
         _show_ground(dataset, card)
     for stream, columns in card["columns"].items():
         parts = (f"{name} {column['dtype']}{column['shape'] or ''}" for name, column in columns.items())
-        print(f"{stream}: {', '.join(parts)}")
+        print(f"{stream}: {', '.join(parts) or 'nothing'}")
 
 
 def _show_ground(dataset: Any, card: dict[str, Any]) -> None:

@@ -78,8 +78,10 @@ def _check(args: argparse.Namespace) -> None:
                 raise UserError(f"--{flag} with --resume: a run keeps what it began with; leave one out")
         if args.task is None:
             raise UserError("--resume needs the run's --task, such as --task=go2_bc")
-    if args.transitions is not None and args.transitions < 1:
-        raise UserError(f"--transitions={args.transitions}: expected at least 1")
+    for flag in ("transitions", "max_iterations"):
+        value = getattr(args, flag)
+        if value is not None and value < 1:
+            raise UserError(f"--{flag}={value}: expected at least 1")
 
 
 def _distill(args: argparse.Namespace, stop: GracefulStop) -> None:
@@ -343,8 +345,9 @@ def _next_steps(task: str, train_cfg: LeggedRobotCfgPPO, root: Path, run_dir: Pa
 
     flags = task_flags(task, train_cfg.runner, root, run_dir)
     display = [] if has_display() else ["--web"]
+    passes = "1 pass" if cloning.passes == 1 else f"{cloning.passes} passes"
     return (
-        f"done after {cloning.passes} passes: held-out error {cloning.best_error:.5f} in pass {cloning.best_pass}. "
+        f"done after {passes}: held-out error {cloning.best_error:.5f} in pass {cloning.best_pass}. "
         "Next:\n"
         f"  {script_command('evaluate', flags)}\n  {script_command('play', [*flags, *display])}"
     )

@@ -110,6 +110,7 @@ def write_report(groups: dict[str, list[Run]], target: Path, rollout: bool = Tru
     pictures = [
         curves.learning_curves(groups, "steps"),
         curves.learning_curves(groups, "hours"),
+        curves.cloning(groups),
         curves.teacher_and_student(groups),
         scores.interquartile_means(groups),
         curves.levels(groups),
@@ -138,7 +139,8 @@ def _notes(groups: dict[str, list[Run]]) -> list[str]:
             notes.append(
                 f"The runs of {label} are not seeds of one experiment: they differ in {', '.join(unlike[:6])}{more}."
             )
-    silent = [run.path.name for runs in groups.values() for run in runs if "Train/mean_reward" not in run.curves]
+    online = [run for runs in groups.values() for run in runs if not run.cloned]
+    silent = [run.path.name for run in online if "Train/mean_reward" not in run.curves]
     if silent:
         notes.append(
             f"No episode ended while these runs were trained, so they have no learning curves: {', '.join(silent)}."

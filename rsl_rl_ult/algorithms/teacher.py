@@ -11,7 +11,7 @@ from rsl_rl_ult.algorithms import construct
 from rsl_rl_ult.algorithms.checkpoint import check_shapes, weights_of
 from rsl_rl_ult.algorithms.rollout_state import RolloutState, Step
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
-from rsl_rl_ult.policies.policy import Policy
+from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 
 NOT_THE_TEACHERS = ("history_encoder.", "proxy_encoder.", "critic.", "normalizers.critic.")
 """Beginnings of the state-dict keys that a teacher with a latent does not act with."""
@@ -140,9 +140,14 @@ def copy_latent_teacher(
         obs: observation groups (N, ...) on which the copy is compared with the teacher.
 
     Raises:
-        ValueError: the teacher has no latent, one of another kind or shape, or the copy would act in another way.
+        ValueError: the policy is a student, has no latent, one of another kind or shape, or the copy would act in
+            another way.
     """
     source = teacher.network
+    if isinstance(teacher.policy, StudentPolicy):
+        raise ValueError(
+            f"a run of {teacher.method} has a student and no teacher: name the run that its data were recorded of"
+        )
     if not isinstance(source, ActorCriticTS):
         raise ValueError(
             f"a teacher trained by {teacher.method} has no latent that a student could learn: expected one of PPO_TS, "

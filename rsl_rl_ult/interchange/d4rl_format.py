@@ -47,8 +47,13 @@ def export_d4rl(dataset: Dataset, path: Path | str, privileged: bool = False) ->
     if path.exists():
         raise ValueError(f"{path} exists: choose another name")
     temporary = path.with_name(f".{path.name}.tmp")
-    (_write_npz if path.suffix == ".npz" else _write_hdf5)(temporary, dataset, privileged)
-    temporary.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        (_write_npz if path.suffix == ".npz" else _write_hdf5)(temporary, dataset, privileged)
+        temporary.replace(path)
+    finally:
+        if temporary.exists():  # what could not be written to its end
+            temporary.unlink()
     return path
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Iterator
@@ -28,6 +29,7 @@ CARD = "rsl_rl_ult_card"
 ROOT = "MINARI_DATASETS_PATH"
 """Environment variable with the folder of Minari's data sets."""
 
+NAME = re.compile(r"[\w.-]+(/[\w.-]+)*-v\d+")
 TOGETHER = 200  # episodes that are handed to minari at once
 
 
@@ -47,6 +49,8 @@ def export_minari(dataset: Dataset, name: str, root: Path | str | None = None, p
         ImportError: minari is not installed.
         ValueError: the name is none of Minari's, or taken.
     """
+    if NAME.fullmatch(name) is None:
+        raise ValueError(f"'{name}' is no name of Minari's: expected (namespace/)name-v<number>, as in go2/expert-v0")
     _set_root(root)
     import minari
     from gymnasium.spaces import Box
@@ -105,6 +109,8 @@ def import_minari(name: str, folder: Path | str, root: Path | str | None = None)
         ImportError: minari is not installed.
         ValueError: there is no such data set, or its observations or actions are no arrays of numbers.
     """
+    if NAME.fullmatch(name) is None:
+        raise ValueError(f"'{name}' is no name of Minari's: expected (namespace/)name-v<number>, as in go2/expert-v0")
     _set_root(root)
     import minari
     from gymnasium.spaces import Box

@@ -191,6 +191,8 @@ class Cloning:
             if isinstance(normalizer, EmpiricalNormalization) and rows.any():
                 frames = np.concatenate([arrays[group][rows] for group in self.groups], axis=1)
                 normalizer.update(torch.from_numpy(frames).to(normalizer.mean.device))  # pyright: ignore
+        if not learnt and not spared:
+            raise ValueError("the data set has no shard with transitions that can be read")
         if not learnt or not spared:
             raise ValueError(
                 f"the data set has {learnt} transitions to learn from and {spared} held out "

@@ -154,3 +154,23 @@ def test_the_table_of_the_ground_is_the_mean_over_seeds(tmp_path):
     # Means of 0.2 and 0.4, of half of them on level 1.
     assert values["progress"] == pytest.approx(np.array([[0.3, 0.15, 0.3], [0.3, 0.15, 0.3], [0.3, 0.15, 0.3]]))
     assert scores.ground_table([SimpleNamespace(deployed=figures(0.2))]) is None  # pyright: ignore
+
+
+def test_a_cloned_run_counts_passes_and_no_control_steps(tmp_path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    path = write_run(tmp_path, "go2_bc_flat", iterations=range(3), rewards=False)
+    with SummaryWriter(str(path)) as writer:
+        for it in range(3):
+            writer.add_scalar("Loss/cloning", 0.1 / (it + 1), it)
+            writer.add_scalar("Loss/held_out", 0.2 / (it + 1), it)
+            writer.add_scalar("Perf/learning_time", 1.0, it)
+            writer.add_scalar("Perf/collection_time", 0.0, it)
+    (run,) = records.read_runs([path])
+    assert run.cloned and run.steps == 0 and run.iterations == 3
+    places, _ = run.curve("Loss/held_out", "passes") or (np.zeros(0), None)
+    assert places.tolist() == [1.0, 2.0, 3.0]
+    picture = curves.cloning({"go2_bc_flat": [run]})
+    assert picture is not None and [axes.get_xlabel() for axes in picture.figure.axes] == ["passes over the data"] * 2
+    (other,) = records.read_runs([write_run(tmp_path)])
+    assert not other.cloned and curves.cloning({"go2_flat": [other]}) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,11 @@ def test_dataset_exports_and_imports(data, tmp_path, capsys):
         (["--dataset={data}", "--to=d4rl", "--file=a.csv"], "expected a file that ends in .npz"),
         (["--dataset={data}", "--to=d4rl", "--from=d4rl", "--file=a.npz"], "one at a time"),
         (["--dataset={data}", "--privileged"], "--privileged says what is exported"),
+        (["--dataset={data}", "--to=lerobot"], "--folder is missing: expected, for example, --folder=expert_lerobot"),
+        (["--dataset={data}", "--folder=x"], "--folder belongs to the format lerobot: add --to=lerobot"),
+        (["--dataset={data}", "--from=lerobot"], "--from"),
+        (["--dataset={data}", "--to=minari", "--id=walk"], "'walk' is no name of Minari's: expected (namespace/)name"),
+        (["--dataset={data}/meta.json"], "no data set in"),
         (["--dataset={data}", "--env.x=1"], "no configuration to override"),
     ],
 )
@@ -220,6 +226,9 @@ def test_a_cloned_student_can_be_recorded_and_taught_from(data, tmp_path):
     distill.main([f"--dataset={data}", f"--log_root={tmp_path}", *FAST])
     with pytest.raises(UserError, match="the run has a student and no teacher"):
         record(tmp_path, tmp_path / "out", task="go2_bc_flat")
+    flags = ["--task=go2_ts_flat", "--num_envs=4", "--teacher=go2_bc_flat", "--logger=none"]
+    with pytest.raises(UserError, match="a run of BC has a student and no teacher: name the run that its data"):
+        train.main([*flags, f"--log_root={tmp_path}"])
 
 
 def test_no_training_in_an_environment(tmp_path):
@@ -242,6 +251,8 @@ def test_no_training_in_an_environment(tmp_path):
         (["--dataset={data}", "--resume"], "--dataset with --resume"),
         (["--resume"], "--resume needs the run's --task"),
         (["--dataset={data}", "--transitions=0"], "--transitions=0: expected at least 1"),
+        (["--dataset={data}", "--max_iterations=0"], "--max_iterations=0: expected at least 1"),
+        (["--dataset={data}/meta.json"], "no data set in {data}/meta.json: cannot read meta.json"),
         (["--dataset={data}", "--train.algorithm.held_out=2"], "algorithm.held_out=2.0: a share of the episodes"),
         (["--dataset={data}", "--train.algorithm.held_out=0.0001"], "too few episodes; record more"),
         (["--dataset={data}", "--train.algorithm.batchsize=2"], "did you mean algorithm.batch_size"),
@@ -250,8 +261,25 @@ def test_no_training_in_an_environment(tmp_path):
 def test_a_mistake_in_cloning_is_one_line_and_leaves_nothing(data, tmp_path, flags, message):
     with pytest.raises(UserError) as error:
         distill.main([f"--log_root={tmp_path / 'logs'}", *(flag.format(data=data) for flag in flags)])
-    assert message in str(error.value) and "\n" not in str(error.value)
+    assert message.format(data=data) in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "not finite"])
+def test_cloning_from_shards_that_cannot_be_read_is_one_line_and_leaves_nothing(data, tmp_path, damage, capsys):
+    shutil.copytree(data, tmp_path / "data")
+    for path in (tmp_path / "data").glob("shard-??????.npz"):
+        if damage == "truncated":
+            path.write_bytes(path.read_bytes()[:500])
+        else:
+            arrays = dict(np.load(path))
+            arrays["policy"][0, 0] = np.nan
+            np.savez(path, **arrays)
+    with pytest.raises(UserError, match="no shard with transitions that can be read"):
+        distill.main([f"--dataset={tmp_path / 'data'}", f"--log_root={tmp_path / 'logs'}", *FAST])
+    assert not (tmp_path / "logs").exists() and damage[:9] in capsys.readouterr().err
+    with pytest.raises(UserError, match="no shard with transitions can be read"):
+        dataset.main([f"--dataset={tmp_path / 'data'}"])
 
 
 def test_data_without_a_card_need_a_task(data, tmp_path):

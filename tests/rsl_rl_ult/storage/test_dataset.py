@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from rsl_rl_ult.storage import dataset as dataset_module
 from rsl_rl_ult.storage.dataset import (
     CARD,
     Dataset,
@@ -300,6 +301,23 @@ def test_a_killed_writer_leaves_whole_shards_and_the_next_goes_on(tmp_path):
 def test_a_hundred_killed_writers_leave_whole_shards(tmp_path):
     shards, torn = kill_writers(tmp_path / "data", 100)
     assert shards >= 20 and torn >= 20  # otherwise the kills missed what they were for
+
+
+def test_a_full_disk_loses_nothing_that_was_finished_and_the_writer_goes_on(tmp_path, monkeypatch):
+    write(tmp_path, (5, 6))
+    with ShardWriter(tmp_path, card()) as writer:
+        before = sorted(path.name for path in tmp_path.iterdir())
+        with monkeypatch.context() as patch:
+            patch.setattr(dataset_module.os, "fsync", full_disk)
+            writer.add(segment(2, 7))
+            with pytest.raises(OSError, match="No space left"):
+                writer.flush()
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert [int(s["episode"][0]) for s in Dataset(tmp_path).segments()] == [0, 1, 2]  # written when there was room
+
+
+def full_disk(_):
+    raise OSError(28, "No space left on device")
 
 
 def test_two_runs_into_one_folder_give_one_data_set(tmp_path):
