@@ -44,6 +44,7 @@ CONDITIONS: dict[str, tuple[str, dict[str, str]]] = {
     "bonus": ("colour_maze_sitt", {"train.algorithm.kl_sign": "bonus"}),
     "no reward term": ("colour_maze_sitt", {"train.algorithm.kl_weight": "0"}),
     "no alignment": ("colour_maze_sitt", {}),
+    "penalty, clip of 1 nat": ("colour_maze_sitt", {"train.algorithm.kl_clip": "1"}),
     "penalty, published quirks": ("colour_maze_sitt", {"env.maze.quirks": "published"}),
 }
 """Name -> task, overrides."""
