@@ -17,10 +17,16 @@ TEST = [
     "pyright",
     "isaacgym-stubs==1.1rc4",
     "vermin",
+    "setuptools>=70.1",  # builds a wheel
     *REPORT,
     *EXPORT,
     *WANDB,
     *DATA,
+]
+
+SCRIPTS = [
+    *("train", "play", "evaluate", "export", "sim2sim", "report", "describe", "doctor", "sweep"),
+    *("collect", "dataset", "distill"),
 ]
 
 setup(
@@ -29,7 +35,11 @@ setup(
     description="Privileged learning for legged robots: rsl_rl algorithms and Unitree Go2 tasks",
     license="BSD-3-Clause",
     packages=find_packages(include=["rsl_rl_ult*", "legged_gym_ext*"]),
-    package_data={"legged_gym_ext": ["viewer/*.html"]},
+    package_data={
+        "legged_gym_ext": ["py.typed", "viewer/*.html", "resources/robots/*/*"],
+        "rsl_rl_ult": ["py.typed"],
+    },
+    entry_points={"console_scripts": [f"ult-{name} = legged_gym_ext.scripts.console:{name}" for name in SCRIPTS]},
     # Python 3.8 is for owners of Isaac Gym forks, who install the algorithms only.
     python_requires=">=3.8",
     install_requires=["torch>=1.10", "numpy"],
@@ -42,6 +52,6 @@ setup(
         "wandb": WANDB,
         "data": DATA,
         "test": TEST,
-        "all": TRAIN + MUJOCO + VIDEO + TEST,
+        "all": TRAIN + MUJOCO + VIDEO + TEST,  # the README's first page, its tests included
     },
 )

@@ -79,7 +79,7 @@ def permuted(source: Path, target: Path) -> Path:
 
 def run(name: str, path: Path, condition: str, episodes: int) -> dict[str, Any]:
     """One row of the table."""
-    from legged_gym_ext import ROOT_DIR
+    from legged_gym_ext import PACKAGE_DIR
     from legged_gym_ext.deploy.controller import Controller
     from legged_gym_ext.deploy.policy_file import ExportedPolicy
     from legged_gym_ext.deploy.sim2sim.loop import Trial, run_episodes
@@ -90,7 +90,7 @@ def run(name: str, path: Path, condition: str, episodes: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         model = None
         if changes.pop("legs", False):
-            source = ROOT_DIR / "resources" / "robots" / robot_name / f"{robot_name}.xml"
+            source = PACKAGE_DIR / "resources" / "robots" / robot_name / f"{robot_name}.xml"
             model = permuted(source, Path(folder) / "permuted.xml")
         robot = PlainRobot(controller.contract, model, physics=Physics(**changes))
     trial = Trial(controller, robot, seed=SEED)

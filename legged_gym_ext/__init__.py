@@ -12,8 +12,28 @@ os.environ.setdefault(
 
 __version__ = "0.1.0"
 
-ROOT_DIR = Path(__file__).resolve().parents[1]
-"""The repository: robots are under `resources/`, training runs under `logs/`."""
+PACKAGE_DIR = Path(__file__).resolve().parent
+"""This package: robots are under `resources/`."""
+
+ROOT_DIR = PACKAGE_DIR.parent
+"""The repository, or the folder of installed packages."""
+
+IN_REPOSITORY = (ROOT_DIR / "constraints.txt").is_file()
+"""Whether this package is used from a clone: runs go to its `logs/`, and its script files are what one starts."""
+
+
+def find_file(name: str) -> Path:
+    """The file that a configuration names.
+
+    Args:
+        name: path; "{ROOT}" stands for this package or, for what is not in it, for the repository around it.
+
+    Returns:
+        The path; that there is such a file is for the caller to check.
+    """
+    path = Path(name.replace("{ROOT}", str(PACKAGE_DIR))).expanduser()
+    around = Path(name.replace("{ROOT}", str(ROOT_DIR))).expanduser()
+    return around if around.is_file() and not path.is_file() else path
 
 
 def register_tasks(

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
-ROBOT_DIR = Path(__file__).resolve().parents[1] / "resources" / "robots" / "go2"
+ROBOT_DIR = Path(__file__).resolve().parents[1] / "legged_gym_ext" / "resources" / "robots" / "go2"
 MJCF = ROBOT_DIR / "go2.xml"
 URDF = ROBOT_DIR / "go2.urdf"
 FILES = pytest.mark.parametrize("path", [MJCF, URDF], ids=["mjcf", "urdf"])

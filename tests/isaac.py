@@ -40,7 +40,7 @@ def passive_off(sim: Any) -> None:
 
 def copy_of_urdf(tmp_path: Path, old: str, new: str) -> str:
     """The robot's files in `tmp_path`, with `old` replaced in the URDF; returns the value for asset.file."""
-    source = ROOT / "resources/robots/go2"
+    source = ROOT / "legged_gym_ext/resources/robots/go2"
     text = (source / "go2.urdf").read_text(encoding="utf-8")
     assert old in text
     (tmp_path / "go2.urdf").write_text(text.replace(old, new), encoding="utf-8")

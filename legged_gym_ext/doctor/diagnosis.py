@@ -27,13 +27,14 @@ from legged_gym_ext.doctor.probes import (
 from legged_gym_ext.simulators import ENGINES, PAIR, PINNED, cure, version_for_mjbatch
 from legged_gym_ext.simulators.mujoco import gl
 from legged_gym_ext.utils.cpus import usable_cpus
-from legged_gym_ext.utils.errors import installed
+from legged_gym_ext.utils.errors import install_command, installed
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 OLDEST_PYTHON, OLDEST_TORCH = (3, 10), (2, 6)
 """Of the default engine's packages and of rsl-rl-lib 5."""
 
-INSTALL = 'pip install -c constraints.txt -e ".[train,mujoco]"'
+INSTALL = install_command("train,mujoco")
+CPU_TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 LITTLE_MEMORY = 2.0
 """GiB. Trainings of 1024 robots take 0.6 (`go2`) to 0.9 (`go2_ult`)."""
 
@@ -176,15 +177,15 @@ def _torch() -> tuple[list[Finding], str | None]:
             problem("torch", f"cannot be imported: {reason}", "pip install --force-reinstall torch", "torch that works")
         ], None
     gpus = [f"{gpu['name']} ({gpu['gib']} GiB, sm_{''.join(map(str, gpu['capability']))})" for gpu in found["gpus"]]
-    built = f"built for CUDA {found['cuda']}" if found["cuda"] else "built without CUDA"
+    other = "built without CUDA" if gpus else "CPU build"
+    built = f"built for CUDA {found['cuda']}" if found["cuda"] else other
     text = f"{found['version']}, {built}, {', '.join(gpus) or 'no GPU'}, {found['threads']} threads"
     findings = [ok("torch", text)]
     if _numbers(found["version"]) < OLDEST_TORCH:
         wanted = f"torch {'.'.join(map(str, OLDEST_TORCH))} or newer"
         findings = [problem("torch", f"{text}; train.py needs {wanted}", INSTALL, wanted)]
     if found["numpy_error"] and installed("numpy"):
-        advice = "pip install -c constraints.txt torch numpy"
-        findings.append(problem("torch", f"fails with this numpy: {found['numpy_error']}", advice, "a fitting numpy"))
+        findings.append(problem("torch", f"fails with this numpy: {found['numpy_error']}", INSTALL, "a fitting numpy"))
     return [*findings, *_gpus(found)], found["numpy"]
 
 
@@ -194,10 +195,13 @@ def _gpus(found: dict[str, Any]) -> list[Finding]:
     if foreign:
         text = f"this torch has no code for {', '.join(foreign)}, only for {' '.join(found['arches'])}"
         return [problem("gpu", text, "install a torch that was built for this GPU, or keep --rl_device=cpu")]
-    if found["gpus"] or shutil.which("nvidia-smi") is None:
+    if found["gpus"]:
         return []
+    if shutil.which("nvidia-smi") is None:
+        text = f"none here; in a new environment torch's CPU build, installed first, saves about 2 GB: {CPU_TORCH}"
+        return [note("gpu", text)] if found["cuda"] else []
     if found["cuda"] is None:
-        return [note("gpu", "there is an nvidia-smi, but this torch is built without CUDA: it learns on the CPU")]
+        return [note("gpu", "there is an nvidia-smi, but this torch is the CPU build: it learns on the CPU")]
     advice = "compare torch's CUDA version with that of nvidia-smi; update the driver or install another torch"
     return [problem("gpu", "there is an nvidia-smi, but torch finds no GPU", advice)]
 
@@ -354,7 +358,7 @@ def _wandb() -> Finding:
     if reason is None and not written:
         reason = "it wrote nothing"
     if reason is not None:
-        advice = "pip install --force-reinstall -c constraints.txt wandb, or keep another --logger"
+        advice = f"pip uninstall wandb, then {install_command('wandb')}; or keep another --logger"
         return problem("wandb", f"{version_of('wandb')}, but its writer does not start: {reason}", advice)
     return ok("wandb", f"{version_of('wandb')}, an offline run starts")
 

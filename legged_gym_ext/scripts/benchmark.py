@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.scripts.sweep import main
 from legged_gym_ext.utils.errors import run_main

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.utils.cli import Parser, parse
 from legged_gym_ext.utils.errors import UserError, install_command, pluralize, run_main

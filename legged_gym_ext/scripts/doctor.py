@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import legged_gym_ext
 import rsl_rl_ult

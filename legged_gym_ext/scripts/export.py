@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import PACKAGE_DIR
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -122,7 +123,7 @@ def _show(report: Report, out: Path, env_cfg: LeggedRobotCfg) -> None:
         print(line)
     flags = [f"--policy={display_path(out / POLICY)}"]
     name = env_cfg.asset.name
-    if not (ROOT_DIR / "resources" / "robots" / name / f"{name}.xml").is_file():  # where sim2sim.py looks
+    if not (PACKAGE_DIR / "resources" / "robots" / name / f"{name}.xml").is_file():  # where sim2sim.py looks
         flags.append(f"--model={display_path(env_cfg.asset.file)}")
     print(f"next: {script_command('sim2sim', [*flags, *([] if has_display() else ['--headless'])])}")
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.user_tasks import import_tasks, refuse_nested
 from legged_gym_ext.utils.cli import Parser, add_import_flag
@@ -55,7 +56,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="run folder, or TASK/RUN below the log folder, or TASK for its newest run",
     )
     add("--out", metavar="FOLDER", help="where to write; default: report/ in the first run's folder")
-    add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/ of the repository")
+    add("--log_root", metavar="DIR", help="where runs are looked for; default: logs/ (a clone has its own)")
     add_import_flag(parser)
     add(
         "--rollout",

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.deploy.sim2sim.flags import LEVEL, add_flags, check, read_joint_map
 from legged_gym_ext.utils.cli import Parser, parse

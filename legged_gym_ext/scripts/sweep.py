@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, from any directory
+if not __package__:  # run as a file, from any directory
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import Parser, add_import_flag, apply_args_to_cfgs

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import IN_REPOSITORY, PACKAGE_DIR
 from legged_gym_ext.user_tasks import imported
 from legged_gym_ext.utils.errors import display_path, python_command
 
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
 
-SCRIPTS = ROOT_DIR / "legged_gym_ext" / "scripts"
+SCRIPTS = PACKAGE_DIR / "scripts"
 
 
 def script_command(script: str, flags: list[str]) -> str:
-    """Shell command that runs scripts/`script`.py of this package with `flags`."""
-    return shlex.join([python_command(), display_path(SCRIPTS / f"{script}.py"), *flags])
+    """Shell command that runs scripts/`script`.py of this package with `flags`.
+
+    In a clone it names the file, and where the package is installed without one the console script.
+    """
+    console = None if IN_REPOSITORY else _console_script(f"ult-{script}")
+    program = [python_command(), display_path(SCRIPTS / f"{script}.py")] if console is None else [console]
+    return shlex.join([*program, *flags])
+
+
+def _console_script(name: str) -> str | None:
+    """A console script as one would type it; None where pip has installed none, as with `--target`."""
+    try:
+        files = metadata.files("rsl_rl_ult") or []
+    except metadata.PackageNotFoundError:
+        return None
+    # From the list of what was installed: a script of that name on the PATH may be another environment's.
+    paths = [os.path.normpath(str(file.locate())) for file in files if file.name == name]
+    if not paths or not os.path.isfile(paths[0]):
+        return None
+    found = shutil.which(name)
+    return name if found is not None and os.path.samefile(found, paths[0]) else display_path(paths[0])
 
 
 def task_flags(

@@ -13,12 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import IN_REPOSITORY, ROOT_DIR
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
-LOG_ROOT = ROOT_DIR / "logs"
+LOG_ROOT = (ROOT_DIR if IN_REPOSITORY else Path.cwd()) / "logs"
+"""Where runs are kept by default: in the repository, or in the working directory of an installation without one."""
+
 CHECKPOINT = re.compile(r"model_(\d+)\.pt")
 DATED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 RUN_FILE = "params/run.json"
@@ -30,7 +32,7 @@ class WriteError(UserError):
 
 
 def log_root(args: Any) -> Path:
-    """Where runs are kept: `--log_root` (relative to the working directory) or `logs/` of the repository."""
+    """Where runs are kept: `--log_root` (relative to the working directory) or `LOG_ROOT`."""
     if getattr(args, "log_root", None) == "":
         raise UserError("--log_root=: expected a folder")
     return LOG_ROOT if getattr(args, "log_root", None) is None else Path(args.log_root).expanduser().resolve()

@@ -67,7 +67,7 @@ def make_parser(description: str, *, prog: str | None = None) -> Parser:
     add("--run_name", metavar="NAME", help="added to the date in the name of the run folder")
     add("--load_run", metavar="RUN", help="run folder to load; default: the newest")
     add("--checkpoint", type=_iteration, metavar="IT", help="iteration to load; default: the newest")
-    add("--log_root", metavar="DIR", help="where runs are written and looked for; default: logs/ of the repository")
+    add("--log_root", metavar="DIR", help="where runs are written and looked for; default: logs/ (a clone has its own)")
     add_import_flag(parser)
     return parser
 

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import IN_REPOSITORY, ROOT_DIR
 
 TRACEBACK = "LEGGED_GYM_TRACEBACK"
 """Environment variable: if set, the traceback of a `UserError` and of its cause is printed, too."""
@@ -143,8 +143,8 @@ def installed(package: str) -> bool:
 
 
 def install_command(extra: str) -> str:
-    """Shell command that installs this package with an extra."""
-    wanted = (
-        ["-e", f"{display_path(ROOT_DIR)}[{extra}]"] if (ROOT_DIR / "setup.py").is_file() else [f"rsl_rl_ult[{extra}]"]
-    )
-    return shlex.join([python_command(), "-m", "pip", "install", *wanted])
+    """Shell command that installs this package with an extra, in a clone in the versions that were tested."""
+    uv = [] if installed("pip") else ["uv", "pip", "install", "--python"]  # its environments have no pip
+    pip = [*uv, python_command(), *([] if uv else ["-m", "pip", "install"])]
+    pins = ["-c", display_path(ROOT_DIR / "constraints.txt"), "-e"] if IN_REPOSITORY else []
+    return shlex.join([*pip, *pins, f"{display_path(ROOT_DIR) if IN_REPOSITORY else 'rsl_rl_ult'}[{extra}]"])

@@ -19,7 +19,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import PACKAGE_DIR
 from legged_gym_ext.deploy.contract import Contract
 from legged_gym_ext.deploy.controller import Reading
 from legged_gym_ext.deploy.sim2sim.simulated import Start
@@ -269,7 +269,7 @@ def _model_file(contract: Contract, model: Path | str | None) -> Path:
         if not path.is_file():
             raise UserError(f"robot model not found: {path}; --model takes an MJCF file")
         return path
-    path = ROOT_DIR / "resources" / "robots" / contract.robot / f"{contract.robot}.xml"
+    path = PACKAGE_DIR / "resources" / "robots" / contract.robot / f"{contract.robot}.xml"
     if not path.is_file():
         raise UserError(f"there is no model of the robot '{contract.robot}' here ({path}); give one with --model")
     return path

@@ -103,7 +103,7 @@ class LeggedRobotCfg(BaseConfig):
         motor = "dc"  # "dc": torque falls linearly with speed; "ideal": constant limit. Evaluated every physics step
 
     class asset:
-        file = ""  # MJCF; "{ROOT}" stands for the repository
+        file = ""  # MJCF; "{ROOT}" stands for this package, or the repository
         name = "legged_robot"
         foot_name = "foot"  # part of the names of the foot geoms (or bodies), or the list of their names
         base_name = "base"

@@ -1,4 +1,4 @@
-"""Unitree Go1: the robot of the tasks `go1`, `go1_flat`, `go1_ult`, ... Sources: resources/robots/go1/SOURCE.md."""
+"""Unitree Go1: the robot of the tasks `go1`, `go1_flat`, `go1_ult`, ... Sources: SOURCE.md beside its model."""
 
 from __future__ import annotations
 

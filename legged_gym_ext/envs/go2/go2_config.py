@@ -1,4 +1,4 @@
-"""Unitree Go2: the robot of the tasks `go2`, `go2_flat`, `go2_ult`, ... Sources: resources/robots/go2/SOURCE.md."""
+"""Unitree Go2: the robot of the tasks `go2`, `go2_flat`, `go2_ult`, ... Sources: SOURCE.md beside its model."""
 
 from __future__ import annotations
 

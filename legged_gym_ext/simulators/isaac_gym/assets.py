@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import find_file
 from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet, joints_of
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.utils.math import quat_mul
@@ -64,8 +64,8 @@ def read_robot(cfg: LeggedRobotCfg) -> Robot:
     Raises:
         UserError: no URDF, one that cannot be read, or joints or feet that do not fit the configuration.
     """
-    named = Path(cfg.asset.file.replace("{ROOT}", str(ROOT_DIR))).expanduser()
-    path = named.with_suffix(".urdf")
+    named = find_file(cfg.asset.file)
+    path = find_file(str(Path(cfg.asset.file).with_suffix(".urdf")))
     root = _parse(path, "Isaac Gym reads the URDF with the name of asset.file")
     joints = {_required(joint, "child", "link"): _read_joint(joint, path) for joint in root.findall("joint")}
     hinges = {joint.name: joint for joint in joints.values() if joint.kind in HINGES}

@@ -7,13 +7,12 @@ keyframes and world geoms it brings are dropped, so that a user's own MJCF behav
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import find_file
 from legged_gym_ext.simulators.legs import Leg, Shape, choose_feet, joints_of
 from legged_gym_ext.simulators.mujoco.ground import COLLISION, GROUND, NearGround, add_map, add_slots
 from legged_gym_ext.utils.config import match_joint
@@ -64,13 +63,13 @@ def load_robot(file: str, *, keep_ground: bool = False) -> mujoco.MjSpec:
     """Read the robot's MJCF and drop everything that is not robot.
 
     Args:
-        file: path; "{ROOT}" is the repository.
+        file: path; see `find_file` for "{ROOT}".
         keep_ground: keep the geoms of the world body.
 
     Raises:
         UserError: the file is missing, or MuJoCo cannot read it.
     """
-    path = Path(file.replace("{ROOT}", str(ROOT_DIR))).expanduser()
+    path = find_file(file)
     if not path.is_file():
         raise UserError(f"robot model not found: {path}; set --env.asset.file to an MJCF file")
     try:

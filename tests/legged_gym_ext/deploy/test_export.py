@@ -116,7 +116,7 @@ def test_graphs_have_the_documented_inputs_and_outputs(exported):
 
 
 def test_the_contract_has_the_values_of_the_go2(exported, runs):
-    """Figures of the robot: resources/robots/go2/SOURCE.md, and of the task: go2_config.py."""
+    """Figures of the robot: SOURCE.md beside its model, and of the task: go2_config.py."""
     out, _, _ = exported["go2_ult_flat"]
     contract = ExportedPolicy(out / "policy.onnx").contract
     joints = [f"{leg}_{part}_joint" for leg in LEGS for part in ("hip", "thigh", "calf")]

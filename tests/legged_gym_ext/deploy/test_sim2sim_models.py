@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.sim2sim import permuted
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import PACKAGE_DIR
 from legged_gym_ext.deploy.controller import Controller
 from legged_gym_ext.deploy.policy_file import ExportedPolicy
 from legged_gym_ext.deploy.sim2sim.robot import Physics, PlainRobot
@@ -18,7 +18,7 @@ from legged_gym_ext.terrain.map import map_of_one_kind
 from legged_gym_ext.utils.errors import UserError
 from tests import policy_files as exported
 
-GO2 = ROOT_DIR / "resources" / "robots" / "go2" / "go2.xml"
+GO2 = PACKAGE_DIR / "resources/robots/go2/go2.xml"
 WORLD = """
   <default>
     <geom contype="0" conaffinity="0" group="4" friction="0.1 0.1 0.1"/>

@@ -18,7 +18,7 @@ from legged_gym_ext.viewer import commands
 from tests import policy_files as exported
 from tests.robots import make
 
-GO2 = Path(__file__).resolve().parents[3] / "resources/robots/go2/go2.xml"
+GO2 = Path(__file__).resolve().parents[3] / "legged_gym_ext/resources/robots/go2/go2.xml"
 TRAINED = {
     "file": "go2.xml",
     "mass": 15.019,

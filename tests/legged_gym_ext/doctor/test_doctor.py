@@ -357,8 +357,10 @@ H200 = {"name": "H200", "gib": 139, "capability": [9, 0]}
 @pytest.mark.parametrize(
     ("change", "driver", "level", "said"),
     [
-        ({}, False, "ok", "no GPU, 2 threads"),
-        ({}, True, "note", "built without CUDA"),
+        ({}, False, "ok", "2.13.0, CPU build, no GPU, 2 threads"),
+        ({}, True, "note", "this torch is the CPU build"),
+        ({"cuda": "12.8"}, False, "note", "download.pytorch.org/whl/cpu"),
+        ({"gpus": [H200]}, True, "ok", "built without CUDA, H200"),  # for another maker's
         ({"cuda": "12.8"}, True, "problem", "torch finds no GPU"),
         ({"cuda": "12.8", "gpus": [H200], "arches": ["sm_80", "sm_90"]}, True, "ok", "H200 (139 GiB, sm_90)"),
         ({"cuda": "11.8", "gpus": [H200], "arches": ["sm_70", "sm_86"]}, True, "problem", "no code for H200"),

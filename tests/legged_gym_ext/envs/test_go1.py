@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from legged_gym_ext import ROOT_DIR
+from legged_gym_ext import PACKAGE_DIR
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.base.legged_robot import LeggedRobot
 from legged_gym_ext.envs.base.randomization import disable_randomization
@@ -25,7 +25,7 @@ from tests.robots import calm, stand
 
 mujoco = pytest.importorskip("mujoco")
 
-# Published link table (resources/robots/go1/SOURCE.md), front left leg: mass and centre of mass; calf with its foot:
+# Published link table (SOURCE.md beside the model), front left leg: mass and centre of mass; calf with its foot:
 # (0.135862 * -0.116695 + 0.06 * -0.213) / 0.195862 = -0.146197.
 LINKS = {
     "trunk": (5.204, (0.0223, 0.002, -0.0005)),
@@ -48,7 +48,7 @@ def go1(num_envs: int) -> LeggedRobot:
 
 @pytest.fixture(scope="module")
 def model():
-    return mujoco.MjModel.from_xml_path(str(ROOT_DIR / "resources/robots/go1/go1.xml"))
+    return mujoco.MjModel.from_xml_path(str(PACKAGE_DIR / "resources/robots/go1/go1.xml"))
 
 
 # -- the model -------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def test_joints_have_the_published_ranges_and_motors_the_published_limits(model)
 
 def test_no_shape_adds_mass_and_no_two_shapes_of_the_robot_touch(model):
     assert not model.geom_contype.any()
-    spec = mujoco.MjSpec.from_file(str(ROOT_DIR / "resources/robots/go1/go1.xml"))
+    spec = mujoco.MjSpec.from_file(str(PACKAGE_DIR / "resources/robots/go1/go1.xml"))
     assert all(geom.mass == 0.0 for geom in spec.geoms)
 
 

@@ -19,7 +19,7 @@ from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 from tests.isaac import engine
 from tests.robots import calm, make
 
-GO2_XML = Path(__file__).resolve().parents[3] / "resources/robots/go2/go2.xml"
+GO2_XML = Path(__file__).resolve().parents[3] / "legged_gym_ext/resources/robots/go2/go2.xml"
 ENGINES = pytest.mark.parametrize("name", ["mujoco", "isaac_gym"])
 LEGS = ("FL", "FR", "RL", "RR")
 

@@ -17,7 +17,7 @@ from legged_gym_ext.utils.errors import UserError
 from tests.engines import hold, place
 from tests.robots import set_fields
 
-GO2 = Path(__file__).resolve().parents[3] / "resources/robots/go2/go2.xml"
+GO2 = Path(__file__).resolve().parents[3] / "legged_gym_ext/resources/robots/go2/go2.xml"
 
 
 def engine(num_envs: int = 2, **changes: Any) -> Any:

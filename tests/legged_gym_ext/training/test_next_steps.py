@@ -146,10 +146,10 @@ def test_the_interpreter_is_the_one_that_runs_and_python_where_the_shell_finds_i
 
 def test_installing_names_the_folder_of_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert errors.install_command("train").endswith(f"-m pip install -e '{ROOT}[train]'")
+    assert errors.install_command("train").endswith(f"-m pip install -c {ROOT}/constraints.txt -e '{ROOT}[train]'")
     monkeypatch.chdir(ROOT)
-    assert errors.install_command("train").endswith("-m pip install -e '.[train]'")
-    monkeypatch.setattr(errors, "ROOT_DIR", tmp_path)  # as from a wheel
+    assert errors.install_command("train").endswith("-m pip install -c constraints.txt -e '.[train]'")
+    monkeypatch.setattr(errors, "IN_REPOSITORY", False)  # as from a wheel
     assert errors.install_command("train").endswith("-m pip install 'rsl_rl_ult[train]'")
 
 
