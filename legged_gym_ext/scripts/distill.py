@@ -72,6 +72,10 @@ def _check(args: argparse.Namespace) -> None:
     """Raise a `UserError` for invalid flags."""
     if not args.dataset and not args.resume:
         raise UserError("--dataset is missing: expected a folder that collect.py wrote")
+    if args.task is not None:
+        from legged_gym_ext.envs import task_registry
+
+        task_registry.require_robot(args.task, "distill.py clones teachers of robots")
     if args.resume:
         for flag in ("dataset", "student", "transitions", "target"):
             if getattr(args, flag) is not None:

@@ -18,8 +18,8 @@ class ColourMazeCfg(BaseConfig):
 
     class maze:
         quirks = "fixed"  # fixed | published: displacements and time-outs as in the published code
-        exploring_starts = 0.5  # share of training episodes that begin in any cell around the lava
-        exploring_on_path = 0.0  # share of these that begin on the path instead
+        exploring_starts = 0.4  # share of training episodes that begin in any cell around the lava
+        exploring_on_path = 0.7  # share of these that begin on the path instead
         unlike_seed = -1  # evaluations draw no maze of the training with this seed; -1: any
         unlike_envs = 0  # mazes of that training
 
@@ -62,12 +62,13 @@ class ColourMazeSITTCfg(SITTCfg):
         activation = "tanh"
 
     class algorithm:
-        kl_weight = 1.9  # that of the published code; above 0.78 the way around is worth more than the path
-        kl_warmup = 0
+        kl_weight = 1.2  # above 0.78 the way around is worth more than the path; the published code has 1.9
+        kl_clip: float | None = None  # with 1 nat the path stays the better way
+        kl_warmup = 60
         teacher_weight = 0.01
-        num_encoder_steps = 10
-        encoder_learning_rate = 1e-3
-        proxy_learning_rate = 1e-3
+        num_encoder_steps = 20
+        encoder_learning_rate = 3e-3
+        proxy_learning_rate = 3e-3
         symmetry_cfg = None
         use_mixed_precision = False  # layers this small gain nothing
         num_learning_epochs = 1

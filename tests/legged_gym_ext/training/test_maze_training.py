@@ -9,7 +9,7 @@ import torch
 
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.colour_maze.mazes import among
-from legged_gym_ext.scripts import describe, evaluate, export, play, train
+from legged_gym_ext.scripts import describe, distill, evaluate, export, play, train
 from legged_gym_ext.training import maze_evaluation
 from legged_gym_ext.training.make_runner import set_seed
 from legged_gym_ext.training.runs import load_checkpoint
@@ -129,6 +129,7 @@ def test_the_networks_are_those_of_the_paper():
     [
         (play, ["--web"], "play.py shows robots, task 'colour_maze_sitt' has none: report.py draws where its"),
         (export, [], "export.py writes files for robots, task 'colour_maze_sitt' has none"),
+        (distill, ["--dataset=data"], "distill.py clones teachers of robots, task 'colour_maze_sitt' has none"),
         (evaluate, ["--ladder"], "--ladder: robots climb it, task 'colour_maze_sitt' has none: leave that out"),
         (train, ["--video"], "--video films robots, task 'colour_maze_sitt' has none: leave that out"),
         (train, ["--sim=mujoco"], "--sim=mujoco: the colour maze is a grid, no physics; leave that out"),
