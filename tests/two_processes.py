@@ -99,7 +99,7 @@ def method_cfg(method: str) -> dict:
         # Adam would make whole steps of gradients that are nothing but rounding.
         return dagger_cfg(grad_reduce_bucket_mb=1e-4, beta_start=0.5, optimizer="sgd", learning_rate=0.1)
     if method == "PPO_ULT":
-        return ult_cfg(mix_mode="per_env", policy_samples="acted", **options)
+        return ult_cfg(mix_mode="per_env", policy_samples="acted", student_share=0.0, **options)
     network = {"actor": {"obs_normalization": True}, "teacher_fraction": 0.5} if method == "PPO_CTS" else {}
     return ts_cfg(f"rsl_rl_ult.algorithms:{method}", **options, **network)
 

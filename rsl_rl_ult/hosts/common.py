@@ -211,7 +211,8 @@ def host_classes(policy: type[HostPolicy], algorithm: type[HostAlgorithm], modul
     The names are those of the native classes: `ActorCriticTS`, `PPO_TS` and so on.
     """
     found: dict[str, type] = {}
-    for name, method in METHODS.items():
+    # Networks check observations as the methods of PPO read them; DAgger, which shares networks with them, is last.
+    for name, method in sorted(METHODS.items(), key=lambda item: not issubclass(item[1], PPO)):
         network = method.network_class
         parts = {"core_class": method, "__module__": module}
         found.setdefault(network.__name__, type(network.__name__, (policy,), {**parts, "__doc__": network.__doc__}))

@@ -76,7 +76,7 @@ def extra(name: str) -> str:
 
 def without_paths(said: str) -> str:
     """A message without the paths in its command; that the command itself runs is tested in test_next_steps.py."""
-    return re.sub(r"\S+ -m pip install -e \S*\[(\w+)\]'?", r"python -m pip install -e '[\1]'", said)
+    return re.sub(r"\S+ -m pip install (?:-c \S+ )?-e \S*\[(\w+)\]'?", r"python -m pip install -e '[\1]'", said)
 
 
 LEARNING = f"trainings and trained policies need the package '{{}}': {extra('train')}"

@@ -193,7 +193,8 @@ def test_a_file_that_cannot_be_imported_is_one_clear_line(tmp_path, text, messag
         parse(make_parser(""), [f"--import={path}"])
 
 
-def test_a_file_that_is_imported_twice_registers_once(tmp_path):
+def test_a_file_that_is_imported_twice_registers_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(user_tasks, "imported", {})  # printed commands of other tests do not import it
     path = tmp_path / "counted_tasks.py"
     path.write_text("import builtins; builtins.counted = getattr(builtins, 'counted', 0) + 1", encoding="utf-8")
     import builtins

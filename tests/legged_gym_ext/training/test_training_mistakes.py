@@ -184,7 +184,7 @@ def test_the_file_of_an_evaluation_is_there_before_anybody_reads_the_table(tmp_p
     from legged_gym_ext.scripts import evaluate
     from legged_gym_ext.training import policies
 
-    def gone(results: Any) -> None:
+    def gone(*printed: Any) -> None:
         raise BrokenPipeError
 
     monkeypatch.setattr(policies, "run_cfgs", lambda *args: (None, None, None))
