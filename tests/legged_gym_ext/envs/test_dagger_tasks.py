@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from legged_gym_ext import user_tasks
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import evaluate, train
 from legged_gym_ext.utils.errors import UserError
@@ -56,6 +58,15 @@ def test_a_teacher_of_any_method_is_followed_watched_and_evaluated(teachers, tmp
     assert re.search(r"teacher +student", capsys.readouterr().out)
 
 
+@pytest.fixture
+def own_registrations(monkeypatch) -> None:
+    """What a test registers and imports is forgotten after it."""
+    for name in ("_tasks", "_robots", "_methods", "_grounds"):
+        monkeypatch.setattr(task_registry, name, copy.copy(getattr(task_registry, name)))
+    monkeypatch.setattr(user_tasks, "imported", dict(user_tasks.imported))
+
+
+@pytest.mark.usefixtures("own_registrations")
 def test_a_student_of_ult_learns_from_a_teacher_of_ts(teachers, tmp_path):
     cfg = tmp_path / "ult_student.py"
     cfg.write_text(
