@@ -13,7 +13,6 @@ import torch
 from rsl_rl.runners import OnPolicyRunner
 
 from legged_gym_ext import ROOT_DIR
-from legged_gym_ext.envs.base.snapshot import restore_snapshot, take_snapshot
 from legged_gym_ext.task_registry import resolve
 from legged_gym_ext.training.logger import CompactLogger
 from legged_gym_ext.training.policies import Policy
@@ -191,7 +190,7 @@ class TrainRunner(OnPolicyRunner):
         saved["infos"] = {
             **(infos or {}),
             "task": self.task,
-            "env": take_snapshot(self.env.env),
+            "env": self.env.env.take_snapshot(),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "total": (self.logger.tot_timesteps, self.logger.tot_time),
@@ -281,7 +280,7 @@ class TrainRunner(OnPolicyRunner):
             return None  # the checkpoint holds the robots and random numbers of process 0
         with user_errors(f"checkpoint {path} does not fit the settings of task '{self.task}'"):
             changed = [field[len("env.") :] for field in changes if field.startswith("env.")]
-            note = restore_snapshot(self.env.env, infos["env"], changed)
+            note = self.env.env.restore_snapshot(infos["env"], changed)
             if note is None and "rollout" in infos:
                 self.alg.load_rollout_state(infos["rollout"])
         torch.set_rng_state(infos["torch_rng"].cpu())

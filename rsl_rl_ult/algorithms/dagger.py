@@ -17,6 +17,7 @@ from rsl_rl_ult.algorithms.dagger_students import Fit, student_class
 from rsl_rl_ult.algorithms.metrics import mean_metrics
 from rsl_rl_ult.algorithms.mixing import MetricsByActor
 from rsl_rl_ult.algorithms.on_policy import OnPolicyAlgorithm
+from rsl_rl_ult.algorithms.optimization import set_gradients
 from rsl_rl_ult.algorithms.rollout_state import Decision, Step
 from rsl_rl_ult.algorithms.teacher import Labeller, Teacher, copy_latent_teacher, load_recorded, record_teacher
 from rsl_rl_ult.modules.actor_critic import Tensors
@@ -277,9 +278,7 @@ class DAgger(OnPolicyAlgorithm):
             fit = self.student.fit(self.aggregate, self.batch_size, self.generator, self.symmetry)
             loss, metrics = self.imitation_loss(fit)
         parameters = self.optimizer.param_groups[0]["params"]
-        self.optimizer.zero_grad(set_to_none=True)
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
-            parameter.grad = gradient
+        set_gradients(self.optimizer, loss, parameters)
         self.processes.average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.optimizer.step()

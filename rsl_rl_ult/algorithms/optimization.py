@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import torch
 from torch import nn
@@ -18,6 +18,13 @@ def make_optimizer(name: str, groups: list, learning_rate: float) -> Any:
     if name not in OPTIMIZERS:
         raise ValueError(f"algorithm.optimizer '{name}': expected one of {', '.join(OPTIMIZERS)}")
     return getattr(torch.optim, OPTIMIZERS[name])(groups, lr=learning_rate)
+
+
+def set_gradients(optimizer: Any, loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> None:
+    """Give `parameters` the gradient of `loss` (); all others of `optimizer` have none, so that its step skips them."""
+    optimizer.zero_grad(set_to_none=True)
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters))):
+        parameter.grad = gradient
 
 
 def multiplies_bfloat16(device: str) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rsl_rl_ult import losses
+from rsl_rl_ult.algorithms.optimization import set_gradients
 from rsl_rl_ult.algorithms.rollout_state import RolloutState
 from rsl_rl_ult.modules.actor_critic import Tensors
 from rsl_rl_ult.policies.policy import join
@@ -175,13 +176,9 @@ class StudentRegression(RolloutState):
 
     def step(self, loss: torch.Tensor) -> None:
         """One gradient step of what learns here, and of nothing else."""
-        parameters = [parameter for part in self.trained() for parameter in part]
-        optimizer = self.algorithm.optimizer
-        optimizer.zero_grad(set_to_none=True)
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
-            parameter.grad = gradient
+        set_gradients(self.algorithm.optimizer, loss, [parameter for part in self.trained() for parameter in part])
         self.clip()
-        optimizer.step()
+        self.algorithm.optimizer.step()
 
     def clip(self) -> None:
         """Average the gradients over the processes and clip them."""

@@ -7,12 +7,13 @@ y left, z up; quaternions w x y z.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from legged_gym_ext.envs.base import events
+from legged_gym_ext.envs.base import events, snapshot
 from legged_gym_ext.envs.base.commands import Commands
 from legged_gym_ext.envs.base.legs import find_corners
 from legged_gym_ext.envs.base.limits import check_limits
@@ -167,6 +168,14 @@ class LeggedRobot:
         Its noise has a generator of its own: the robots meet the same random numbers as without it.
         """
         self._last_rng = torch.Generator(device=self.device).manual_seed(seed)
+
+    def take_snapshot(self) -> dict[str, Any]:
+        """All state, as checkpoints hold it."""
+        return snapshot.take_snapshot(self)
+
+    def restore_snapshot(self, taken: dict[str, Any], changed: Collection[str] = ()) -> str | None:
+        """Continue from a snapshot; see `snapshot.restore_snapshot`."""
+        return snapshot.restore_snapshot(self, taken, changed)
 
     def uniform(self, *shape: int, low: float, high: float) -> torch.Tensor:
         """Uniform numbers in [low, high) from the environment's own generator."""

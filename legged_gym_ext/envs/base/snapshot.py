@@ -24,12 +24,7 @@ DRAWN_FROM = ("domain_rand.", "terrain.", "asset.", "init_state.", "commands.ran
 
 
 def take_snapshot(env: LeggedRobot) -> dict[str, Any]:
-    """Copies of all state: buffers, physics and its parameters, curriculum, random generator.
-
-    An environment without robots brings a method of this name, and `restore_snapshot`.
-    """
-    if hasattr(env, "take_snapshot"):
-        return env.take_snapshot()  # pyright: ignore
+    """Copies of all state: buffers, physics and its parameters, curriculum, random generator."""
     snapshot: dict[str, Any] = {
         "num_envs": env.num_envs,
         "buffers": {name: getattr(env, name).clone() for name in BUFFERS},
@@ -60,8 +55,6 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any], changed: Collec
         physics model, or after a change of what episodes are drawn from) only the curriculum and the counters carry
         over.
     """
-    if hasattr(env, "restore_snapshot"):
-        return env.restore_snapshot(snapshot, changed)  # pyright: ignore
     redrawn = [field for field in changed if field.startswith(DRAWN_FROM)]
     if not any(field.startswith("commands.ranges.") for field in redrawn):
         env.command_sampler.ranges.copy_(snapshot["command_ranges"])
