@@ -95,6 +95,11 @@ class ColourMaze:
 
     def set_mazes(self, grids: torch.Tensor) -> None:
         """Start new episodes in mazes (N, 21, 21) of codes."""
+        self._use_mazes(grids)
+        self.reset()
+
+    def _use_mazes(self, grids: torch.Tensor) -> None:
+        """Mazes (N, 21, 21) and what is derived of them."""
         padded = torch.full((self.num_envs, PADDED, PADDED), OUTSIDE)
         padded[:, 1:-1, 1:-1] = self.grids = grids
         self._codes = padded.flatten()
@@ -102,7 +107,6 @@ class ColourMaze:
         self._path_lengths = on_path.sum(1)
         order = on_path.byte().argsort(dim=1, descending=True, stable=True)[:, : int(self._path_lengths.max())]
         self._paths = torch.stack((torch.div(order, SIZE, rounding_mode="floor"), order % SIZE), dim=-1)
-        self.reset()
 
     def _allocate(self) -> None:
         flags = lambda: torch.zeros(self.num_envs, dtype=torch.bool)  # noqa: E731
@@ -247,7 +251,7 @@ class ColourMaze:
 
     def take_snapshot(self) -> dict[str, Any]:
         """Copies of all state."""
-        buffers = {name: getattr(self, name).clone() for name in BUFFERS}
+        buffers = {name: getattr(self, name).clone() for name in ("grids", *BUFFERS)}
         return {**buffers, "rng": self.rng.get_state()}
 
     def restore_snapshot(self, snapshot: dict[str, Any], changed: Any = ()) -> str | None:
@@ -256,6 +260,7 @@ class ColourMaze:
             return f"new episodes start: {', '.join(changed)} changed"
         if any(getattr(self, name).shape != snapshot[name].shape for name in BUFFERS):
             return "new episodes start in new mazes: the checkpoint was written with another number of environments"
+        self._use_mazes(snapshot["grids"].clone())
         for name in BUFFERS:
             setattr(self, name, snapshot[name].clone())
         self.critic_obs_buf = self.privileged_obs_buf
@@ -264,10 +269,10 @@ class ColourMaze:
 
 
 BUFFERS = (
-    *("grids", "_codes", "position", "_last_position", "_visited", "_ended", "episode_length_buf"),
+    *("position", "_last_position", "_visited", "_ended", "episode_length_buf"),
     *("obs_buf", "privileged_obs_buf"),
 )
-"""State of the environment."""
+"""State of the environment, besides its mazes."""
 
 
 def _check(cfg: ColourMazeCfg) -> None:

@@ -329,6 +329,15 @@ def test_a_snapshot_continues_exactly():
     assert "another number of environments" in str(make(3).restore_snapshot(snapshot))
 
 
+def test_exploring_starts_are_on_the_paths_of_restored_mazes():
+    always = {"maze__exploring_starts": 1.0, "maze__exploring_on_path": 1.0}
+    env, other = make(10, **always), make(10, seed=2, **always)
+    other.restore_snapshot(env.take_snapshot())
+    other.reset()
+    x, y = other.position.unbind(-1)
+    assert (env.grids[torch.arange(10), x, y] == mazes.PATH).all()
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
