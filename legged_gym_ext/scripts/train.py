@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = make_parser("Train a task and write checkpoints to logs/<experiment>/<date>_<run>.")
     add_training_flags(parser)
+    pretrained.add_flag(parser, "begin with the networks and settings of the policy that is part of this package")
     args = parse(parser, argv)
     limit_spinning()
 
@@ -38,15 +40,18 @@ def main(argv: list[str] | None = None) -> int:
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     from legged_gym_ext.simulators import prepare_engine
+    from legged_gym_ext.training import run_settings
     from legged_gym_ext.training.output import tolerate_broken_stdout
-    from legged_gym_ext.training.run_settings import resumed_cfgs
     from legged_gym_ext.training.runs import log_root
     from legged_gym_ext.training.teacher import refuse_teacher
 
     root = log_root(args)
+    shipped = pretrained.find_for(args.task, args, train_cfg.runner)
+    if shipped is not None:
+        env_cfg, train_cfg = run_settings.fine_tuning_cfgs(args.task, args, shipped)
     if train_cfg.runner.resume:
         refuse_teacher(args)
-        env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
+        env_cfg, train_cfg = run_settings.resumed_cfgs(args.task, args, train_cfg.runner, root)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
         task_registry.require_robot(args.task, "--video films robots", "leave that out")
@@ -55,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         prepare_recording(env_cfg.sim.engine, train_cfg.runner)
     given = [*args.train_overrides, *(["runner.max_iterations"] if args.max_iterations is not None else [])]
     with tolerate_broken_stdout("the training"):
-        train(args.task, env_cfg, train_cfg, root, given)
+        train(args.task, env_cfg, train_cfg, root, given, shipped)
     return 0
 
 
@@ -92,6 +97,7 @@ def train(
     train_cfg: LeggedRobotCfgPPO,
     log_root: Path,
     given: Collection[str] = (),
+    shipped: Path | None = None,
 ) -> None:
     """Build environment and runner and train; a training that is interrupted saves a last checkpoint.
 
@@ -101,6 +107,7 @@ def train(
         train_cfg: configuration of the training.
         log_root: folder of all experiments.
         given: dotted fields of `train_cfg` set by the user; see `make_runner`.
+        shipped: folder of a policy of this package (training/pretrained.py), whose networks the training begins with.
 
     Raises:
         UserError: see `main`.
@@ -116,6 +123,8 @@ def train(
         runner.stop = stop
         iterations = runner.iterations_to_do()
         run_dir = Path(runner.logger.log_dir or "") if distributed.rank() == 0 else None
+        if shipped is not None:
+            _begin_with(runner, shipped, run_dir, log_once)
         if train_cfg.runner.resume and iterations == 0:
             if run_dir is not None:
                 discard_run(run_dir)
@@ -164,6 +173,22 @@ def _make_runner(
         train_cfg.runner.device = f"cuda:{distributed.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
     return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
+
+
+def _begin_with(runner: TrainRunner, shipped: Path, run_dir: Path | None, log_once: Callable[[str], None]) -> None:
+    """Load the networks of a shipped policy; where they do not fit, the new run folder is removed."""
+    from legged_gym_ext.training.policies import WEIGHTS_ONLY
+    from legged_gym_ext.training.runs import discard_run, find_checkpoint
+
+    try:
+        runner.load(str(find_checkpoint(shipped)), load_cfg=dict(WEIGHTS_ONLY))
+    except UserError:
+        if run_dir is not None:
+            discard_run(run_dir)
+        raise
+    log_once(
+        f"beginning with the {pretrained.describe(shipped)}; the optimizer and the levels of the ground start anew"
+    )
 
 
 def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Callable[[str], None]) -> None:
