@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -151,7 +152,7 @@ def train(
     if runner.env.env.nan_resets:
         log_once(f"resets of environments whose physics became non-finite: {runner.env.env.nan_resets}")
     if run_dir is not None:
-        print(_next_steps(task, runner, train_cfg.runner, log_root, run_dir))
+        print("\n  ".join(["done. Next:", *_looks(task, runner, train_cfg.runner, log_root, run_dir)]))
 
 
 def _make_runner(
@@ -193,8 +194,9 @@ def _begin_with(runner: TrainRunner, shipped: Path, run_dir: Path | None, log_on
 
 def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Callable[[str], None]) -> None:
     """What is trained, on which engine and device, and the run folder."""
+    from legged_gym_ext.training.stages import figures_of, legend
     from legged_gym_ext.utils import distributed
-    from legged_gym_ext.utils.errors import pluralize
+    from legged_gym_ext.utils.errors import display_path, pluralize, python_command
 
     env = runner.env.env
     together = f" in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
@@ -204,6 +206,11 @@ def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Cal
         f"learning on {runner.device}{precision}, {pluralize(iterations, 'iteration')}"
     )
     log_once(f"run folder: {runner.logger.log_dir}")
+    if runner.cfg["logger"]["class_name"].endswith(":TensorboardWriter"):
+        folder = display_path(runner.logger.log_dir or "")
+        log_once(f"curves: {shlex.join([python_command(), '-m', 'tensorboard.main', f'--logdir={folder}'])}")
+    robots = hasattr(env.cfg, "asset")
+    log_once(legend(figures_of(robots=robots, levels=robots and env.cfg.terrain.mesh_type != "plane")))
 
 
 def _nothing_to_do(runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner]) -> str:
@@ -235,8 +242,9 @@ def _save_early(
     if runner.current_learning_iteration not in checkpoints(run_dir):
         runner.save(str(path))
     runner.logger.stop_logging_writer()  # flushes the curves
-    flags = _flags(task, runner, runner_cfg, log_root, run_dir)
-    print(f"\nended early; saved {path}\nto go on: {script_command('train', [*flags, '--resume'])}")
+    go_on = script_command("train", [*_flags(task, runner, runner_cfg, log_root, run_dir), "--resume"])
+    rest = "\n".join(f"  {line}" for line in _looks(task, runner, runner_cfg, log_root, run_dir))
+    print(f"\nended early; saved {path}\nto go on: {go_on}\nto measure and to see it:\n{rest}")
 
 
 def _flags(
@@ -252,9 +260,9 @@ def _flags(
     return flags + ([f"--sim_device={used.device}"] if used.device != default.device else [])
 
 
-def _next_steps(
+def _looks(
     task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
-) -> str:
+) -> list[str]:
     """Commands that evaluate and show the run."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.simulators import has_display
@@ -266,7 +274,7 @@ def _next_steps(
         show = script_command("play", [*flags, *([] if has_display() else ["--web"])])
     else:
         show = script_command("report", [display_path(run_dir)])
-    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {show}"
+    return [script_command("evaluate", flags), show]
 
 
 if __name__ == "__main__":
