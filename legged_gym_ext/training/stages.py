@@ -29,8 +29,8 @@ LEGEND = {
 
 FALLING, STEPPING, WALKING, CLIMBING = 0.5, 0.5, 0.7, 0.5
 """Share of falls from which robots do not stand yet; mean of linear and yaw tracking from which they step and walk;
-mean level from which they climb. Read off ten trainings of the Go2 and Go1: untrained robots that stand have 0.3 to
-0.5, since small commands are nearly followed by standing still."""
+mean level from which they climb. Read off recorded trainings of the Go2 and Go1: untrained robots that stand have 0.3
+to 0.5, since small commands are nearly followed by standing still."""
 
 SMOOTHED, TREND = 10, 40  # iterations that figures are averaged over; that a trend is fitted to
 CERTAIN = 4.0  # standard errors by which a trend must rise
@@ -70,8 +70,8 @@ def stage(figures: Mapping[str, float]) -> str:
 def seconds_until(times: Sequence[float], values: Sequence[float], target: float) -> float | None:
     """Seconds from the last of `times` until the straight line through `values` reaches `target`.
 
-    Levels rise more slowly as they get harder: of 842 such times in ten recorded trainings, nine in ten were too short
-    (the median by a factor of 1.4). What is said is therefore the earliest time.
+    Levels rise more slowly as they get harder: of 842 such times in recorded trainings, what followed took 1.4 times as
+    long (median), in nine of ten at least 0.9 times. What is said is therefore called the earliest time.
 
     None where that would be a guess: fewer than `TREND` values, a rise that is not `CERTAIN` standard errors of the
     fitted slope, or a time more than `REACH` times as long as what was seen.
