@@ -210,7 +210,8 @@ def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Cal
         folder = display_path(runner.logger.log_dir or "")
         log_once(f"curves: {shlex.join([python_command(), '-m', 'tensorboard.main', f'--logdir={folder}'])}")
     robots = hasattr(env.cfg, "asset")
-    log_once(legend(figures_of(robots=robots, levels=robots and env.cfg.terrain.mesh_type != "plane")))
+    levels, compared = robots and env.cfg.terrain.mesh_type != "plane", runner.logger.compare is not None
+    log_once(legend(figures_of(robots=robots, levels=levels, compared=compared)))
 
 
 def _nothing_to_do(runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner]) -> str:
