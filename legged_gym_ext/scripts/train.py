@@ -160,8 +160,9 @@ def _make_runner(
     # Each process of a torchrun has robots of its own; the networks start from those of rank 0.
     set_seed(distributed.process_seed(train_cfg.seed, distributed.rank()))
     env_cfg.seed = distributed.process_seed(env_cfg.seed, distributed.rank())
-    if distributed.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
-        train_cfg.runner.device = f"cuda:{distributed.local_rank()}"
+    for section in (train_cfg.runner, env_cfg.sim) if distributed.world_size() > 1 else ():
+        if section.device.startswith("cuda"):  # each process learns and simulates on a GPU of its own
+            section.device = f"cuda:{distributed.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
     return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
 
