@@ -30,8 +30,9 @@ from legged_gym_ext.simulators.mujoco.warp_checks import (
     check_device,
     check_memory,
     check_options,
+    make_data,
     prepare_warp,
-    prepared_model,
+    put_model,
 )
 from legged_gym_ext.simulators.mujoco.warp_ground import WarpGround
 
@@ -71,13 +72,10 @@ class MujocoWarpSimulator(Simulator):
         batched = [*PER_WORLD, *(WarpGround.FIELDS if self.info.near_ground is not None else ())]
         check_memory(model, self._capacity, num_envs, self.device, batched)
         with wp.ScopedDevice(self._wp_device):
-            self._m = mjw.put_model(prepared_model(model), batch_sizes=dict.fromkeys(batched, num_envs))
+            self._m = put_model(model, batched, num_envs)
             self._m.stat.meaninertia = wp.array([model.stat.meaninertia] * num_envs, dtype=float)
-            self._d = mjw.make_data(
-                prepared_model(model), num_envs, nconmax=self._capacity.contacts, njmax=self._capacity.constraints
-            )
+            self._d = make_data(model, self._capacity, num_envs)
         self._m.opt.warn_overflow = 0  # the kernels would print a line per step; see `check_overflow`
-        self._solver = f"{mjw.__name__} {mjw.__version__}"
         self.description = f"MuJoCo Warp {mjw.__version__}, {_device_name(self.device)}"
         self._graphs: dict[int, Any] = {}
         set_figures(self, self.info)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,15 +89,26 @@ def check_device(name: str) -> torch.device:
 
 def prepare_warp() -> None:
     """Start Warp, which says only what went wrong; a line of ours where it must compile its kernels first."""
-    # Without a GPU it would warn at every start that there is none.
-    wp.config.log_level = wp.LOG_WARNING if torch.cuda.is_available() else wp.LOG_ERROR
+    wp.config.log_level = wp.LOG_WARNING
     wp.init()
     cache = Path(wp.config.kernel_cache_dir)
     if not cache.is_dir() or not any("mujoco_warp" in entry.name for entry in cache.iterdir()):
         print("MuJoCo Warp compiles its kernels, once on this machine: one to two minutes", flush=True)
 
 
-def prepared_model(model: mujoco.MjModel) -> mujoco.MjModel:
+def put_model(model: mujoco.MjModel, batched: list[str], num_envs: int) -> mjw.Model:
+    """Warp's form of a model on Warp's device, in which the fields `batched` have a row per robot."""
+    with warnings.catch_warnings():  # height fields give one contact per prism and geom, as in MuJoCo
+        warnings.filterwarnings("ignore", message="MULTICCD is enabled")
+        return mjw.put_model(_prepared(model), batch_sizes=dict.fromkeys(batched, num_envs))
+
+
+def make_data(model: mujoco.MjModel, capacity: Capacity, num_envs: int) -> mjw.Data:
+    """States of `num_envs` robots on Warp's device, with room for contacts and constraints."""
+    return mjw.make_data(_prepared(model), num_envs, nconmax=capacity.contacts, njmax=capacity.constraints)
+
+
+def _prepared(model: mujoco.MjModel) -> mujoco.MjModel:
     """A copy without the flag that switches the middle phase of collisions off: Warp has none, and refuses it."""
     prepared = copy.copy(model)
     prepared.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
@@ -142,13 +154,11 @@ class Capacity:
 
 def bytes_per_robot(model: mujoco.MjModel, capacity: Capacity, batched: list[str]) -> tuple[int, int]:
     """Device memory of one robot, and of what all share, from the arrays that Warp makes for one and for two."""
-    prepared = prepared_model(model)
     with wp.ScopedDevice("cpu"):
-        sizes = []
-        for count in (1, 2):
-            data = mjw.make_data(prepared, count, nconmax=capacity.contacts, njmax=capacity.constraints)
-            made = mjw.put_model(prepared, batch_sizes=dict.fromkeys(batched, count))
-            sizes.append(_array_bytes(data) + _array_bytes(made))
+        sizes = [
+            _array_bytes(make_data(model, capacity, count)) + _array_bytes(put_model(model, batched, count))
+            for count in (1, 2)
+        ]
     return sizes[1] - sizes[0], 2 * sizes[0] - sizes[1]
 
 

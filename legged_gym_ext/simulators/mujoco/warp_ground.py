@@ -8,7 +8,7 @@ import mujoco
 import torch
 import warp as wp
 
-from legged_gym_ext.simulators.mujoco.ground import AWAY, BUCKET, GROUND, NearGround
+from legged_gym_ext.simulators.mujoco.ground import AWAY, BUCKET, GROUND, NearGround, field_bounds
 
 
 class WarpGround:
@@ -34,8 +34,8 @@ class WarpGround:
         self._pos, self._size, self._aabb, self._bound, self._data = (wp.to_torch(getattr(m, n)) for n in self.FIELDS)
         self._world_pos = wp.to_torch(d.geom_xpos)  # geoms of the world are placed once, with the data
         if near.field_slots:
-            half, bound = tables.field_bounds(model)
-            self._aabb[:, self._field_ids] = floats([[0.0, 0.0, 0.0], half])
+            half, bound = field_bounds(model)
+            self._aabb[:, self._field_ids] = floats([[0.0, 0.0, 0.0], half.tolist()])
             self._bound[:, self._field_ids] = bound
 
     def follow(self, positions: torch.Tensor) -> None:

@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
+from legged_gym_ext.simulators import make_simulator
 from legged_gym_ext.simulators.base import Simulator
+from legged_gym_ext.terrain import PlaneTerrain
 from legged_gym_ext.utils.errors import UserError
 from tests.engines import EXACT, MASS, hold, make_engine, place
 
@@ -221,5 +224,7 @@ def test_a_missing_package_is_one_clear_line(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("legged_gym_ext.simulators.mujoco.warp")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "mujoco_warp", None)
+    cfg = Go2FlatCfg()
+    cfg.sim.engine = "mujoco_warp"
     with pytest.raises(UserError, match=r"simulator 'mujoco_warp' needs the package 'mujoco_warp': .*\[gpu\]"):
-        make_engine("mujoco_warp", monkeypatch, 1)
+        make_simulator(cfg, PlaneTerrain(1, torch.device("cpu")), 1)
