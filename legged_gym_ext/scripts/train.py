@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.envs import task_registry
 
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
+    if args.preset is not None:
+        _use_preset(args, env_cfg, train_cfg)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     from legged_gym_ext.simulators import prepare_engine
     from legged_gym_ext.training.output import tolerate_broken_stdout
@@ -69,6 +71,11 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         help="continue a run (newest, or --load_run and --checkpoint) with its settings and what else is given here",
     )
     add(
+        "--preset",
+        metavar="NAME",
+        help="sizes for another machine: gpu (4096 robots in MuJoCo Warp, wide networks); other flags come after it",
+    )
+    add(
         "--teacher",
         metavar="RUN",
         help="run folder or checkpoint of a teacher of the same robot: only its student is trained (TS, RMA, DAgger)",
@@ -84,6 +91,17 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="film the policy every train.runner.video_interval iterations (50), into videos/ of the run",
     )
+
+
+def _use_preset(args: argparse.Namespace, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> None:
+    """Apply `--preset` to a new training of robots."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.envs.presets import apply_preset
+
+    if args.resume:
+        raise UserError("--preset is for a new training: --resume continues with the settings of the run; leave it out")
+    task_registry.require_robot(args.task, "--preset is made for robots", "leave that out")
+    apply_preset(args.preset, env_cfg, train_cfg)
 
 
 def train(
