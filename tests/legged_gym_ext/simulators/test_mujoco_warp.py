@@ -168,7 +168,7 @@ def test_an_overflow_is_reported_once_and_names_the_setting(monkeypatch, capsys)
     for _ in range(2):
         place(sim)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("warning: contacts of 1 robots did not fit")
+    assert len(lines) == 1 and lines[0].startswith("warning: contacts of 1 robot did not fit")
     assert f"--env.sim.mujoco_warp.contacts_per_robot={2 * sim._capacity.contacts}" in lines[0]
 
 
