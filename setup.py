@@ -39,7 +39,10 @@ setup(
     license="BSD-3-Clause",
     packages=find_packages(include=["rsl_rl_ult*", "legged_gym_ext*"]),
     package_data={
-        "legged_gym_ext": ["py.typed", "viewer/*.html", "resources/robots/*/*"],
+        "legged_gym_ext": [
+            *("py.typed", "viewer/*.html", "resources/robots/*/*"),
+            *("resources/policies/*/*", "resources/policies/*/params/*"),
+        ],
         "rsl_rl_ult": ["py.typed"],
     },
     entry_points={"console_scripts": [f"ult-{name} = legged_gym_ext.scripts.console:{name}" for name in SCRIPTS]},

@@ -16,7 +16,7 @@ import torch
 import warp as wp
 
 from legged_gym_ext.simulators.mujoco.model import ModelInfo
-from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.utils.errors import UserError, did_you_mean, pluralize
 
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
@@ -145,8 +145,8 @@ class Capacity:
             if robots and kind not in self._reported:
                 self._reported.add(kind)
                 print(
-                    f"warning: {kind} of {robots} robots did not fit ({self.contacts} contacts, {self.constraints} "
-                    "constraints per robot); what is beyond was left out of the physics: raise "
+                    f"warning: {kind} of {pluralize(robots, 'robot')} did not fit ({self.contacts} contacts, "
+                    f"{self.constraints} constraints per robot); what is beyond was left out of the physics: raise "
                     f"--env.sim.mujoco_warp.contacts_per_robot={2 * self.contacts}",
                     flush=True,
                 )

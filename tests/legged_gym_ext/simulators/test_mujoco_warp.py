@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any
 
+import mujoco
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -56,6 +59,23 @@ def test_a_robot_that_falls_and_swings_its_legs_moves_as_in_mujoco(monkeypatch):
         assert torch.allclose(getattr(ours, name), getattr(warp, name), rtol=0.0, atol=1e-5), name
     assert torch.allclose(ours.dof_vel, warp.dof_vel, rtol=0.0, atol=1e-3)
     assert torch.allclose(ours.torques, warp.torques, rtol=0.0, atol=1e-3)
+
+
+def test_constants_that_follow_from_masses_are_those_that_mujoco_computes(monkeypatch):
+    sim: Any = make_engine("mujoco_warp", monkeypatch, 2)
+    for name, values in (("added_mass", [0.0, 2.0]), ("armature_scale", [1.0, 1.5])):
+        sim.set_parameter(name, torch.tensor(values))
+    sim.commit()
+    model = copy.copy(sim.info.model)
+    model.body_mass[sim.info.base_id] += 2.0
+    model.dof_armature[sim.info.dof_ids] *= 1.5
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    for name in ("body_subtreemass", "body_invweight0", "dof_invweight0"):
+        ours = getattr(sim._m, name).numpy()
+        np.testing.assert_allclose(ours[1], getattr(model, name), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(ours[0], getattr(sim.info.model, name), rtol=1e-4, atol=1e-6)
+        assert (ours[0] != ours[1]).any()
+    assert sim._m.stat.meaninertia.numpy()[1] == pytest.approx(model.stat.meaninertia, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -148,7 +168,7 @@ def test_an_overflow_is_reported_once_and_names_the_setting(monkeypatch, capsys)
     for _ in range(2):
         place(sim)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("warning: contacts of 1 robots did not fit")
+    assert len(lines) == 1 and lines[0].startswith("warning: contacts of 1 robot did not fit")
     assert f"--env.sim.mujoco_warp.contacts_per_robot={2 * sim._capacity.contacts}" in lines[0]
 
 

@@ -15,7 +15,7 @@ from tests.ground import all_kinds, rough
 
 pytest.importorskip("mujoco_warp")
 
-from legged_gym_ext.simulators.mujoco.warp_checks import OVERFLOWS  # noqa: E402
+from legged_gym_ext.simulators.mujoco.warp_checks import OVERFLOWS
 
 
 def pair(num_envs: int) -> tuple[Any, Any, Any]:
