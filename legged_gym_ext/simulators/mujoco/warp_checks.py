@@ -91,7 +91,7 @@ def prepare_warp() -> None:
     """Start Warp, which says only what went wrong; a line of ours where it must compile its kernels first."""
     wp.config.log_level = wp.LOG_WARNING
     wp.init()
-    cache = Path(wp.config.kernel_cache_dir)
+    cache = Path(wp.config.kernel_cache_dir or "")  # set by init
     if not cache.is_dir() or not any("mujoco_warp" in entry.name for entry in cache.iterdir()):
         print("MuJoCo Warp compiles its kernels, once on this machine: one to two minutes", flush=True)
 
