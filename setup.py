@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensorboard"]
 MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
+GPU = ["mujoco-warp==3.14.0; python_version>='3.10'", "warp-lang==1.19.0; python_version>='3.10'"]
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
@@ -23,6 +24,7 @@ TEST = [
     *EXPORT,
     *WANDB,
     *DATA,
+    *GPU,
 ]
 
 SCRIPTS = [
@@ -50,6 +52,7 @@ setup(
     extras_require={
         "train": TRAIN,
         "mujoco": MUJOCO,
+        "gpu": MUJOCO + GPU,
         "video": VIDEO,
         "export": EXPORT,
         "report": REPORT,

@@ -225,6 +225,18 @@ class LeggedRobotCfg(BaseConfig):
             impratio = 1.0
             integrator = "implicitfast"
 
+        class mujoco_warp:
+            """Options of the engine mujoco_warp, which reads these and not those of mujoco."""
+
+            solver = "newton"  # newton | cg: it has no PGS
+            iterations = 20  # at most; it stops when it has converged
+            ls_iterations = 20
+            islands = False
+            cone = "pyramidal"  # pyramidal | elliptic
+            impratio = 1.0
+            integrator = "implicitfast"
+            contacts_per_robot = 0  # room for contacts, mean over all robots; 0: what the model can have
+
 
 class LeggedRobotCfgPPO(BaseConfig):
     """Training with rsl-rl-lib 5.x: sections are handed to its runner under the same names."""
