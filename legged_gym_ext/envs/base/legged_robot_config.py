@@ -225,14 +225,12 @@ class LeggedRobotCfg(BaseConfig):
             impratio = 1.0
             integrator = "implicitfast"
 
-        class mujoco_warp:
-            """Options of the engine mujoco_warp, which reads these and not those of mujoco."""
-
-            solver = "newton"  # newton | cg: it has no PGS
-            iterations = 20  # at most; it stops when it has converged
-            ls_iterations = 20
-            islands = False
-            cone = "pyramidal"  # pyramidal | elliptic
+        class mujoco_warp:  # options of --sim=mujoco_warp (docs/gpu.md)
+            solver = "newton"  # newton | cg
+            iterations = 10  # of the solver, at most
+            ls_iterations = 20  # of its line search, at most
+            islands = False  # as in `mujoco`, like the next three
+            cone = "pyramidal"
             impratio = 1.0
             integrator = "implicitfast"
             contacts_per_robot = 0  # room for contacts, mean over all robots; 0: what the model can have
