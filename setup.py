@@ -26,7 +26,7 @@ TEST = [
 
 SCRIPTS = [
     *("train", "play", "evaluate", "export", "sim2sim", "report", "describe", "doctor", "sweep"),
-    *("collect", "dataset", "distill"),
+    *("collect", "dataset", "distill", "multi_task"),
 ]
 
 setup(

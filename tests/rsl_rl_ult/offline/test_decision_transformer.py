@@ -173,7 +173,8 @@ def test_the_action_scale_is_a_high_quantile_of_what_was_done(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 0}, {"held_out": 1.0}, {"learning_rate": math.nan}, {"dropout": 1.0}, {"teacher_head": "x"}]
+    "wrong",
+    [{"batch_size": 0}, {"held_out": 1.0}, {"learning_rate": math.nan}, {"dropout": 1.0}, {"teacher_head": "x"}],
 )
 def test_settings_that_cannot_be_meant_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}.*expected"):
