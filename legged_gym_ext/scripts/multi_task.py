@@ -1,4 +1,4 @@
-"""Many teachers, one small student: `multi_task.py --task=go2_rma --load_run=RUN --out=logs/multi`, see docs/multi_task.md.
+"""Many teachers, one small student: `multi_task.py --task=go2_rma --out=logs/multi`, see docs/multi_task.md.
 
 Records six regimes of walking, trains a transformer on each data set, distils a student from all of them in several
 orders, evaluates, and draws. Every step that is done is kept in --out: the same command goes on after an interruption.

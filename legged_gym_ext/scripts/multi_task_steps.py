@@ -269,9 +269,7 @@ class Pipeline:
         """Configurations of the student's task, with the environment of a data set."""
         task = task_registry.with_method(str(self.args.task), "multi")
         if task is None:
-            raise UserError(
-                f"--task={self.args.task} is no product of a robot and a method: there is no student's task"
-            )
+            raise UserError(f"--task={self.args.task} is not composed of a robot and a method: no task for a student")
         env_cfg, train_cfg = task_registry.get_cfgs(task)
         if card is not None:
             update_from_dict(env_cfg, card["env"])

@@ -4,8 +4,8 @@ With teachers pi_i on data sets D_i, i = 1 ... M, and a student pi_S:
 
 - d_i is the mean KL(pi_i || pi_S) on held-out episodes of D_i;
 - the round's teacher is the one with the largest d_i / c_i;
-- for `round_updates` minibatches of D_i, g is the gradient of the KL; where it points against what the round before did,
-  <g, g_prev> < 0, that part is taken out; the optimizer steps with the rest.
+- for `round_updates` minibatches of D_i, g is the gradient of the KL; where it points against what the round before
+  did, <g, g_prev> < 0, that part is taken out; the optimizer steps with the rest.
 
 In one line: choose teacher and step to maximise d_i subject to <g, g_prev> >= 0. Close relatives: group-DRO (argmax of
 the loss), A-GEM (one stored gradient), PCGrad (all pairs of tasks). Other orders are there to compare with.
@@ -59,8 +59,8 @@ class MultiTaskSettings:
     """Gradient steps of a round."""
     projection: str = "previous_other"
     """none. previous: against the mean gradient of the round before. previous_other: only if that had another teacher;
-    gradients of one teacher conflict by noise alone near its optimum. all: against the last mean gradient of every other
-    teacher. Orders `novelty` and `cyclic` only."""
+    gradients of one teacher conflict by noise alone near its optimum. all: against the last mean gradient of every
+    other teacher. Orders `novelty` and `cyclic` only."""
     scope: str = "global"
     """global | per_layer: what is a vector in a projection."""
     distance: str = "relative"

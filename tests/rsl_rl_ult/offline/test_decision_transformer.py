@@ -67,7 +67,7 @@ def test_parts_of_episodes_are_refused(tmp_path):
         arrays = dict(file)
     arrays["step"] = arrays["step"] + 3
     np.savez(path, **arrays)
-    with pytest.raises(ValueError, match="parts of episodes.*record whole episodes"):
+    with pytest.raises(ValueError, match=r"parts of episodes.*record whole episodes"):
         dataset.read(path, [RETURNS])
 
 
