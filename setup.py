@@ -9,6 +9,7 @@ EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
 DATA = ["minari>=0.5.3; python_version>='3.11'", "h5py>=3.10", "pyarrow>=14"]
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6"]
 TEST = [
     "pytest>=7",
     "pytest-xdist",
@@ -51,6 +52,7 @@ setup(
         "report": REPORT,
         "wandb": WANDB,
         "data": DATA,
+        "docs": DOCS,
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + TEST,  # the README's first page, its tests included
     },
