@@ -19,6 +19,7 @@ TEST = [
     "pyright",
     "isaacgym-stubs==1.1rc4",
     "vermin",
+    "torchjd>=0.18; python_version>='3.10'",  # its PCGrad is what ours is compared with
     "setuptools>=70.1",  # builds a wheel
     *REPORT,
     *EXPORT,
