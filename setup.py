@@ -11,6 +11,7 @@ REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
 DATA = ["minari>=0.5.3; python_version>='3.11'", "h5py>=3.10", "pyarrow>=14"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6"]
+GYMNASIUM = ["gymnasium[mujoco]>=1.0; python_version>='3.11'"]
 TEST = [
     "pytest>=7",
     "pytest-xdist",
@@ -19,17 +20,19 @@ TEST = [
     "pyright",
     "isaacgym-stubs==1.1rc4",
     "vermin",
+    "torchjd>=0.18; python_version>='3.10'",  # its PCGrad is what ours is compared with
     "setuptools>=70.1",  # builds a wheel
     *REPORT,
     *EXPORT,
     *WANDB,
     *DATA,
     *GPU,
+    *GYMNASIUM,
 ]
 
 SCRIPTS = [
     *("train", "play", "evaluate", "export", "sim2sim", "report", "describe", "doctor", "sweep"),
-    *("collect", "dataset", "distill"),
+    *("collect", "dataset", "distill", "multi_task"),
 ]
 
 setup(
@@ -58,6 +61,7 @@ setup(
         "report": REPORT,
         "wandb": WANDB,
         "data": DATA,
+        "gymnasium": GYMNASIUM,
         "docs": DOCS,
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + TEST,  # the README's first page, its tests included
