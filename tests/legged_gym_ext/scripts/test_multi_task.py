@@ -10,11 +10,11 @@ pytest.importorskip("mujoco")
 pytest.importorskip("rsl_rl")
 pytest.importorskip("matplotlib")
 
-from legged_gym_ext.envs import task_registry  # noqa: E402
-from legged_gym_ext.scripts import export, multi_task, train  # noqa: E402
-from legged_gym_ext.training.regimes import REGIMES, overrides  # noqa: E402
-from legged_gym_ext.utils.config import apply_overrides  # noqa: E402
-from legged_gym_ext.utils.errors import UserError  # noqa: E402
+from legged_gym_ext.envs import task_registry
+from legged_gym_ext.scripts import export, multi_task, train
+from legged_gym_ext.training.regimes import REGIMES, overrides
+from legged_gym_ext.utils.config import apply_overrides
+from legged_gym_ext.utils.errors import UserError
 
 TINY = (
     *("--regimes=forward,turning", "--episodes=10", "--num_envs=10", "--teacher_updates=2", "--sizes=small"),
