@@ -10,6 +10,7 @@ REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
 DATA = ["minari>=0.5.3; python_version>='3.11'", "h5py>=3.10", "pyarrow>=14"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6"]
+GYMNASIUM = ["gymnasium[mujoco]>=1.0; python_version>='3.11'"]
 TEST = [
     "pytest>=7",
     "pytest-xdist",
@@ -24,6 +25,7 @@ TEST = [
     *EXPORT,
     *WANDB,
     *DATA,
+    *GYMNASIUM,
 ]
 
 SCRIPTS = [
@@ -53,6 +55,7 @@ setup(
         "report": REPORT,
         "wandb": WANDB,
         "data": DATA,
+        "gymnasium": GYMNASIUM,
         "docs": DOCS,
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + TEST,  # the README's first page, its tests included

@@ -12,7 +12,7 @@ from rsl_rl_ult.modules.decision_transformer import DecisionTransformer
 from rsl_rl_ult.storage.dataset import segment_bounds
 from rsl_rl_ult.storage.returns import LABELS, RETURNS, ReturnsDataset
 
-EPISODES = 16  # that are labelled side by side
+EPISODES = 4  # that are labelled side by side: the mask of 1000 steps of three tokens is 36 MB for each
 
 
 @torch.no_grad()
