@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensorboard"]
 MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
+GPU = ["mujoco-warp==3.14.0; python_version>='3.10'", "warp-lang==1.19.0; python_version>='3.10'"]
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
@@ -25,6 +26,7 @@ TEST = [
     *EXPORT,
     *WANDB,
     *DATA,
+    *GPU,
     *GYMNASIUM,
 ]
 
@@ -40,7 +42,10 @@ setup(
     license="BSD-3-Clause",
     packages=find_packages(include=["rsl_rl_ult*", "legged_gym_ext*"]),
     package_data={
-        "legged_gym_ext": ["py.typed", "viewer/*.html", "resources/robots/*/*"],
+        "legged_gym_ext": [
+            *("py.typed", "viewer/*.html", "resources/robots/*/*"),
+            *("resources/policies/*/*", "resources/policies/*/params/*"),
+        ],
         "rsl_rl_ult": ["py.typed"],
     },
     entry_points={"console_scripts": [f"ult-{name} = legged_gym_ext.scripts.console:{name}" for name in SCRIPTS]},
@@ -50,6 +55,7 @@ setup(
     extras_require={
         "train": TRAIN,
         "mujoco": MUJOCO,
+        "gpu": MUJOCO + GPU,
         "video": VIDEO,
         "export": EXPORT,
         "report": REPORT,

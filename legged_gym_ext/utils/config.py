@@ -169,7 +169,9 @@ def _override(section: Section, path: str, text: str, flag: str) -> None:
     if isinstance(present, Section):
         raise UserError(f"{flag}: '{path}' is a section; its fields are {', '.join(vars(present))}")
     reference, optional = _reference(owner, name) if isinstance(owner, Section) else (present, False)
-    if optional and text.lower() in NONE:
+    # Where a field takes words, "none" is one of them (`latent_norm`); None as Python writes it, and null, are not.
+    word = text == "none" and isinstance(reference, str)
+    if optional and text.lower() in NONE and not word:
         fields[name] = None
         return
     try:
