@@ -113,7 +113,7 @@ def test_it_can_learn_one_episode_by_heart(tmp_path):
 def test_the_temperature_steers_the_entropy(tmp_path):
     """Labels without noise: the entropy falls below -A, so its weight must grow."""
     one = training(write_episodes(tmp_path), temperature_rate=0.05)
-    list(one.train(100))
+    list(one.train(250))
     _, entropy = one.loss(next(one.loader(learnt=True).epoch()))
     assert float(entropy.detach()) < -A and one.temperature > 0.1
 
