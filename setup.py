@@ -26,7 +26,6 @@ TEST = [
     *EXPORT,
     *WANDB,
     *DATA,
-    *GPU,
     *GYMNASIUM,
 ]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from rsl_rl_ult.modules.decision_transformer import DecisionTransformer
+from rsl_rl_ult.modules.transformer import KeyValueCache
 from rsl_rl_ult.policies.policy import join
 
 
@@ -21,24 +22,26 @@ class DecisionPolicy(nn.Module):
         """Act towards the return `target` in every episode, on the observation groups `sets`."""
         super().__init__()
         self.network, self.target, self.sets = network.eval(), target, list(sets)
-        self._cache: Any = None
+        self._cache: KeyValueCache | None = None
 
     @torch.no_grad()
     def forward(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Observation groups (N, ...) of the next step -> actions (N, A)."""
         frames = join(observations, self.sets)
-        if self._cache is None or len(self._time) != len(frames):
-            self._begin(frames)
-        mean, _ = self.network.step(frames, self._actions, self._left, self._time, self._cache)
+        cache = self._cache
+        if cache is None or len(self._time) != len(frames):
+            cache = self._begin(frames)
+        mean, _ = self.network.step(frames, self._actions, self._left, self._time, cache)
         self._actions, self._time = self.network.act(mean), self._time + 1
         return self._actions
 
-    def _begin(self, frames: torch.Tensor) -> None:
+    def _begin(self, frames: torch.Tensor) -> KeyValueCache:
         count = len(frames)
-        self._cache = self.network.make_cache(count)
+        self._cache = cache = self.network.make_cache(count)
         self._time = torch.zeros(count, dtype=torch.long, device=frames.device)
         self._left = torch.full((count,), self.target, device=frames.device)
         self._actions = torch.zeros(count, self.network.num_actions, device=frames.device)
+        return cache
 
     def on_acted(self, actions: torch.Tensor) -> None:
         """Other actions (N, A) than its last ones were executed."""
