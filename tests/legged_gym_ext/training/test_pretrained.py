@@ -51,8 +51,9 @@ def test_the_command_of_a_card_gives_the_settings_of_its_training(task):
     args = parse(parser, words[2:])
     cfgs = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, *cfgs)
-    for given, saved in zip(cfgs, load_run_configs(folder)):
-        assert dict(flat(json.loads(json.dumps(to_dict(given))))) == dict(flat(saved))
+    for given, saved in zip(cfgs, map(dict, map(flat, load_run_configs(folder)))):
+        now = dict(flat(json.loads(json.dumps(to_dict(given)))))
+        assert {name: now[name] for name in saved} == saved  # options that came later have their defaults
 
 
 @pytest.mark.parametrize("task", TASKS)
