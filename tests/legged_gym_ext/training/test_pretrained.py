@@ -131,3 +131,12 @@ def test_an_evaluation_runs_the_shipped_checkpoint(tmp_path, capsys):
     assert "shipped policy of go2_ult" in capsys.readouterr().out
     checkpoint = Path(json.loads(result.read_text(encoding="utf-8"))["checkpoint"])
     assert checkpoint == find_checkpoint(pretrained.find("go2_ult"))
+
+
+def test_a_policy_in_one_line_says_what_it_began_with(tmp_path):
+    card = {"task": "go2_x", "steps": 1_860_000, "seed": 2, "ladder": {"score": 0.654}, "began_with": None}
+    (tmp_path / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    assert pretrained.describe(tmp_path) == "shipped policy of go2_x: 1.9 M steps, seed 2, ladder 0.65"
+    card = {**card, "ladder": None, "began_with": "go2_y's 30.0 M steps"}
+    (tmp_path / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    assert pretrained.describe(tmp_path) == "shipped policy of go2_x: 1.9 M steps after go2_y's 30.0 M steps, seed 2"
