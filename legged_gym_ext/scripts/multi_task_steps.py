@@ -71,16 +71,34 @@ class _Telling:
         return result
 
 
+SETTINGS = (
+    "task", "load_run", "checkpoint", "regimes", "quality", "medium_checkpoint", "episodes", "teacher_updates",
+    "teacher_rate", "teacher_head", "returns", "teacher_rtg", "rounds", "round_updates", "projection", "distance",
+    "eval_envs",
+)  # fmt: skip
+"""Flags that make results what they are; orders, sizes and seeds may be added later."""
+
+
 class Pipeline:
     """Everything from a trained run to a table of students."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """Read what there is in `--out`."""
+        """Read what there is in `--out`.
+
+        Raises:
+            UserError: it was begun with other settings.
+        """
         self.args, self.out = args, Path(args.out).expanduser()
         self.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(usable_cpus())
         path = self.out / "results.json"
         self.results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for name, before in self.results.get("args", {}).items():
+            now = getattr(args, name, None)
+            if name in SETTINGS and now != before:
+                raise UserError(
+                    f"{path.parent} was begun with --{name}={before}, now it is {now}: choose another --out"
+                )
         for part in ("references", "teachers", "students", "seconds"):
             self.results.setdefault(part, {})
 

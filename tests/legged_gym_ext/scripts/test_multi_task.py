@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("matplotlib")
 
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import export, multi_task, train
+from legged_gym_ext.scripts.multi_task_steps import Pipeline
 from legged_gym_ext.training.regimes import REGIMES, overrides
 from legged_gym_ext.utils.config import apply_overrides
 from legged_gym_ext.utils.errors import UserError
@@ -57,6 +59,15 @@ def test_the_student_is_not_trained_in_an_environment(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_folder_of_other_settings_is_refused_and_stays_as_it_was(tmp_path):
+    found = json.dumps({"args": {"rounds": 200, "seeds": 3}})
+    (tmp_path / "results.json").write_text(found, encoding="utf-8")
+    with pytest.raises(UserError, match="was begun with --rounds=200, now it is 7: choose another --out"):
+        Pipeline(argparse.Namespace(out=str(tmp_path), rounds=7, seeds=1))
+    assert (tmp_path / "results.json").read_text(encoding="utf-8") == found
+    Pipeline(argparse.Namespace(out=str(tmp_path), rounds=200, seeds=1))  # fewer or more seeds are no other setting
+
+
 def test_from_a_run_to_an_exported_student_and_nothing_is_done_twice(tmp_path, capsys):
     logs, out = tmp_path / "logs", tmp_path / "out"
     flags = ["--task=go2_rma_flat", "--num_envs=8", "--max_iterations=1", "--logger=none", "--env.sim.num_threads=1"]
