@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from legged_gym_ext.training.runs import atomic_write
 from rsl_rl_ult.offline.decision_transformer import (
     DecisionSettings,
     DecisionTraining,
@@ -43,13 +45,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SAVE_INTERVAL = 200  # gradient steps between two states to go on from
 
 
-def save(path: Path, content: Any) -> None:
-    """Write a file that is whole or not there."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
-
-
 def make_data(name: str, folder: Path, args: argparse.Namespace) -> ReturnsDataset:
     """PPO's data, recorded once."""
     if not (folder / "recorded").exists():
@@ -59,7 +54,7 @@ def make_data(name: str, folder: Path, args: argparse.Namespace) -> ReturnsDatas
             ppo.network.load_state_dict(torch.load(weights, weights_only=True))
         else:
             train_ppo(ppo, task, args.ppo_updates)
-            save(weights, ppo.network.state_dict())
+            atomic_write(weights, partial(torch.save, ppo.network.state_dict()))
         count = record(task, ppo.get_policy(), folder / "data", args.episodes, sampled=True, seed=1000 + args.seed)
         task.close()
         (folder / "recorded").write_text(f"{count}\n", encoding="utf-8")
@@ -80,7 +75,7 @@ def teach(dataset: ReturnsDataset, folder: Path, args: argparse.Namespace) -> De
         training.load_state_dict(torch.load(state, weights_only=True))
     while training.updates < args.updates:
         losses = list(training.train(min(SAVE_INTERVAL, args.updates - training.updates)))
-        save(state, training.state_dict())
+        atomic_write(state, partial(torch.save, training.state_dict()))
         print(f"  update {training.updates}/{args.updates}  loss {np.mean(losses):.3f}", flush=True)
     return training
 
