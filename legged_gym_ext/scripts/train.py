@@ -132,8 +132,9 @@ def train(
         UserError: see `main`.
         KeyboardInterrupt: see `main`.
     """
-    from legged_gym_ext.training.runs import discard_run
+    from legged_gym_ext.training.runs import checkpoints, discard_run
     from legged_gym_ext.training.stopping import GracefulStop
+    from legged_gym_ext.training.watch import BrokenNumbers
     from legged_gym_ext.utils import distributed
 
     log_once: Callable[[str], None] = print if distributed.rank() == 0 else lambda text: None
@@ -162,6 +163,12 @@ def train(
                 if stop.synchronized:
                     distributed.barrier()  # torchrun kills all when the first one exits
             raise
+        except BrokenNumbers as error:
+            runner.logger.stop_logging_writer()  # flushes the curves; the folder stays, for the report in it
+            if run_dir is None or not checkpoints(run_dir):
+                raise
+            go_on = _command_to_go_on(task, runner, train_cfg.runner, log_root, run_dir)
+            raise UserError(f"{error}; to go on from there, with its cause or a learning rate changed: {go_on}") from error
         except UserError:
             if run_dir is not None:
                 discard_run(run_dir)
@@ -252,7 +259,6 @@ def _save_early(
     task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
 ) -> None:
     """Write a last checkpoint unless it exists; remove the folder of a run without any complete iteration."""
-    from legged_gym_ext.training.next_step import script_command
     from legged_gym_ext.training.runs import checkpoints, discard_run
 
     if runner.iterations_done == 0 and discard_run(run_dir):
@@ -262,9 +268,18 @@ def _save_early(
     if runner.current_learning_iteration not in checkpoints(run_dir):
         runner.save(str(path))
     runner.logger.stop_logging_writer()  # flushes the curves
-    go_on = script_command("train", [*_flags(task, runner, runner_cfg, log_root, run_dir), "--resume"])
+    go_on = _command_to_go_on(task, runner, runner_cfg, log_root, run_dir)
     rest = "\n".join(f"  {line}" for line in _looks(task, runner, runner_cfg, log_root, run_dir))
     print(f"\nended early; saved {path}\nto go on: {go_on}\nto measure and to see it:\n{rest}")
+
+
+def _command_to_go_on(
+    task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
+) -> str:
+    """Command that resumes the run."""
+    from legged_gym_ext.training.next_step import script_command
+
+    return script_command("train", [*_flags(task, runner, runner_cfg, log_root, run_dir), "--resume"])
 
 
 def _flags(

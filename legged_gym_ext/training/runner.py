@@ -17,7 +17,8 @@ from legged_gym_ext.task_registry import resolve
 from legged_gym_ext.training.logger import CompactLogger
 from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.training.run_settings import POLICY_RATES, Changes
-from legged_gym_ext.training.runs import WriteError, atomic_write, checkpoints, load_checkpoint
+from legged_gym_ext.training.runs import WriteError, checkpoints, load_checkpoint
+from legged_gym_ext.training.watch import Watch, write_tensors
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.errors import UserError, user_errors
 
@@ -37,6 +38,7 @@ class TrainRunner(OnPolicyRunner):
         alg: the algorithm; methods with a student or with state beyond 5.x's protocol offer `inference_policies`,
             `rollout_state`, `load_rollout_state` and `set_learning_rate`.
         logger: writes scalars and shows progress.
+        watch: ends the training at the first broken number; None with `check_for_nan=False`.
         stop: handles the signals that end a training; None: Ctrl-C is an exception anywhere.
         iterations_done: by this object, without those of a checkpoint.
     """
@@ -44,6 +46,7 @@ class TrainRunner(OnPolicyRunner):
     env: RslRlVecEnv
     alg: Any
     logger: CompactLogger
+    watch: Watch | None = None
     stop: GracefulStop | None = None
     iterations_done = 0
     _learning = False
@@ -88,6 +91,9 @@ class TrainRunner(OnPolicyRunner):
         self.logger.git_status_repos = [str(ROOT_DIR / "setup.py")] if (ROOT_DIR / ".git").exists() else []
         self.logger.after_iteration = self._after_iteration
         self.task = task
+        if self.cfg.get("check_for_nan", True):
+            self.watch = Watch(self)
+            self.cfg["check_for_nan"] = False  # upstream's own check sees less, in more time
         self._comparison: Any = None  # made by what the environment names under `comparison`
         if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
             self.logger.compare = self.compare
@@ -122,8 +128,10 @@ class TrainRunner(OnPolicyRunner):
         """Train; the progress panel is closed also when training is interrupted.
 
         Raises:
-            UserError: the first iteration failed, or the last checkpoint could not be written.
+            UserError: the first iteration failed, a number broke, or the last checkpoint could not be written.
         """
+        if self.watch is not None:
+            self.watch.iteration = self.current_learning_iteration
         self._saved_at, self._learning = time.monotonic(), True
         if self.stop is not None:
             self.stop.defer()
@@ -131,7 +139,9 @@ class TrainRunner(OnPolicyRunner):
             super().learn(num_learning_iterations, init_at_random_ep_len)
         except UserError:
             raise
-        except Exception:
+        except Exception as error:
+            if self.watch is not None:
+                self.watch.explain(error)
             if self.iterations_done:
                 raise
             with user_errors(f"task '{self.task}': the training cannot start"):
@@ -144,7 +154,10 @@ class TrainRunner(OnPolicyRunner):
             raise UserError(f"the training is done, but its last checkpoint is missing: {self._save_error}")
 
     def _after_iteration(self, it: int) -> None:
-        """End on request, in all processes at once; save if the last checkpoint is old."""
+        """Check the networks; end on request, in all processes at once; save if the last checkpoint is old."""
+        if self.watch is not None:
+            self.watch.check_update()
+            self.watch.iteration = it + 1
         self.iterations_done += 1
         stop = self.stop
         if stop is not None and distributed.any_process(stop.request is not None, self.device):
@@ -197,10 +210,7 @@ class TrainRunner(OnPolicyRunner):
         }
         if hasattr(self.alg, "rollout_state"):
             saved["infos"]["rollout"] = self.alg.rollout_state()
-        # In memory first: torch hides the system's reason why a file cannot be written.
-        buffer = io.BytesIO()
-        torch.save(saved, buffer)
-        atomic_write(path, lambda target: target.write_bytes(buffer.getbuffer()))
+        write_tensors(path, saved)
         self._save_error = None
         interim, self._interim = self._interim, None
         if interim is not None and interim != path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -26,7 +26,12 @@ class RslRlVecEnv(VecEnv):
 
     Groups: `policy`, `privileged` and `critic` (N, D), see `LeggedRobot.group_dims`, and, with `env.num_history` in the
     configuration, `history` (N, T, D) of the policy's frames.
+
+    Attributes:
+        watch: called with observations and rewards (N,) of every step; None: nobody looks.
     """
+
+    watch: Callable[[TensorDict, torch.Tensor], None] | None = None
 
     def __init__(self, env: LeggedRobot, groups: Iterable[str] | None = None) -> None:
         """Wrap `env`, with the named groups of observations, all by default; others are not stored by the learner."""
@@ -63,4 +68,7 @@ class RslRlVecEnv(VecEnv):
     def step(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Make one control step with `actions` (N, A); returns observations, rewards (N,), dones (N,) and extras."""
         _, _, rewards, dones, extras = self.env.step(actions)
-        return self.get_observations(), rewards.clone(), dones.long(), extras
+        observations = self.get_observations()
+        if self.watch is not None:
+            self.watch(observations, rewards)
+        return observations, rewards.clone(), dones.long(), extras

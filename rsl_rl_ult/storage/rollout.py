@@ -53,6 +53,10 @@ class RolloutStorage:
         """(S N, ...) view, time-major: row t N + n is step t of environment n."""
         return self[name].flatten(0, 1)
 
+    def collected(self) -> dict[str, torch.Tensor]:
+        """Name -> (steps so far, N, ...) of all that was added; after `clear`, which leaves the values, all S steps."""
+        return {name: self[name][: self.step or self.num_steps] for name in self._buffers}
+
     def add(self, dones: torch.Tensor, **values: torch.Tensor) -> None:
         """Add one step: values (N, ...) seen before it and `dones` (N,) after it."""
         if self.step >= self.num_steps:

@@ -254,6 +254,11 @@ class RewardSum:
         late = terms[self._after_clip].sum(0)
         return (total - late).clamp(min=0.0) + late
 
+    @property
+    def parts(self) -> torch.Tensor:
+        """(R, N) weighted terms of the last step."""
+        return self._terms
+
     def latest(self, name: str) -> torch.Tensor:
         """(N,) what the term `name` was in the last step, without its weight."""
         row = self.names.index(name)
