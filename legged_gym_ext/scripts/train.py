@@ -134,7 +134,7 @@ def train(
     """
     from legged_gym_ext.training.runs import checkpoints, discard_run
     from legged_gym_ext.training.stopping import GracefulStop
-    from legged_gym_ext.training.watch import BrokenNumbers
+    from legged_gym_ext.training.watch import BrokenNumberError
     from legged_gym_ext.utils import distributed
 
     log_once: Callable[[str], None] = print if distributed.rank() == 0 else lambda text: None
@@ -163,12 +163,12 @@ def train(
                 if stop.synchronized:
                     distributed.barrier()  # torchrun kills all when the first one exits
             raise
-        except BrokenNumbers as error:
+        except BrokenNumberError as error:
             runner.logger.stop_logging_writer()  # flushes the curves; the folder stays, for the report in it
             if run_dir is None or not checkpoints(run_dir):
                 raise
             go_on = _command_to_go_on(task, runner, train_cfg.runner, log_root, run_dir)
-            raise UserError(f"{error}; to go on from there, with its cause or a learning rate changed: {go_on}") from error
+            raise UserError(f"{error}; to go on there, with the cause or a learning rate changed: {go_on}") from error
         except UserError:
             if run_dir is not None:
                 discard_run(run_dir)

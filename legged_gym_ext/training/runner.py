@@ -17,7 +17,7 @@ from legged_gym_ext.task_registry import resolve
 from legged_gym_ext.training.logger import CompactLogger
 from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.training.run_settings import POLICY_RATES, Changes
-from legged_gym_ext.training.runs import WriteError, checkpoints, load_checkpoint
+from legged_gym_ext.training.runs import WriteError, checkpoints, load_checkpoint, os_error_reason
 from legged_gym_ext.training.watch import Watch, write_tensors
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.errors import UserError, user_errors
@@ -197,7 +197,11 @@ class TrainRunner(OnPolicyRunner):
             print(f"\n{error}; {last}; the training goes on, and the next save is tried", file=sys.stderr, flush=True)
 
     def _write(self, path: Path, infos: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint under a temporary name and rename it: networks, optimizer, environment, random state."""
+        """Write a checkpoint under a temporary name and rename it: networks, optimizer, environment, random state.
+
+        Raises:
+            WriteError: it, or a file that it needs, cannot be written.
+        """
         saved = self.alg.save()
         saved["iter"] = self.current_learning_iteration
         saved["infos"] = {
@@ -209,7 +213,10 @@ class TrainRunner(OnPolicyRunner):
             "total": (self.logger.tot_timesteps, self.logger.tot_time),
         }
         if hasattr(self.alg, "rollout_state"):
-            saved["infos"]["rollout"] = self.alg.rollout_state()
+            try:
+                saved["infos"]["rollout"] = self.alg.rollout_state()
+            except OSError as error:
+                raise WriteError(f"cannot write what {path} needs: {os_error_reason(error)}") from error
         write_tensors(path, saved)
         self._save_error = None
         interim, self._interim = self._interim, None

@@ -33,7 +33,7 @@ COLLECTED = ("actions", "mean", "std", "values", "rewards", "returns", "advantag
 """What is checked of a rollout, in the order in which it is computed."""
 
 
-class BrokenNumbers(UserError):
+class BrokenNumberError(UserError):
     """A number of the training is not finite or has exploded; the message says which, and where the batch is."""
 
 
@@ -53,7 +53,7 @@ class Watch:
         """Check what a step of the robots gave: observation groups (N, ...), rewards (N,) and their terms.
 
         Raises:
-            BrokenNumbers: with term and robot.
+            BrokenNumberError: with term and robot.
         """
         self._update_checked = False
         terms = getattr(self.runner.env.env, "rewards", None)
@@ -76,7 +76,7 @@ class Watch:
         """Check the gradients of a gradient step, and before the first one of an update what was collected.
 
         Raises:
-            BrokenNumbers: with the parameters, and the losses that are not finite.
+            BrokenNumberError: with the parameters, and the losses that are not finite.
         """
         if not self._update_checked:
             self._update_checked = True
@@ -96,7 +96,7 @@ class Watch:
         """Check weights and the deviation of the actions after an update.
 
         Raises:
-            BrokenNumbers: with the parameter or the action.
+            BrokenNumberError: with the parameter or the action.
         """
         std = self._std()
         found = None if std is None or _largest([std]) <= LARGEST_STD else _first_broken(std, LARGEST_STD)
@@ -110,9 +110,9 @@ class Watch:
                     self._fail(f"the weight {name}{list(found)} is {_text(p[found])}")
 
     def explain(self, error: Exception) -> None:
-        """Raise `BrokenNumbers` where broken numbers are behind an error of the training; otherwise do nothing."""
-        self._check_rollout()
+        """Raise `BrokenNumberError` where broken numbers are behind an error of the training; otherwise do nothing."""
         self.check_update()
+        self._check_rollout()
         if isinstance(error, FloatingPointError):
             self._fail(str(error))
 
@@ -121,6 +121,7 @@ class Watch:
         for name in (name for name in COLLECTED if name in rollout):
             limit = LARGEST_STD if name == "std" else LARGEST
             if not _largest([rollout[name]]) <= limit:
+                self.check_update()  # a broken weight is the cause
                 found = _first_broken(rollout[name], limit)
                 assert found is not None
                 what = {"std": "the standard deviation"}.get(name, f"'{name}'")
@@ -160,7 +161,7 @@ class Watch:
         process = f" in process {distributed.rank()}" if distributed.world_size() > 1 else ""
         message = f"iteration {iteration}{process}: {what}; expected finite numbers of at most {limit:g}"
         if runner.logger.log_dir is None:
-            raise BrokenNumbers(message)
+            raise BrokenNumberError(message)
         folder = Path(runner.logger.log_dir)
         path = folder / f"broken_{iteration}.pt"
         content = {"message": message, "iteration": iteration, "step": dict(step or {})}
@@ -171,8 +172,8 @@ class Watch:
         try:
             write_tensors(path, content)
         except WriteError as error:
-            raise BrokenNumbers(f"{message}; {error}; {good}") from error
-        raise BrokenNumbers(f"{message}; the batch is in {path}; {good}")
+            raise BrokenNumberError(f"{message}; {error}; {good}") from error
+        raise BrokenNumberError(f"{message}; the batch is in {path}; {good}")
 
 
 def rollout_of(alg: Any) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ from rsl_rl_ult.interchange.episodes import (
     streams_of,
 )
 from rsl_rl_ult.storage.dataset import Dataset
+from rsl_rl_ult.storage.files import whole_file
 
 NAMES = {"actions": "actions", "rewards": "rewards", "terminations": "terminals", "truncations": "timeouts"}
 """Our column -> key."""
@@ -46,14 +47,9 @@ def export_d4rl(dataset: Dataset, path: Path | str, privileged: bool = False) ->
         raise ValueError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     if path.exists():
         raise ValueError(f"{path} exists: choose another name")
-    temporary = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(path) as temporary:
         (_write_npz if path.suffix == ".npz" else _write_hdf5)(temporary, dataset, privileged)
-        temporary.replace(path)
-    finally:
-        if temporary.exists():  # what could not be written to its end
-            temporary.unlink()
     return path
 
 

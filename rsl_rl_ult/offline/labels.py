@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from rsl_rl_ult.modules.decision_transformer import DecisionTransformer
 from rsl_rl_ult.storage.dataset import segment_bounds
+from rsl_rl_ult.storage.files import whole_file
 from rsl_rl_ult.storage.returns import LABELS, RETURNS, ReturnsDataset
 
 EPISODES = 4  # that are labelled side by side: the mask of 1000 steps of three tokens is 36 MB for each
@@ -42,10 +42,8 @@ def write_labels(
         bounds = segment_bounds(arrays["episode"], arrays["step"])
         for start in range(0, len(bounds), EPISODES):
             _label(network, arrays, bounds[start : start + EPISODES], target, found)
-        temporary = path.with_suffix(".tmp")
-        with open(temporary, "wb") as file:
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **found)  # pyright: ignore
-        os.replace(temporary, path)
 
 
 def _label(network: DecisionTransformer, arrays: dict, bounds: np.ndarray, target: float | None, found: dict) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Mapping
 
 import torch
+
+from rsl_rl_ult.storage.files import whole_file
 
 KEEP = ("all", "window", "none")
 ROUND = "round-{:06d}.pt"
@@ -23,7 +27,8 @@ class Aggregate:
 
     Attributes:
         rounds: rollouts ever added.
-        folder: where every rollout is written to when it is added; None: nowhere.
+        folder: where every rollout is written to when it is added; None: nowhere. What the disk refuses is tried again
+            with the next rollout and before a state is taken.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Aggregate:
         self.limit = {"all": None, "window": window_rollouts, "none": 1}[keep]
         self.rounds = 0
         self.folder: Path | None = None
+        self._unwritten: dict[int, dict] = {}  # rollouts that the disk refused, by number
         self._steps = 0  # that are held, context included
         self._buffers: dict[str, torch.Tensor] = {}  # (capacity, N, ...)
 
@@ -98,8 +104,30 @@ class Aggregate:
         for name, value in values.items():
             found[name] = value.to(torch.float16) if self.half else value
         if self.folder is not None:
-            _write(self.folder / ROUND.format(self.rounds), found)
+            refused, self._unwritten[self.rounds] = bool(self._unwritten), found
+            try:
+                self._write()
+            except OSError as error:
+                if not refused:
+                    reason = error.strerror or error
+                    print(
+                        f"\ncannot write the rollouts of round {self.rounds} and after to {self.folder}: {reason}; "
+                        "they stay in memory, and are tried again",
+                        file=sys.stderr,
+                        flush=True,
+                    )
         self._append(found)
+
+    def _write(self) -> None:
+        """Write the rollouts that are not in files yet (`OSError`)."""
+        assert self.folder is not None or not self._unwritten
+        for number, values in list(self._unwritten.items()):
+            # In memory first: torch hides the system's reason why a file cannot be written.
+            buffer = io.BytesIO()
+            torch.save(values, buffer)
+            with whole_file(Path(self.folder or "", ROUND.format(number))) as temporary:
+                temporary.write_bytes(buffer.getbuffer())
+            del self._unwritten[number]
 
     def _append(self, values: Mapping[str, torch.Tensor]) -> None:
         kept_after = self.rounds + 1 if self.limit is None else min(self.rounds + 1, self.limit)
@@ -168,7 +196,12 @@ class Aggregate:
     # -- exact resume ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Number of rollouts; what is held, unless that is in files; to be taken between rounds."""
+        """Number of rollouts; what is held, unless that is in files; to be taken between rounds.
+
+        Raises:
+            OSError: what should be in files cannot be written.
+        """
+        self._write()
         held = {} if self.folder is not None else {name: self[name].clone() for name in self._buffers}
         return {"rounds": self.rounds, "held": held}
 
@@ -208,13 +241,6 @@ class Aggregate:
         """Numbers of the rollouts that are held, those of the context included."""
         reach = self.kept + -(-self.context // self.num_steps)
         return range(max(0, self.rounds - reach), self.rounds)
-
-
-def _write(path: Path, values: Mapping[str, torch.Tensor]) -> None:
-    """Write a file under a temporary name and rename it, so that a file with the final name is whole."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    torch.save(dict(values), partial)
-    os.replace(partial, path)
 
 
 def _link(source: Path, target: Path) -> None:

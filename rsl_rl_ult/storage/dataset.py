@@ -19,19 +19,18 @@ Files appear complete or not at all: they are written under a temporary name and
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from rsl_rl_ult.storage.card import CARD, OF_A_TEACHER, STREAMS, check_same_layout, read_card
 from rsl_rl_ult.storage.card import make_card as make_card
+from rsl_rl_ult.storage.files import whole_file
 
 SHARD = re.compile(r"shard-(\d{6,})\.npz")
 
@@ -263,7 +262,8 @@ class ShardWriter:
             raise ValueError(f"{self.folder} has shards and no {CARD}: restore the card, or choose another folder")
         else:
             text = json.dumps(card, indent=1) + "\n"
-            _write(self.folder / CARD, lambda file: file.write(text.encode("utf-8")))
+            with whole_file(self.folder / CARD) as temporary:
+                temporary.write_bytes(text.encode("utf-8"))
         self.card = card
         found = shard_paths(self.folder)
         self.shards = max(found, default=-1) + 1
@@ -320,7 +320,8 @@ class ShardWriter:
         # The student's file last: it makes the shard a finished one.
         for stream, target in (("privileged", privileged_path(path)), ("student", path)):
             chosen = {name: arrays[name] for name in self.card["columns"][stream]}
-            _write(target, lambda file, chosen=chosen: np.savez(file, **chosen))  # pyright: ignore
+            with whole_file(target) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **chosen)  # pyright: ignore
         self._pending, self._rows, self.shards = [], 0, self.shards + 1
         self.next_episode = max(self.next_episode, int(arrays["episode"].max()) + 1)
         self.episodes += int((arrays["terminations"] | arrays["truncations"]).sum())
@@ -340,20 +341,6 @@ class ShardWriter:
     def __exit__(self, *error: object) -> None:
         """As `close`."""
         self.close()
-
-
-def _write(path: Path, writer: Callable[[Any], object]) -> None:
-    """Write a file under a temporary name and rename it: `path` is complete or unchanged, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            writer(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _lock(folder: Path) -> Any:
