@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -41,6 +42,7 @@ SET_BY_TABLE = (
 
 ELAPSED = re.compile(r"  elapsed (?:(\d+):)?(\d+):(\d+)  eta ")
 RUN_FOLDER = re.compile(r"run folder: (.+)")
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 PROGRESS_INTERVAL = 60.0  # s between lines of progress
 
 
@@ -315,6 +317,7 @@ def _call(
             errors="replace",
             env=environment,
             start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         try:
             _follow(process, log, on_line, seconds)
@@ -326,6 +329,12 @@ def _call(
                 log.write(line)
             process.wait()
             raise
+
+
+def _end_with_parent() -> None:
+    """Ask the system to send this process SIGTERM when its parent ends, so that a killed table leaves no training."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _follow(

@@ -60,7 +60,8 @@ class RoughTerrain(Terrain):
     def _cell(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Heights (..., 4) at the corners of the cell under each point (..., 2), and its place in the cell, 0 to 1."""
         place = points / self.map.cell + 1.0
-        index = torch.minimum(place.floor().clamp_(min=0.0), self._last)
+        # `fmin` gives the last cell for what is no number: a robot whose physics broke is reset, and must not end all.
+        index = torch.fmin(place.floor().clamp_(min=0.0), self._last)
         inside = (place - index).clamp_(0.0, 1.0)
         index = index.long()
         return self._flat_corners[index[..., 0] * self._corners.shape[1] + index[..., 1]], inside

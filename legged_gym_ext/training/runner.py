@@ -7,10 +7,11 @@ import io
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rsl_rl.runners import OnPolicyRunner
+from rsl_rl.runners import OnPolicyRunner, on_policy_runner
 
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.task_registry import resolve
@@ -25,6 +26,9 @@ from legged_gym_ext.utils.errors import UserError, user_errors
 if TYPE_CHECKING:
     from legged_gym_ext.training.stopping import GracefulStop
     from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
+
+# Upstream measures durations with the system's clock, which may be set while a training runs.
+on_policy_runner.time = SimpleNamespace(time=time.monotonic)  # pyright: ignore
 
 TRAINING_VIDEO = "legged_gym_ext.viewer.training_video:TrainingVideo"
 """Records videos; by name, because viewers import training."""

@@ -218,6 +218,8 @@ def atomic_write(path: Path, writer: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         writer(temporary)
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())  # a power cut must not leave an empty file with the final name
         os.replace(temporary, path)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {os_error_reason(error)}") from error

@@ -48,7 +48,11 @@ class Kills:
             self.wrong.append(what + ("" if ended is None else f" (code {ended.code}: {ended.output[-300:]})"))
 
     def undisturbed(self, main: Any, argv: list[str], below: Path, again: bool = False) -> tuple[float, int]:
-        """Run once, and `again` without the time that imports take; returns its seconds and how often it calls the disk below a folder."""
+        """Run once, and `again` without the time that imports take.
+
+        Returns:
+            Its seconds, and how often it calls the disk below a folder.
+        """
         counted = self.root / "calls.txt"
         done = run(main, argv, self.log, before=Disk(below, count_in=counted).install)
         assert done.code == 0, done.output[-2000:]
@@ -80,7 +84,7 @@ def kill_trainings(kills: Kills) -> None:
         kills.kill(train.main, training(root, ITERATIONS), root, seconds, calls)
         while True:
             before = {path: path.read_bytes() for path in all_checkpoints(root)}
-            again = training(root, ITERATIONS) + ["--resume"]
+            again = [*training(root, ITERATIONS), "--resume"]
             if kills.rng.random() < 0.4 and kills.counts.get("killed", 0) < kills.count:
                 kills.kill(train.main, again, root, seconds, calls)
             else:
@@ -120,7 +124,7 @@ def kill_recordings(kills: Kills) -> None:
         kills.note("next commands that worked")
         kills.note("killed with finished shards" if finished else "killed before the first shard")
         kills.expect(all(path.read_bytes() == data for path, data in kept.items()), "a finished shard was changed")
-        data = Dataset([out])
+        data = Dataset(out)
         ends = sum(int((a["terminations"] | a["truncations"]).sum()) for a in _shards(data))
         kills.expect(ends >= 12, f"the data set has {ends} episodes of 12")
         kills.expect(not list(out.glob(".*.tmp")), "half files were left")

@@ -1,4 +1,4 @@
-"""Programs in forked processes: imports are paid for once, and each process can be killed or meet a fault of its own."""
+"""Programs in forked processes: imports are paid for once, and each can be killed or meet a fault of its own."""
 
 from __future__ import annotations
 

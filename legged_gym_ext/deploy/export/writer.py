@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from legged_gym_ext.training.policies import Policy
 
 OPSET = 18
+SCRATCH = ".export."
+"""Temporary folders in the folder of an export begin with this."""
+
 UNITREE_MODEL, UNITREE_YAML = "unitree/exported/policy.onnx", "unitree/params/deploy.yaml"
 
 
@@ -182,7 +185,9 @@ def _scratch(out: Path) -> Iterator[Path]:
     created = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".export.", dir=out))
+        _remove_left(out)
+        folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=out))
+        lock = _lock(folder)
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder with --out=FOLDER") from error
     try:
@@ -191,8 +196,34 @@ def _scratch(out: Path) -> Iterator[Path]:
         raise UserError(f"cannot write to {out}: {error.strerror}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
         if created and not any(out.iterdir()):
             out.rmdir()
+
+
+def _remove_left(out: Path) -> None:
+    """Remove the temporary folders of exports that were killed: nobody locks them any more."""
+    for folder in out.glob(f"{SCRATCH}*"):
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder until the descriptor is closed, or its process ends in whatever way; None where that fails."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # not on this system: what is left stays
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _write(source: Source, folder: Path, report: Report, steps: int) -> list[str]:

@@ -75,7 +75,7 @@ class MujocoSimulator(Simulator):
         qpos, qvel, torque = bind("qpos"), bind("qvel"), bind("qfrc_actuator")
         self._sites, self._sensors = bind("site_xpos"), bind("sensordata")
         self._warning = self.batch.bind("warning")  # (N, kinds, [last info, count]) int32
-        self._qvel = qvel
+        self._qpos, self._qvel = qpos, qvel
         self.root_pos, self.root_quat = qpos[:, 0:3], qpos[:, 3:7]
         self.root_lin_vel, self.root_ang_vel = qvel[:, 0:3], qvel[:, 3:6]
         self._joint_views = (
@@ -220,7 +220,7 @@ class MujocoSimulator(Simulator):
         """Environments that MuJoCo reset by itself because of a bad number, or whose state is not finite."""
         count = self._warning[:, FAULTS, 1].sum(axis=1)
         bad = torch.from_numpy(count > self._fault_count)
-        return bad | ~torch.isfinite(self.root_pos.sum(-1) + self._qvel.sum(-1))
+        return bad | ~torch.isfinite(self._qpos.sum(-1) + self._qvel.sum(-1))
 
     def state_dict(self) -> dict[str, Any]:
         """Integration states (N, nstate) of all environments."""
