@@ -19,6 +19,7 @@ from legged_gym_ext.training.logger import CompactLogger
 from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.training.run_settings import POLICY_RATES, Changes
 from legged_gym_ext.training.runs import WriteError, checkpoints, load_checkpoint, os_error_reason
+from legged_gym_ext.training.stopping import is_lost_process
 from legged_gym_ext.training.watch import Watch, write_tensors
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.errors import UserError, user_errors
@@ -144,6 +145,11 @@ class TrainRunner(OnPolicyRunner):
         except UserError:
             raise
         except Exception as error:
+            if is_lost_process(error):
+                raise UserError(
+                    "another process of this training has ended, see above; what was learnt up to the last checkpoint "
+                    "is kept, and --resume goes on from it"
+                ) from error
             if self.watch is not None:
                 self.watch.explain(error)
             if self.iterations_done:

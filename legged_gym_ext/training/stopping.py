@@ -8,6 +8,7 @@ import signal
 import time
 from typing import Any
 
+from legged_gym_ext.utils.distributed import world_size
 from legged_gym_ext.utils.errors import Terminated
 
 REPEAT_INTERVAL = 1.0
@@ -15,6 +16,16 @@ REPEAT_INTERVAL = 1.0
 
 GRACE_PERIOD = 5.0
 """s that an iteration may still take after SIGTERM: containers and schedulers kill 10 to 30 s later."""
+
+
+LOST = ("gloo/transport", "closed by peer", "reset by peer", "nccl", "distbackenderror")
+"""What torch says in its errors when a process of a distributed training is gone; it has no type for that."""
+
+
+def is_lost_process(error: Exception) -> bool:
+    """Whether an error of a distributed training comes from another process that has ended."""
+    text = f"{type(error).__name__} {error}".lower()
+    return world_size() > 1 and isinstance(error, RuntimeError) and any(words in text for words in LOST)
 
 
 class GracefulStop:

@@ -170,6 +170,9 @@ class Disk:
 def training(root: Path, iterations: int = 5, task: str = "go2_flat", save_interval: int = 1) -> list[str]:
     """Flags of a small training that takes what a real one takes: curves, checkpoints, episodes that end."""
     small = [flag for flag in SMALL if not flag.startswith("--logger")]
+    if "dagger" in task:  # it has other minibatches
+        small = [flag for flag in small if "mini_batches" not in flag]
+        small += ["--train.algorithm.batch_size=16", "--train.algorithm.updates_per_round=2"]
     more = [f"--max_iterations={iterations}", f"--train.runner.save_interval={save_interval}"]
     return [f"--task={task}", f"--log_root={root}", *small, *more, "--env.env.episode_length_s=0.3", "--headless"]
 
