@@ -85,7 +85,7 @@ def kill_trainings(kills: Kills) -> None:
         while True:
             before = {path: path.read_bytes() for path in all_checkpoints(root)}
             again = [*training(root, ITERATIONS), "--resume"]
-            if kills.rng.random() < 0.4 and kills.counts.get("killed", 0) < kills.count:
+            if before and kills.rng.random() < 0.4 and kills.counts.get("killed", 0) < kills.count:
                 kills.kill(train.main, again, root, seconds, calls)
             else:
                 done = run(train.main, again, kills.log)

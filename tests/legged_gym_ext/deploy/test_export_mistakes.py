@@ -57,6 +57,16 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_is_built(run, 
     assert "expected the name of a folder" in message("--task=go2_ts_flat", f"--load_run={run}", "--out=")
 
 
+def test_what_a_killed_export_left_is_removed_and_what_another_one_is_writing_is_not(tmp_path):
+    (tmp_path / f"{writing.SCRATCH}killed").mkdir()
+    with writing._scratch(tmp_path) as other:
+        (other / "policy.onnx").write_bytes(b"half")
+        writing.check_folder(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [other.name]
+        assert (other / "policy.onnx").is_file()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_broken_checkpoint_is_named_and_nothing_is_written(run, tmp_path):
     (run / "model_8.pt").write_bytes((run / "model_7.pt").read_bytes()[:2000])
     try:

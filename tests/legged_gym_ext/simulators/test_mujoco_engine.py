@@ -69,6 +69,15 @@ def test_a_fault_is_confined_to_its_environment_and_leaves_no_trace(tmp_path, mo
     assert "WARNING" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("column", range(1, 1 + 19 + 18))  # after the time: 19 positions and 18 velocities of a Go2
+def test_any_number_of_a_state_that_breaks_is_a_fault_of_its_robot(column):
+    sim = engine(3)
+    place(sim, 0.34)
+    sim.batch.bind("state")[1, column] = float("nan")
+    sim._forward(None)
+    assert sim.faults().tolist() == [False, True, False]
+
+
 def test_reset_sets_exactly_the_given_state_and_touches_no_other():
     sim = engine(3)
     place(sim, 0.4)

@@ -37,3 +37,11 @@ def test_heights_are_where_rays_from_above_hit(kinds, rows, seed, spots):
     for (x, y), height in zip(points, expected):
         distance = mujoco.mj_ray(model, data, [x, y, 10.0], [0.0, 0.0, -1.0], None, 1, -1, hit)
         assert abs(10.0 - distance - height) < 1e-4, (kinds, x, y)
+
+
+def test_points_that_are_no_numbers_have_no_height_and_disturb_no_other():
+    terrain = rough(terrain_cfg({"stairs_up": 1.0}, num_rows=1, num_cols=1))
+    points = torch.tensor([[1.0, 1.0], [float("nan"), 1.0], [1.0, float("inf")], [-float("inf"), float("nan")]])
+    found = terrain.heights(points)
+    assert torch.equal(found[:1], terrain.heights(points[:1])) and found[1].isnan() and found[3].isnan()
+    assert len(terrain.normals(points)) == 4

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -156,6 +161,31 @@ def test_a_round_that_cannot_be_read_is_one_line(tmp_path, damage):
     with pytest.raises(ValueError, match=rf"round-000001\.pt is {damage}.*: to go on after 3 rounds") as error:
         other.keep_in(tmp_path / "second", tmp_path / "first")
     assert "\n" not in str(error.value)
+
+
+def test_a_round_that_the_disk_refuses_is_one_line_and_is_written_with_the_next_one(tmp_path, monkeypatch, capsys):
+    aggregate, straight = make(), make()
+    aggregate.keep_in(tmp_path / "rounds")
+    run, other = Run(aggregate), Run(straight)
+    write, full = Path.write_bytes, [True]
+
+    def write_bytes(path: Path, data: Any) -> int:
+        if full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    for _ in range(2):
+        run.rollout(), other.rollout()
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].endswith("No space left on device; they stay in memory, and are tried again")
+    with pytest.raises(OSError, match="No space"):  # a checkpoint would name files that are not there
+        aggregate.state_dict()
+    full[0] = False
+    run.rollout(), other.rollout()
+    assert sorted(path.name for path in (tmp_path / "rounds").iterdir()) == [ROUND.format(n) for n in range(3)]
+    assert torch.equal(aggregate["frame"], straight["frame"])
+    assert aggregate.state_dict()["rounds"] == 3
 
 
 def test_unknown_settings_are_refused():
