@@ -16,6 +16,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Mapping
 
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.utils.errors import UserError
 
 KEY, FORMAT = "legged_gym_ext", 1
@@ -146,7 +147,7 @@ class Contract:
             UserError: no JSON, another format, missing or contradicting fields.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
         except ValueError as error:
             raise UserError(f"policy contract is not JSON ({error}); export the policy again") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class ExportedPolicy:
         Raises:
             UserError: missing file, no ONNX, no contract, a contract of another graph, or onnxruntime is not installed.
         """
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))
         if not self.path.is_file():
             raise UserError(f"policy not found: {self.path}; write one with export.py")
         if find_spec("onnxruntime") is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -178,7 +180,7 @@ def _new(args: argparse.Namespace) -> tuple[str, LeggedRobotCfg, LeggedRobotCfgP
     if args.target is not None:
         train_cfg.algorithm.target = args.target  # pyright: ignore
     apply_args_to_cfgs(args, env_cfg, train_cfg)
-    source = {"folders": [str(Path(folder).expanduser().resolve()) for folder in args.dataset]}
+    source = {"folders": [str(Path(os.path.expanduser(folder)).resolve()) for folder in args.dataset]}
     return task, env_cfg, train_cfg, {**source, "transitions": args.transitions}, None
 
 
@@ -198,8 +200,12 @@ def _resumed(
     if args.max_iterations is not None:
         train_cfg.runner.max_iterations = args.max_iterations
     try:
-        source = json.loads((run_dir / SOURCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        source = parse_json((run_dir / SOURCE).read_text(encoding="utf-8"))
+        if not all(isinstance(folder, str) for folder in source["folders"]):
+            raise TypeError("folders")
+        if not isinstance(source["transitions"], (int, type(None))):
+            raise TypeError("transitions")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"cannot resume {run_dir}: {SOURCE} cannot be read; it was not written by distill.py"
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from legged_gym_ext.envs import task_registry
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.scripts import collect
 from legged_gym_ext.scripts.multi_task import SIZES
 from legged_gym_ext.training.evaluation import run_episodes
@@ -79,6 +81,19 @@ SETTINGS = (
 """Flags that make results what they are; orders, sizes and seeds may be added later."""
 
 
+def _read_results(path: Path) -> dict[str, Any]:
+    """The contents of an earlier `results.json`."""
+    with user_errors(f"{path} is damaged: restore it, or choose another --out"):
+        found = parse_json(path.read_text(encoding="utf-8"))
+        parts = [found.get(name, {}) for name in ("args", "references", "teachers", "students", "seconds")]
+        numbers = [seconds + 0.0 for seconds in parts[-1].values()]
+        if not all(
+            isinstance(part, dict) for part in (*parts, *parts[2].values(), *parts[3].values(), *parts[1].values())
+        ):
+            raise ValueError(f"expected objects by name, and {len(numbers)} times in seconds")
+        return found
+
+
 class Pipeline:
     """Everything from a trained run to a table of students."""
 
@@ -88,11 +103,11 @@ class Pipeline:
         Raises:
             UserError: it was begun with other settings.
         """
-        self.args, self.out = args, Path(args.out).expanduser()
+        self.args, self.out = args, Path(os.path.expanduser(args.out))
         self.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(usable_cpus())
         path = self.out / "results.json"
-        self.results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.results: dict[str, Any] = _read_results(path) if path.exists() else {}
         for name, before in self.results.get("args", {}).items():
             now = getattr(args, name, None)
             if name in SETTINGS and now != before:

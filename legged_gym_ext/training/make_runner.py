@@ -172,6 +172,8 @@ def set_seed(seed: int) -> None:
     import numpy as np
     import torch
 
+    if not 0 <= seed < 2**32:  # what numpy takes
+        raise UserError(f"seed {seed}: expected 0 to {2**32 - 1}; set --seed")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

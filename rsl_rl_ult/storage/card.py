@@ -89,7 +89,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"no data set in {folder}: cannot read {CARD} ({reason}); record one with collect.py"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{path} is not the card of a data set: expected JSON with schema and columns") from None
     if schema != SCHEMA:
         raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}: read it with the version it names")
