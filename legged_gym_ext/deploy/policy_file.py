@@ -39,7 +39,7 @@ class ExportedPolicy:
         if find_spec("onnxruntime") is None:
             raise UserError(f"running {self.path.name} needs the package 'onnxruntime': {INSTALL}")
         self._session = open_session(self.path)
-        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        text = _metadata(self._session, self.path)
         if text is None:
             raise UserError(
                 f"{self.path} has no metadata '{KEY}': it was not written by export.py, or another tool dropped it"
@@ -99,6 +99,14 @@ class ExportedPolicy:
         if self.contract.state_size:
             self._state = outputs[2]
         return outputs[0][0], outputs[1][0]
+
+
+def _metadata(session: Any, path: Path) -> str | None:
+    """The text that stands under `KEY`; None without one."""
+    try:
+        return session.get_modelmeta().custom_metadata_map.get(KEY)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: its metadata are no text ({error}); export it again") from error
 
 
 def open_session(path: Path) -> Any:
