@@ -81,6 +81,12 @@ SETTINGS = (
 """Flags that make results what they are; orders, sizes and seeds may be added later."""
 
 
+def _restore(target: Any, path: Path) -> None:
+    """Let `target` take over the state in a file of an earlier run."""
+    with user_errors(f"{path} is damaged, delete it: the same command makes it again"):
+        target.load_state_dict(torch.load(path, weights_only=True))
+
+
 def _read_results(path: Path) -> dict[str, Any]:
     """The contents of an earlier `results.json`."""
     with user_errors(f"{path} is damaged: restore it, or choose another --out"):
@@ -211,12 +217,12 @@ class Pipeline:
         network = make_decision_transformer(sizes["policy"]["shape"][0], sizes["actions"]["shape"][0], settings)
         path = self.out / "teachers" / f"{name}.pt"
         if path.exists():
-            network.load_state_dict(torch.load(path, weights_only=True))
+            _restore(network, path)
             return network.eval()
         state = self.out / "teachers" / f"{name}.state.pt"
         training = DecisionTraining(network, dataset, settings, action_scale=scale)
         if state.exists():
-            training.load_state_dict(torch.load(state, weights_only=True))
+            _restore(training, state)
         begin, first = time.monotonic(), training.updates
         while training.updates < args.teacher_updates:
             losses = list(training.train(min(SAVE_UPDATES, args.teacher_updates - training.updates)))
@@ -262,7 +268,7 @@ class Pipeline:
         set_seed(seed)
         student = self._new_student(size, data, scale)
         if path.exists():
-            student.load_state_dict(torch.load(path, weights_only=True))
+            _restore(student, path)
             return student
         plain = order == "novelty-unprojected"
         settings = MultiTaskSettings(
@@ -274,7 +280,7 @@ class Pipeline:
         lessons = [Lesson(name, BODY, dataset, args.teacher_head) for name, dataset in data.items()]
         learner, state = MultiTask(student, lessons, settings, seed), path.with_suffix(".state.pt")
         if state.exists():
-            learner.load_state_dict(torch.load(state, weights_only=True))
+            _restore(learner, state)
         begin = time.monotonic()
         while learner.rounds < args.rounds:
             record = learner.train_round()

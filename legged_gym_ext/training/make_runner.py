@@ -100,9 +100,9 @@ def make_runner(
         if hasattr(runner.alg, "keep_in"):
             try:
                 runner.alg.keep_in(run_dir / AGGREGATE, None if resumed is None else resumed / AGGREGATE)
-            except ValueError as error:
+            except Exception as error:  # rounds of another form fail wherever they are used
                 discard_run(run_dir)
-                raise UserError(f"cannot resume: {error}") from error
+                raise UserError(f"cannot resume: {' '.join(str(error).split())}") from error
         runner.logger.log_dir = str(run_dir)
     return runner, train_cfg
 

@@ -204,8 +204,8 @@ def load_checkpoint(path: Path, map_location: Any) -> dict[str, Any]:
                 f"checkpoint {path} cannot be loaded to '{map_location}': {reason}; set --rl_device"
             ) from error
         raise UserError(f"checkpoint {path} is damaged or not a checkpoint ({reason}); {advice}") from error
-    if not isinstance(checkpoint, dict) or "iter" not in checkpoint:
-        raise UserError(f"{path} is not a training checkpoint: expected a dictionary with the key 'iter'; {advice}")
+    if not isinstance(checkpoint, dict) or type(checkpoint.get("iter")) is not int:
+        raise UserError(f"{path} is not a training checkpoint: expected a dictionary with a number 'iter'; {advice}")
     return checkpoint
 
 

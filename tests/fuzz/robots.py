@@ -28,7 +28,7 @@ def edited(edits: list[tuple]) -> bytes:
     for action, place, name, value in edits:
         elements = [(parent, child) for parent in root.iter() for child in parent]
         parent, child = elements[place % len(elements)]
-        other_parent, other = elements[(place // len(elements)) % len(elements)]
+        _, other = elements[(place // len(elements)) % len(elements)]
         keys = sorted(child.attrib)
         if action == "change" and keys:
             child.set(keys[(place // 7) % len(keys)], value)

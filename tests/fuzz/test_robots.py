@@ -11,25 +11,18 @@ from hypothesis import strategies as st
 from tests.fuzz.inputs import byte_edits, fuzz, places
 from tests.fuzz.worker import Outcome, Worker
 
-NAMES = st.sampled_from(
-    "name class childclass type size pos quat axis range mass diaginertia inertia fromto mesh file limited armature "
-    "damping frictionloss stiffness ref springref margin gap solref solimp condim contype conaffinity priority group "
-    "friction euler gravcomp mocap density body joint freejoint geom site inertial default option compiler include "
-    "mujoco worldbody plugin tendon equality replicate frame attach composite flexcomp numeric actuator sensor "
-    "timestep count offset sep prefix meshdir autolimits integrator memory njmax nstack".split()
-)
+WORDS = """name class childclass type size pos quat axis range mass diaginertia inertia fromto mesh file limited
+armature damping frictionloss stiffness ref springref margin gap solref solimp condim contype conaffinity priority
+group friction euler gravcomp mocap density body joint freejoint geom site inertial default option compiler include
+mujoco worldbody plugin tendon equality replicate frame attach composite flexcomp numeric actuator sensor timestep
+count offset sep prefix meshdir autolimits integrator memory njmax nstack"""
+SINGLE = """0 1 -1 1e308 -1e308 1e-320 nan inf -inf 0,0,0 FL_hip_joint base world free ball slide hinge plane hfield
+mesh sphere box ellipsoid sdf true auto robot.xml policy.onnx ../x 2147483648 99999999999999999999 100000 0x1 1e5"""
+SEVERAL = ["", "0 0 0", "1 0 0 0", "0 0 0 0 0 0 0", "nan nan nan", "1e300 1e300 1e300"]
+NAMES = st.sampled_from(WORDS.split())
 VALUES = st.one_of(
-    st.sampled_from(
-        "0 1 -1 1e308 -1e308 1e-320 nan inf -inf 0,0,0 FL_hip_joint base world free ball slide hinge plane hfield mesh "
-        "sphere box ellipsoid sdf true auto robot.xml policy.onnx ../x 2147483648 99999999999999999999 100000 "
-        "0x1 1e5".split()
-    ),
-    st.just(""),
-    st.just("0 0 0"),
-    st.just("1 0 0 0"),
-    st.just("0 0 0 0 0 0 0"),
-    st.just("nan nan nan"),
-    st.just("1e300 1e300 1e300"),
+    st.sampled_from(SINGLE.split()),
+    st.sampled_from(SEVERAL),
     st.lists(st.floats(-2, 2).map(repr), min_size=1, max_size=4).map(" ".join),
     st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=12),
 )

@@ -106,15 +106,7 @@ class Worker:
         arguments = [self.module, self._folder.name, str(other.fileno())]
         with open(Path(self._folder.name, "output.txt"), "ab") as output:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.fuzz.worker",
-                    self.module,
-                    self._folder.name,
-                    str(other.fileno()),
-                    *map(str, MATERIAL),
-                ],  # fmt: skip
+                [sys.executable, "-m", "tests.fuzz.worker", *arguments, *map(str, MATERIAL)],
                 cwd=ROOT,
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,
