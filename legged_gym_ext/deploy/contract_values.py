@@ -67,7 +67,7 @@ def _check(holds: bool, name: str, expected: str, value: Any) -> None:
 
 
 def _check_number(name: str, value: Any, low: float, high: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = type(value) is float or (type(value) is int and abs(value) < 2**63)
     _check(number and low <= value <= high, name, f"numbers from {low:g} to {high:g}", value)
 
 

@@ -47,6 +47,7 @@ class ExportedPolicy:
         self.contract = Contract.from_json(text)
         self._check_graph()
         self.reset()
+        self._try_out()
 
     def _check_graph(self) -> None:
         contract, stateful = self.contract, self.contract.state_size > 0
@@ -65,6 +66,25 @@ class ExportedPolicy:
                     f"{self.path}: the graph's {what} are {shapes}, its contract says {expected}; export the policy "
                     "again"
                 )
+
+    def _try_out(self) -> None:
+        """One step of zeros, whose results are dropped: a damaged graph may be read, and not run (`UserError`)."""
+        joints = len(self.contract.joint_names)
+        try:
+            feed = {name: np.zeros((1, self.contract.dim(name)), np.float32) for name in self.contract.observations}
+            shapes = [output.shape for output in self._run(feed)]
+        except Exception as error:  # onnxruntime has an exception type per kind of damage
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"{self.path} cannot be run ({reason}); export the policy again") from error
+        expected = [(1, joints)] * 2 + [(1, self.contract.state_size)] * (self.contract.state_size > 0)
+        if shapes != expected:
+            raise UserError(f"{self.path} returns arrays of {shapes}, expected {expected}; export the policy again")
+
+    def _run(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Actions, targets and, with a memory, the next state."""
+        if not self.contract.state_size:
+            return self._session.run(["actions", "targets"], feed)
+        return self._session.run(["actions", "targets", "next_state"], {**feed, "state": self._state})
 
     def reset(self) -> None:
         """Start a new episode: clear the state."""
@@ -89,11 +109,7 @@ class ExportedPolicy:
                     f"observation '{name}' is not finite at columns "
                     f"{np.flatnonzero(~np.isfinite(values[0]))[:5].tolist()}"
                 )
-        names = ["actions", "targets"]
-        if self.contract.state_size:
-            feed["state"] = self._state
-            names.append("next_state")
-        outputs = self._session.run(names, feed)
+        outputs = self._run(feed)
         if not (np.isfinite(outputs[0]).all() and np.isfinite(outputs[1]).all()):
             raise PolicyError("the policy returned numbers that are not finite")
         if self.contract.state_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import zipfile
@@ -69,31 +70,37 @@ def _edited_arrays(data: bytes, edits: list[tuple]) -> bytes:
     with np.load(io.BytesIO(data)) as file:
         arrays: dict[str, Any] = {name: file[name] for name in file.files}
     for action, place, new in edits:
-        names = sorted(arrays)
-        if not names:
-            break
-        name = names[place % len(names)]
-        array = arrays[name]
-        if action == "delete":
-            del arrays[name]
-        elif action == "add":
-            arrays[str(new)[:20].replace("\0", "") or "x"] = array
-        elif action == "swap":
-            arrays[name] = arrays[names[(place // len(names)) % len(names)]]
-        elif action == "scale" and array.size:
-            flat = array.reshape(-1).copy()
-            with np.errstate(all="ignore"):
-                flat[place % flat.size] = 2**31 - 1 if flat.dtype.kind in "iu" and flat.itemsize > 1 else 1
-            arrays[name] = flat.reshape(array.shape)
-        elif place % 3 == 0:
-            arrays[name] = array[: place % 7]
-        elif place % 3 == 1:
-            arrays[name] = array.astype(("float64", "int8", "bool", "complex64", "U4")[place % 5])
-        else:
-            arrays[name] = np.asarray(str(new)[:30] if isinstance(new, (str, dict, list, type(None))) else new)
+        if arrays:
+            with contextlib.suppress(ValueError, OverflowError):  # what numpy refuses to make
+                _edit_array(arrays, action, place, new)
     buffer = io.BytesIO()
     np.savez(buffer, **{name: value for name, value in arrays.items() if value.dtype != object})
     return buffer.getvalue()
+
+
+def _edit_array(arrays: dict[str, Any], action: str, place: int, new: Any) -> None:
+    """One edit of named arrays."""
+    import numpy as np
+
+    names = sorted(arrays)
+    name = names[place % len(names)]
+    array = arrays[name]
+    if action == "delete":
+        del arrays[name]
+    elif action == "add":
+        arrays[ascii(new)[:20].replace("/", "")] = array
+    elif action == "swap":
+        arrays[name] = arrays[names[(place // len(names)) % len(names)]]
+    elif action == "scale" and array.size:
+        flat = array.reshape(-1).copy()
+        flat[place % flat.size] = np.iinfo(flat.dtype).max if flat.dtype.kind in "iu" else 1
+        arrays[name] = flat.reshape(array.shape)
+    elif place % 3 == 0:
+        arrays[name] = array[: place % 7]
+    elif place % 3 == 1:
+        arrays[name] = array.astype(("float64", "int8", "bool", "complex64", "U4")[place % 5])
+    else:
+        arrays[name] = np.asarray(str(new)[:30] if isinstance(new, (str, dict, list, type(None))) else new)
 
 
 def _run(number: int, changed: str) -> None:
