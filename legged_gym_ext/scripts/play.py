@@ -18,15 +18,17 @@ from legged_gym_ext.utils.errors import UserError, run_main
 from legged_gym_ext.viewer.controls import AGENTS, TRAINED, keys_help
 
 if TYPE_CHECKING:
+    from viser import ViserServer
+
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
     from legged_gym_ext.viewer.commands import Command
     from legged_gym_ext.viewer.player import Player
-    from legged_gym_ext.viewer.web import PageServer
 
 DESCRIPTION = "Watch a trained policy in a window or a browser, or write a video of it.\n"
 WITHOUT_DISPLAY = "--video out.mp4, or --web for a page in a browser"
-WIDTH, PAGE_WIDTH = 1280, 800  # px, defaults of files and of the page
+WIDTH = 1280  # px, default of files
+GAP = 0.8  # m between student and teacher on the page
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +42,11 @@ def main(argv: list[str] | None = None) -> int:
     apply_args_to_cfgs(args, *cfgs)
     prepare_engine(cfgs[0].sim.engine)  # before the next lines import torch
     with contextlib.ExitStack() as stack:
-        server = _open_server(args.web, stack) if args.web else None
+        server = None
+        if args.web:
+            from legged_gym_ext.viewer.web import page_server
+
+            server = stack.enter_context(page_server(*args.web))
         from legged_gym_ext.training.policies import run_cfgs
         from legged_gym_ext.viewer import player as players
         from legged_gym_ext.viewer.agents import Agent
@@ -56,20 +62,13 @@ def main(argv: list[str] | None = None) -> int:
         env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, change, trained=args.agent in TRAINED)
         if args.agent == "both" and env_cfg.env.num_envs != 2:
             raise UserError(f"--agent=both shows two robots, not {env_cfg.env.num_envs}: leave out --num_envs")
-        prepare_view(window=not (args.video or args.strip or server), otherwise=WITHOUT_DISPLAY)
+        if server is None:
+            prepare_view(window=not (args.video or args.strip), otherwise=WITHOUT_DISPLAY)
         env = _make_env(args, env_cfg, train_cfg.seed)
-        player = players.Player(env, Agent(args.agent, env, args.task, train_cfg, run_dir))
+        agent = Agent(args.agent, env, args.task, train_cfg, run_dir)
+        player = players.Player(env, agent, GAP if server and args.agent == "both" else 0.0)
         _show(args, player, server)
     return 0
-
-
-def _open_server(address: tuple[str, int], stack: contextlib.ExitStack) -> PageServer:
-    """A server for the page, closed with `stack`."""
-    from legged_gym_ext.viewer.web import PageServer
-
-    server = PageServer(*address)
-    stack.callback(server.close)
-    return server
 
 
 def _make_env(args: argparse.Namespace, env_cfg: LeggedRobotCfg, seed: int) -> LeggedRobot:
@@ -87,14 +86,14 @@ def _make_env(args: argparse.Namespace, env_cfg: LeggedRobotCfg, seed: int) -> L
     return env
 
 
-def _show(args: argparse.Namespace, player: Player, server: PageServer | None) -> None:
+def _show(args: argparse.Namespace, player: Player, server: ViserServer | None) -> None:
     """Show the robots on the page, in files or in a window."""
     from legged_gym_ext.viewer import frontends
 
     command = _bounded(tuple(args.command), player.env) if args.command else None
     start = command or (0.0, 0.0, 0.0)
-    if server:
-        frontends.play_page(player, server, start, args.width)
+    if server is not None:
+        frontends.play_page(player, server, start)
     elif args.video or args.strip:
         frontends.record(player, args.video, args.strip, args.video_length, args.width, command)
     else:
@@ -149,7 +148,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--strip", type=Path, metavar="FILE", help="write 6 frames side by side (.png) instead of opening a window")
     add("--video_length", type=float, default=10.0, metavar="S", help="seconds of video or strip; default: 10")
     add(
-        "--width", type=int, metavar="PX", help="width of the pictures, 16:9; default: 1280 for files, 800 for the page"
+        "--width", type=int, metavar="PX", help="width of the pictures in files, 16:9; default: 1280"
     )
     args = parse(parser, argv)
     args.web = parse_address(args.web) if args.web is not None else None
@@ -168,7 +167,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--video_length={args.video_length}: expected more than 0 seconds")
     if args.command and not all(map(math.isfinite, args.command)):
         raise UserError(f"--command={args.command}: expected three numbers")
-    args.width = args.width or (PAGE_WIDTH if args.web else WIDTH)
+    args.width = args.width or WIDTH
     check_width(args.width, "--width")
     if args.headless and not (files or args.web):
         raise UserError("--headless leaves nothing to show; add --video out.mp4, or --web")
