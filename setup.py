@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensorboard"]
 MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
+VIEW = ["viser>=1.1.1,<2", "mjviser==0.0.14; python_version>='3.10'"]  # cap rich below 15 and websockets below 17
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
@@ -22,6 +23,7 @@ TEST = [
     *EXPORT,
     *WANDB,
     *DATA,
+    *VIEW,
 ]
 
 SCRIPTS = [
@@ -36,7 +38,7 @@ setup(
     license="BSD-3-Clause",
     packages=find_packages(include=["rsl_rl_ult*", "legged_gym_ext*"]),
     package_data={
-        "legged_gym_ext": ["py.typed", "viewer/*.html", "resources/robots/*/*"],
+        "legged_gym_ext": ["py.typed", "resources/robots/*/*"],
         "rsl_rl_ult": ["py.typed"],
     },
     entry_points={"console_scripts": [f"ult-{name} = legged_gym_ext.scripts.console:{name}" for name in SCRIPTS]},
@@ -47,11 +49,12 @@ setup(
         "train": TRAIN,
         "mujoco": MUJOCO,
         "video": VIDEO,
+        "view": VIEW,
         "export": EXPORT,
         "report": REPORT,
         "wandb": WANDB,
         "data": DATA,
         "test": TEST,
-        "all": TRAIN + MUJOCO + VIDEO + TEST,  # the README's first page, its tests included
+        "all": TRAIN + MUJOCO + VIDEO + VIEW + TEST,  # the README's first page, its tests included
     },
 )

@@ -65,9 +65,14 @@ def main(argv: list[str] | None = None) -> int:
         if server is None:
             prepare_view(window=not (args.video or args.strip), otherwise=WITHOUT_DISPLAY)
         env = _make_env(args, env_cfg, train_cfg.seed)
-        agent = Agent(args.agent, env, args.task, train_cfg, run_dir)
+        weights = None
+        if args.follow and run_dir is not None:
+            from legged_gym_ext.viewer.watch import newest_weights
+
+            weights = newest_weights(run_dir)
+        agent = Agent(args.agent, env, args.task, train_cfg, run_dir, weights)
         player = players.Player(env, agent, GAP if server and args.agent == "both" else 0.0)
-        _show(args, player, server)
+        _show(args, player, server, run_dir)
     return 0
 
 
@@ -86,14 +91,19 @@ def _make_env(args: argparse.Namespace, env_cfg: LeggedRobotCfg, seed: int) -> L
     return env
 
 
-def _show(args: argparse.Namespace, player: Player, server: ViserServer | None) -> None:
+def _show(args: argparse.Namespace, player: Player, server: ViserServer | None, run_dir: Path | None) -> None:
     """Show the robots on the page, in files or in a window."""
     from legged_gym_ext.viewer import frontends
 
     command = _bounded(tuple(args.command), player.env) if args.command else None
     start = command or (0.0, 0.0, 0.0)
     if server is not None:
-        frontends.play_page(player, server, start)
+        follower = None
+        if args.follow and run_dir is not None:
+            from legged_gym_ext.viewer.watch import Follower
+
+            follower = Follower(player.agent, run_dir)
+        frontends.play_page(player, server, start, follower)
     elif args.video or args.strip:
         frontends.record(player, args.video, args.strip, args.video_length, args.width, command)
     else:
@@ -144,12 +154,15 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help=f"serve a page for a browser on this machine instead of opening a window; default: {PORT}; "
         f"0.0.0.0:{PORT} for browsers on other machines, too: whoever reaches the port can steer",
     )
+    add(
+        "--follow",
+        action="store_true",
+        help="with --web: load newer policies of the run as they appear, of a training that is running",
+    )
     add("--video", type=Path, metavar="FILE", help="write a video (.mp4) instead of opening a window")
     add("--strip", type=Path, metavar="FILE", help="write 6 frames side by side (.png) instead of opening a window")
     add("--video_length", type=float, default=10.0, metavar="S", help="seconds of video or strip; default: 10")
-    add(
-        "--width", type=int, metavar="PX", help="width of the pictures in files, 16:9; default: 1280"
-    )
+    add("--width", type=int, metavar="PX", help="width of the pictures in files, 16:9; default: 1280")
     args = parse(parser, argv)
     args.web = parse_address(args.web) if args.web is not None else None
     _check(args)
@@ -163,6 +176,10 @@ def _check(args: argparse.Namespace) -> None:
     files = bool(args.video or args.strip)
     if args.web and files:
         raise UserError("--web shows and --video or --strip writes: use one of the two")
+    if args.follow and not (args.web and args.agent in TRAINED):
+        raise UserError("--follow loads newer policies onto the page: it needs --web, and a trained --agent")
+    if args.follow and args.checkpoint is not None:
+        raise UserError("--follow shows the newest policy: leave out --checkpoint")
     if not args.video_length > 0.0:
         raise UserError(f"--video_length={args.video_length}: expected more than 0 seconds")
     if args.command and not all(map(math.isfinite, args.command)):

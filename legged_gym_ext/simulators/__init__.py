@@ -153,7 +153,6 @@ def make_view(env: LeggedRobot, *, window: bool, **options: Any) -> WindowView |
         **options: `on_key` of a window; `width`, `height`, `robot`, `alone` and `draft` of frames.
     """
     require("mujoco")
-    from legged_gym_ext.simulators.mujoco.page_scene import PageScene
     from legged_gym_ext.simulators.mujoco.view import VideoView, WindowView
 
     return WindowView(env, **options) if window else VideoView(env, **options)

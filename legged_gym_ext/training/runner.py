@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class TrainRunner(OnPolicyRunner):
             `rollout_state`, `load_rollout_state` and `set_learning_rate`.
         logger: writes scalars and shows progress.
         stop: handles the signals that end a training; None: Ctrl-C is an exception anywhere.
+        after_iteration: called with the iteration after each one, in every process; None: nothing is.
         iterations_done: by this object, without those of a checkpoint.
     """
 
@@ -45,6 +47,7 @@ class TrainRunner(OnPolicyRunner):
     alg: Any
     logger: CompactLogger
     stop: GracefulStop | None = None
+    after_iteration: Callable[[int], None] | None = None
     iterations_done = 0
     _learning = False
     _saved_at = 0.0  # s, monotonic clock
@@ -146,6 +149,8 @@ class TrainRunner(OnPolicyRunner):
     def _after_iteration(self, it: int) -> None:
         """End on request, in all processes at once; save if the last checkpoint is old."""
         self.iterations_done += 1
+        if self.after_iteration is not None:
+            self.after_iteration(it)
         stop = self.stop
         if stop is not None and distributed.any_process(stop.request is not None, self.device):
             stop.synchronized = True

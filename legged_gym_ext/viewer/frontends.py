@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,14 @@ if TYPE_CHECKING:
     from viser import ViserServer
 
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
-    from legged_gym_ext.viewer.page import Page
+    from legged_gym_ext.viewer.watch import Follower
 
 FPS = 25  # of videos, at most
 PANELS = 6  # of strips
 PLOT_EVERY = 5  # control steps between two updates of the plots in the window
 MAX_LAG = 0.5  # s behind real time that is caught up
 PAGE_FPS = 30
+IDLE_INTERVAL = 0.2  # s between two looks for a browser while a training is followed
 SCRIPT = ((0.30, (0.8, 0.0, 0.0)), (0.20, (0.0, 0.8, 0.0)), (0.30, (0.4, 0.0, 0.8)), (0.20, (0.0, 0.0, 0.0)))
 """Commands of a video: share of its length, and the command as shares of the upper bounds of commands.ranges."""
 
@@ -195,14 +195,14 @@ def play_window(player: Player, command: Command) -> None:
         view.close()
 
 
-def play_page(player: Player, server: ViserServer, command: Command, before_step: Callable[[Page], None] | None = None) -> None:
+def play_page(player: Player, server: ViserServer, command: Command, follower: Follower | None = None) -> None:
     """Play in real time on a page in a browser until Ctrl-C; the page is updated only while a browser has it open.
 
     Args:
         player: the robots.
         server: of viser, empty.
         command: the first command.
-        before_step: called now and then, between steps, with the page.
+        follower: loads newer policies; with it the robots wait, too, while no browser has the page open.
     """
     from legged_gym_ext.viewer.page import Page
     from legged_gym_ext.viewer.web import page_url
@@ -212,13 +212,16 @@ def play_page(player: Player, server: ViserServer, command: Command, before_step
     print(f"open {page_url(server.get_host(), server.get_port())} in a browser; Ctrl-C ends", flush=True)
     try:
         while True:
-            count = clock.wait_steps()
+            count, watched = clock.wait_steps(), page.is_watched()
             player.process_requests()
-            if before_step is not None:
-                before_step(page)
+            if follower is not None:
+                follower.check(page)
+                if not watched:
+                    time.sleep(IDLE_INTERVAL)
+                    continue
             for _ in range(0 if player.paused else count):
                 player.step()
-            if page.is_watched() and time.perf_counter() - shown > 1.0 / PAGE_FPS:
+            if watched and time.perf_counter() - shown > 1.0 / PAGE_FPS:
                 shown = time.perf_counter()
                 page.update()
     except KeyboardInterrupt:

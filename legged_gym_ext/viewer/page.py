@@ -97,7 +97,9 @@ class Page:
         self._sliders = []
         with self._gui.add_folder("Command"):
             for index, ((label, _), (low, high)) in enumerate(zip(SLIDERS, command_bounds(self.player.env))):
-                slider = self._gui.add_slider(label, low, max(high, low + SLIDER_STEP), SLIDER_STEP, min(max(0.0, low), high))
+                slider = self._gui.add_slider(
+                    label, low, max(high, low + SLIDER_STEP), SLIDER_STEP, min(max(0.0, low), high)
+                )
                 slider.disabled = low == high
                 slider.on_update(lambda event, index=index: self._slide(event, index))
                 self._sliders.append(slider)
@@ -162,7 +164,10 @@ class Page:
                 self._plots.append(
                     self._gui.add_uplot(
                         data=tuple(np.zeros(2) for _ in range(1 + len(shown))),
-                        series=({"label": "s"}, *({"label": text, "stroke": colour, "width": 2} for text, colour in shown)),
+                        series=(
+                            {"label": "s"},
+                            *({"label": text, "stroke": colour, "width": 2} for text, colour in shown),
+                        ),
                         title=f"{name} [{unit}]",
                         scales={"x": {"time": False, "range": (-PLOT_SECONDS, 0.0)}, **bound},
                         axes=({"size": 24}, {"size": 44}),

@@ -53,7 +53,9 @@ def free_port(host: str, port: int, flag: str = "--web") -> int:
             return int(probe.getsockname()[1])
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UserError(f"{flag}: port {port} of {host} is taken; choose another, e.g. {flag} {port + 1}") from error
+            raise UserError(
+                f"{flag}: port {port} of {host} is taken; choose another, e.g. {flag} {port + 1}"
+            ) from error
         raise UserError(f"{flag}: cannot listen at {host}:{port}: {error.strerror or error}") from error
 
 
@@ -96,7 +98,7 @@ def _own_pages_only(host: str) -> Iterator[None]:
     """
     from websockets.asyncio import server
 
-    own = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\]|%s)(:\d+)?" % re.escape(host))
+    own = re.compile(rf"https?://(127\.0\.0\.1|localhost|\[::1\]|{re.escape(host)})(:\d+)?")
     serve: Any = server.serve
     if host.startswith("127.") or host == "localhost":
         server.serve = functools.partial(serve, origins=[own, None])  # type: ignore[misc]

@@ -122,7 +122,7 @@ class PageScene:
             for robot, label in enumerate(self._labels):
                 text = labels[robot] if robot < len(labels) else ""
                 label.text, label.visible = text, bool(text)
-                label.position = tuple(base[robot] + self._offset + [0.0, 0.0, LABEL_HEIGHT])
+                label.position = tuple(base[robot] + self._offset + np.array([0.0, 0.0, LABEL_HEIGHT]))
 
     def _poses(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions (robots, bodies, 3) and rotations (robots, bodies, 3, 3) of all bodies; nothing is simulated."""
@@ -153,7 +153,7 @@ class PageScene:
         velocities = (env.commands, env.base_lin_vel)
         for arrows, velocity, lift in zip(self._arrows, velocities, (ARROW_LIFT, 0.0)):
             x, y = ARROW_SCALE * velocity[:count, :2].cpu().numpy().T
-            start = bases + [0.0, 0.0, ARROW_HEIGHT + lift]
+            start = bases + np.array([0.0, 0.0, ARROW_HEIGHT + lift])
             way = np.stack((cos * x - sin * y, sin * x + cos * y, np.zeros_like(x)), axis=1)
             way[np.linalg.norm(way, axis=1) < 0.05 * ARROW_SCALE] = 0.0  # too small to see
             arrows.points = np.stack((start, start + way), axis=1).astype(np.float32)

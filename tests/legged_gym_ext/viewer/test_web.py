@@ -1,18 +1,9 @@
-"""The page of play.py --web: what it serves, what it refuses, and that a real browser steers a robot with it."""
+"""The page of play.py --web: where it listens, who may use it, and that its controls steer the robots."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import re
+import asyncio
 import socket
-import struct
-import subprocess
-import sys
-import threading
-import time
-import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,58 +12,80 @@ import pytest
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import play
 from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.viewer import page as pages
 from legged_gym_ext.viewer import web
-from tests.browser import FOUND, Browser
+from legged_gym_ext.viewer.agents import Agent
+from legged_gym_ext.viewer.controls import KEYS
+from legged_gym_ext.viewer.player import Player, nominal
 
-FRAME = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-
-
-class FakePlayer:
-    """Remembers what was asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list = []
-
-    def request(self, action, value=None) -> None:
-        if action == "jump":
-            raise UserError("unknown action 'jump'")
-        self.asked.append((action, value))
+viser = pytest.importorskip("viser")
+pytest.importorskip("mjviser")
+pytest.importorskip("mujoco")
 
 
 @pytest.fixture
-def server(monkeypatch):
-    """A server at a free port with a player of no substance."""
-    monkeypatch.setattr(web, "player_state", lambda player: {"asked": len(player.asked)})
-    page = web.PageServer("127.0.0.1", 0)
-    page.serve(FakePlayer())
-    yield page
-    page.close()
+def server():
+    with web.page_server("127.0.0.1", 0) as opened:
+        yield opened
 
 
-def request(page, method: str, path: str, body=None, **headers: str):
-    """Status, headers and content of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
-    headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    content = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-    if content is not None:
-        headers.setdefault("Content-Type", "application/json")
-    connection.request(method, path, content, headers)
-    answer = connection.getresponse()
-    result = SimpleNamespace(status=answer.status, headers=answer.headers, content=answer.read())
-    connection.close()
-    return result
+def make_player(task: str, robots: int = 1, gap: float = 0.0) -> Player:
+    """Untrained robots on a small map."""
+    env_cfg, _ = task_registry.get_cfgs(task)
+    nominal(env_cfg)
+    env_cfg.env.num_envs, env_cfg.terrain.num_rows, env_cfg.terrain.num_cols = robots, 3, 5
+    env, _ = task_registry.make_env(task, env_cfg)
+    return Player(env, Agent("zero", env, task), gap)
 
 
-def test_the_page_needs_nothing_but_this_server(server):
-    page = request(server, "GET", "/").content.decode()
-    assert page.startswith("<!doctype html>")
-    assert re.findall(r"https?://|//cdn|@import|src=\"(?!data:)", page) == []
+def moved_by_a_browser(control, value) -> None:
+    """Tell the callbacks of a control that a browser moved it."""
+    event = SimpleNamespace(client=SimpleNamespace(add_notification=lambda *a, **k: None), target=control)
+    control._impl.value = value
+    for callback in control._impl.update_cb:
+        callback(event)
+
+
+async def _connect(port: int, origin: str | None) -> bool:
+    import websockets
+
+    try:
+        async with websockets.connect(
+            f"ws://127.0.0.1:{port}", origin=origin, subprotocols=[f"viser-v{viser.__version__}"], max_size=None
+        ) as connection:
+            return len(await connection.recv()) > 0
+    except websockets.InvalidStatus:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("origin", "welcome"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:9999", True),  # a tunnel
+        (None, True),
+        ("http://evil.example", False),
+        ("http://127.0.0.1.evil.example:8080", False),
+    ],
+)
+def test_pages_of_other_web_sites_cannot_steer(server, origin, welcome):
+    assert asyncio.run(_connect(server.get_port(), origin)) == welcome
+
+
+def test_the_guard_is_gone_after_the_start(server):
+    import websockets.asyncio.server
+
+    assert isinstance(websockets.asyncio.server.serve, type)
+
+
+def test_the_page_cannot_be_published_on_the_internet(server):
+    assert server.request_share_url() is None
+    assert server._share_tunnel is None
 
 
 def test_the_port_is_open_to_this_machine_only():
-    page = web.PageServer(*web.parse_address("0"))
-    assert page._http.socket.getsockname()[0] == "127.0.0.1"
-    page.close()
+    host, _ = web.parse_address("0")
+    assert host == "127.0.0.1"
 
 
 def test_a_taken_port_is_one_line_that_names_another():
@@ -84,10 +97,24 @@ def test_a_taken_port_is_one_line_that_names_another():
             play.main(["--task=go2_flat", "--agent=zero", f"--web={port}"])
 
 
-def test_a_closed_server_gives_its_port_back(server):
-    second = web.PageServer("127.0.0.1", 0)
-    second.close()
-    web.PageServer("127.0.0.1", second.port).close()
+def test_a_host_that_does_not_exist_is_one_line():
+    with pytest.raises(UserError, match=r"--web: cannot listen at host\.invalid:0"), web.page_server("host.invalid", 0):
+        pass
+
+
+def test_a_closed_server_gives_its_port_back(capsys):
+    with web.page_server("127.0.0.1", 0) as first:
+        port = first.get_port()
+    with web.page_server("127.0.0.1", port) as second:
+        assert second.get_port() == port
+    assert capsys.readouterr().out == ""  # viser greets with a panel
+
+
+@pytest.mark.parametrize("package", web.PACKAGES)
+def test_a_missing_package_is_one_line_with_what_installs_it(monkeypatch, package):
+    monkeypatch.setattr(web, "installed", lambda name: name != package)
+    with pytest.raises(UserError, match=rf"--web needs the package '{package}': .*pip install .*\[view\]"):
+        play.main(["--task=go2_flat", "--agent=zero", "--web=0"])
 
 
 @pytest.mark.parametrize(
@@ -112,6 +139,9 @@ def test_what_is_no_address_is_refused(text):
         (["--agent=both", "--strip=out.png"], "--agent=both needs --video or --web"),
         (["--agent=zero", "--video=out.mp4", "--width=1000"], "expected a multiple of 32"),
         (["--web=eight"], "--web=eight"),
+        (["--follow"], "--follow .* needs --web"),
+        (["--web", "--follow", "--agent=zero"], "needs --web, and a trained --agent"),
+        (["--web", "--follow", "--checkpoint=5"], "leave out --checkpoint"),
     ],
 )
 def test_impossible_ways_to_watch_are_refused(flags, word):
@@ -119,174 +149,80 @@ def test_impossible_ways_to_watch_are_refused(flags, word):
         play.main(["--task=go2_flat", *flags])
 
 
-def test_asked_actions_and_keys_reach_the_player_in_order(server):
-    asked = [{"action": "command", "value": [0.5, 0, 0]}, {"key": "6"}, {"key": "up"}, {"action": "reset"}]
-    assert [request(server, "POST", "/ask", body).status for body in asked] == [200] * 4
-    expected = [("command", [0.5, 0, 0]), ("agent", None), ("move", (0.1, 0.0, 0.0)), ("reset", None)]
-    assert server.player.asked == expected
+def test_every_key_has_one_on_the_page_which_does_not_move_the_camera():
+    assert set(pages.PAGE_KEYS) == {key.name for key in KEYS}
+    assert len(set(pages.PAGE_KEYS.values())) == len(KEYS)
+    assert not set(pages.PAGE_KEYS.values()) & {*"WASDQE", "arrowup", "arrowdown", "arrowleft", "arrowright"}
 
 
-def test_turns_of_the_camera_are_taken_once(server):
-    request(server, "POST", "/ask", {"turn": [10, -5, 1.1]})
-    assert server.pop_camera_moves() == [(10, -5, 1.1)]
-    assert server.pop_camera_moves() == []
+def test_sliders_command_the_robot_and_follow_the_keys(server):
+    player = make_player("go2_flat")
+    page = pages.Page(server, player)
+    moved_by_a_browser(page._sliders[0], 0.5)
+    player.process_requests()
+    assert player.command == (0.5, 0.0, 0.0)
+    player.press("left")
+    player.process_requests()
+    page.update(force=True)
+    assert [slider.value for slider in page._sliders] == [0.5, 0.0, 0.1]
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ({"action": "jump"}, "unknown action 'jump'"),
-        ({"key": "x"}, "no key 'x'"),
-        ({"turn": [1, 2]}, "turn: expected"),
-        ({"turn": [1, 2, 0]}, "turn: expected"),
-        ({"turn": [1, 2, "a"]}, "turn: expected"),
-        ([1], "expected a JSON object"),
-        (b"{", "Expecting"),
-        (b" " * 20_000, "at most 10000 bytes"),
-    ],
-)
-def test_nonsense_is_answered_with_the_reason(server, body, words):
-    answer = request(server, "POST", "/ask", body)
-    assert answer.status == 400
-    assert words in json.loads(answer.content)["error"]
-    assert server.player.asked == []
+def test_kind_and_level_are_chosen_on_the_page(server):
+    player = make_player("go2")
+    page = pages.Page(server, player)
+    moved_by_a_browser(page._kind, "stairs_up")
+    moved_by_a_browser(page._level, 2)
+    player.process_requests()
+    assert player.start_tile() == ("stairs_up", 2)
+    assert player.ground() == "stairs_up, level 2"
 
 
-@pytest.mark.parametrize("headers", [{"Content_Type": "text/plain"}, {"Host": "evil.example:80"}, {"Host": "[::1"}])
-def test_other_web_sites_cannot_steer(server, headers):
-    assert request(server, "POST", "/ask", {"action": "reset"}, **headers).status == 400
-    assert server.player.asked == []
+def test_plots_hold_command_velocity_and_reward_of_the_robot_in_focus(server):
+    player = make_player("go2_flat", robots=2)
+    page = pages.Page(server, player)
+    page.focus = 1
+    player.set_command((0.25, 0.0, 0.0))
+    for _ in range(20):
+        player.step()
+    page.update(force=True)
+    times, command, actual = page._plots[0].data
+    stride = 4  # 10 s of 0.02 s are 500 samples, of which 125 are plotted
+    assert len(times) == 5
+    assert times[-1] == pytest.approx(-(20 - 1 - 4 * stride) * 0.02)
+    assert np.allclose(command, 0.25)
+    assert np.allclose(actual, player.tracking(1)[::stride, 3])
+    assert np.allclose(page._plots[3].data[1], player.rewards(1)[::stride])
+    assert not np.allclose(player.rewards(0), 0.0)
 
 
-def test_other_names_for_this_machine_see_nothing(server):
-    assert request(server, "GET", "/state", Host="evil.example").status == 403
-    assert request(server, "GET", "/state", Host="localhost:9999").status == 200  # a tunnel
+def test_the_robot_in_focus_is_in_the_middle_and_the_ground_moves_with_it(server):
+    player = make_player("go2", robots=2, gap=0.8)
+    player.request("level", 1)
+    player.process_requests()
+    page = pages.Page(server, player)
+    page.focus = 1
+    page.update(force=True)
+    page.update(force=True)
+    scene, base = page._scene, player.env.sim.root_pos[:, :2].numpy()
+    base_id = scene._model.body("base").id
+    group = next(group for group in scene._robots._mesh_groups if base_id in group.body_ids and group.handle.visible)
+    drawn = group.handle.batched_positions.reshape(2, -1, 3)[:, list(group.body_ids).index(base_id), :2]
+    assert np.allclose(drawn[1], 0.0, atol=1e-5)
+    assert np.allclose(drawn[0], base[0] - base[1], atol=1e-5)
+    assert np.allclose(base[0] - base[1], [0.0, 0.8], atol=1e-5)  # side by side, the first one on the left
+    assert np.allclose(scene._ground._frame.position[:2], -base[1], atol=1e-5)
 
 
-def test_a_picture_is_drawn_when_somebody_waits_and_each_comes_once(server):
-    assert not server.is_watched()
-    answers = []
-    waiting = threading.Thread(target=lambda: answers.append(request(server, "GET", "/frame?after=0")))
-    waiting.start()
-    while not server.is_watched():
-        time.sleep(0.005)
-    server.publish(FRAME)
-    waiting.join()
-    assert answers[0].status == 200
-    assert answers[0].headers["X-Number"] == "1"
-    assert not server.is_watched()
-    server.publish(FRAME)
-    assert request(server, "GET", "/frame?after=1").headers["X-Number"] == "2"
+def test_all_ground_is_drawn_where_the_map_has_it():
+    from legged_gym_ext.simulators.mujoco.page_scene import CUBE, CUBE_FACES, surface
+    from legged_gym_ext.terrain.map import Field
 
-
-def test_no_picture_in_time_is_no_error(server, monkeypatch):
-    monkeypatch.setattr(web, "FRAME_TIMEOUT", 0.01)
-    assert request(server, "GET", "/frame?after=0").status == 204
-
-
-def test_a_browser_that_goes_away_leaves_the_server_answering(server, capfd):
-    for content in (b"GET /frame?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"POST /ask HTTP/1.1\r\nConte"):
-        gone = socket.create_connection(("127.0.0.1", server.port))
-        gone.sendall(content)
-        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets the connection
-        gone.close()
-    server.publish(np.zeros((400, 400, 3), dtype=np.uint8))
-    assert request(server, "GET", "/state").status == 200
-    assert capfd.readouterr().err == ""
-
-
-def test_the_state_is_read_by_the_thread_that_plays(server, monkeypatch):
-    monkeypatch.setattr(web, "STATE_INTERVAL", 0.0)
-    request(server, "POST", "/ask", {"action": "reset"})
-    assert json.loads(request(server, "GET", "/state").content) == {"asked": 0}
-    server.update_state()
-    assert json.loads(request(server, "GET", "/state").content) == {"asked": 1}
-
-
-def test_png_without_pillow_holds_the_frame(monkeypatch):
-    monkeypatch.setattr(web, "find_spec", lambda name: None)
-    kind, content = web.encode(FRAME)
-    assert (kind, content[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
-    assert content[8:33] == struct.pack(">I4sIIBBBBB", 13, b"IHDR", 6, 4, 8, 2, 0, 0, 0) + struct.pack(
-        ">I", zlib.crc32(content[12:29])
-    )
-    length = struct.unpack(">I", content[33:37])[0]
-    rows = np.frombuffer(zlib.decompress(content[41 : 41 + length]), dtype=np.uint8).reshape(4, 1 + 6 * 3)
-    assert not rows[:, 0].any()  # filter "none"
-    assert np.array_equal(rows[:, 1:].reshape(4, 6, 3), FRAME)
-
-
-@pytest.fixture
-def trained(tmp_path):
-    """Flags that name an untrained run of `go2_ts` on a small map."""
-    pytest.importorskip("rsl_rl")
-    pytest.importorskip("mujoco")
-    env_cfg, train_cfg = task_registry.get_cfgs("go2_ts")
-    env_cfg.env.num_envs, env_cfg.terrain.num_rows, env_cfg.terrain.num_cols = 1, 6, 6
-    train_cfg.runner.logger = "none"
-    env, _ = task_registry.make_env("go2_ts", env_cfg)
-    runner, _ = task_registry.make_alg_runner(env, "go2_ts", train_cfg, tmp_path)
-    runner.save(f"{runner.logger.log_dir}/model_0.pt")
-    return ["--task=go2_ts", f"--log_root={tmp_path}", "--width=320"]
-
-
-def test_a_browser_shows_and_steers_a_robot(tmp_path, trained):
-    if FOUND is None:
-        pytest.skip("no chromium")
-    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, "-u", play.__file__, *trained, "--web", "0"]
-    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    assert program.stdout and program.stderr
-    try:
-        urls = (re.search(r"http://127\.0\.0\.1:(\d+)/", line) for line in program.stdout)
-        found = next(filter(None, urls), None)
-        if found is None:
-            reason = program.stderr.read()
-            assert "OpenGL" in reason or "cannot draw here" in reason, reason
-            pytest.skip(reason.strip())
-        page = SimpleNamespace(port=int(found[1]))
-        browser = Browser(tmp_path / "profile", found[0])
-        try:
-            _steer(browser, page)
-        finally:
-            browser.close()
-        assert json.loads(request(page, "GET", "/state").content)["who"] == ["teacher"]  # the server goes on
-    finally:
-        program.kill()
-        program.communicate()
-
-
-def _steer(browser, page) -> None:
-    """Use the controls of the page and look at the server and the picture."""
-    pixels = (
-        "(() => { const i = document.querySelector('#picture'), c = document.createElement('canvas');"
-        " c.width = i.naturalWidth; c.height = i.naturalHeight; const p = c.getContext('2d'); p.drawImage(i, 0, 0);"
-        " return Array.from(p.getImageData(0, 0, c.width, c.height).data.filter((_, k) => k % 400 === 0)); })()"
-    )
-
-    def state():
-        return json.loads(request(page, "GET", "/state").content)
-
-    browser.wait_for("state !== null && document.querySelector('#picture').naturalWidth > 0")
-    assert state()["who"] == ["student"]
-    first = np.array(browser.evaluate(pixels))
-    assert first.std() > 10.0  # of 255; a black or single-coloured picture has 0
-    for key, code in (("ArrowUp", 38), ("ArrowUp", 38), ("7", 55)):
-        browser.press(key, code)
-    browser.wait_for(
-        "JSON.stringify(state.command) === '[0.2,0.1,0]' && document.querySelector('#slider0').value === '0.2'"
-    )
-    assert state()["command"] == [0.2, 0.1, 0.0]
-    browser.click("#policies button:not([aria-pressed=true])")
-    browser.wait_for("state.who[0] === 'teacher'")
-    browser.evaluate("(() => { const s = document.querySelector('#level'); s.value = '1'; s.onchange(); })()")
-    browser.wait_for("state.start[1] === 1")
-    assert (state()["who"], state()["start"][1]) == (["teacher"], 1)
-    browser.click("#pause")
-    browser.wait_for("state.paused")
-    browser.evaluate("ask({ action: 'kind', value: 'stairs_upp' })")
-    browser.wait_for("document.querySelector('#message').textContent.includes('did you mean stairs_up')")
-    browser.evaluate("ask({ turn: [90, 0, 1] })")
-    browser.wait_for(f"(() => {{ const now = {pixels}, old = {first.tolist()};"
-                     " const change = now.reduce((sum, v, k) => sum + Math.abs(v - old[k]), 0);"
-                     " return change / old.length > 5; })()")  # fmt: skip
+    heights = np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    vertices, faces = surface(Field(heights, (5.0, 7.0), (0.5, 1.0)))
+    assert vertices[0].tolist() == [4.5, 6.0, 0.0]
+    assert vertices[-1].tolist() == [5.5, 8.0, 2.0]
+    for corners, triangles in ((vertices, faces), (CUBE[:4], CUBE_FACES[:2])):
+        a, b, c = (corners[triangles[:, index]] for index in range(3))
+        assert (np.cross(b - a, c - a)[:, 2] > 0.0).all()  # seen from above, not from below
+    a, b, c = (CUBE[CUBE_FACES[:, index]] for index in range(3))
+    assert (np.einsum("ij,ij->i", np.cross(b - a, c - a), a) > 0.0).all()  # the sides face outwards
