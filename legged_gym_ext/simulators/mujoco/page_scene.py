@@ -191,7 +191,7 @@ class Ground:
         )
 
     def colours(self, tops: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Colours (M, 3) uint8 of ground at heights `tops` (M,) m, the higher the lighter, alternating with `indices`."""
+        """Colours (M, 3) uint8 of ground at heights `tops` (M,) m: higher is lighter, alternating with `indices`."""
         span = max(self._highest - self._lowest, 1e-6)
         share = (tops - self._lowest) / span + np.where(indices % 2, BAND, 0.0)
         return np.clip(LOW_RGB + share[:, None] * (HIGH_RGB - LOW_RGB), 0, 255).astype(np.uint8)

@@ -24,6 +24,8 @@ def test_the_newest_weights_are_those_that_were_written_last(tmp_path):
 
 
 class FakeAgent:
+    """Remembers what it loaded."""
+
     def __init__(self) -> None:
         self.loaded: list = []
 
