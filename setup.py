@@ -10,6 +10,7 @@ EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
 DATA = ["minari>=0.5.3; python_version>='3.11'", "h5py>=3.10", "pyarrow>=14"]
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6"]
 TEST = [
     "pytest>=7",
     "pytest-xdist",
@@ -38,7 +39,10 @@ setup(
     license="BSD-3-Clause",
     packages=find_packages(include=["rsl_rl_ult*", "legged_gym_ext*"]),
     package_data={
-        "legged_gym_ext": ["py.typed", "resources/robots/*/*"],
+        "legged_gym_ext": [
+            *("py.typed", "resources/robots/*/*"),
+            *("resources/policies/*/*", "resources/policies/*/params/*"),
+        ],
         "rsl_rl_ult": ["py.typed"],
     },
     entry_points={"console_scripts": [f"ult-{name} = legged_gym_ext.scripts.console:{name}" for name in SCRIPTS]},
@@ -54,6 +58,7 @@ setup(
         "report": REPORT,
         "wandb": WANDB,
         "data": DATA,
+        "docs": DOCS,
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + VIEW + TEST,  # the README's first page, its tests included
     },

@@ -217,7 +217,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     last.set(
         title="what it earns\nwhen it drives alone", xlabel="round", ylabel="return of 5 s", ylim=(0.0, 1.15 * level)
     )
-    last.legend(loc="lower right")
+    last.legend(loc="lower right", fontsize="small", labelspacing=0.2, borderaxespad=0.0)
     style.legend(
         figure,
         [

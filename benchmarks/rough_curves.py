@@ -9,7 +9,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PICTURE = ROOT / "benchmarks/results", ROOT / "docs/images/rough_curves.png"
@@ -36,24 +35,34 @@ def draw_levels(axes: list) -> None:
     axes[0].text(STAGE_2 + 0.3, 3.4, "stage 2 of\ngo2_rma", fontsize=8)
 
 
-def draw_returns(axis: Axes) -> None:
-    """Returns of teacher and student of TS and SITT, continued from go2_rma."""
-    curves = json.loads((RESULTS / "sitt_go2.json").read_text(encoding="utf-8"))["curves"]
-    for colour, (task, found) in zip(("C0", "C3"), curves.items()):
-        for role, style in (("teacher", "-"), ("student", "--")):
-            iterations, returns = found[f"Comparison/return_{role}"]
-            steps = [STEPS * iteration / 1e6 for iteration in iterations]
-            axis.plot(steps, returns, style, c=colour, label=f"{task} {role}")
-    axis.set(title="return of 5 s, 64 robots, own levels", xlabel="million steps after go2_rma")
+def draw_continued(axes: list) -> None:
+    """Returns and distances of teacher and student of TS, SITT and CTS, continued from go2_rma, three seeds each."""
+    found = json.loads((RESULTS / "sitt_go2.json").read_text(encoding="utf-8"))
+    arms = ["go2_ts", "go2_sitt", "go2_cts"]
+    for row in found["rows"]:
+        place, colour = arms.index(row["arm"]), f"C{arms.index(row['arm'])}"
+        shift = 0.12 * (row["seed"] - 2)
+        for role, marker in (("teacher", "^"), ("student", "o")):
+            axes[0].plot(place + shift, row["policies"][role]["return"], marker, c=colour)
+        iterations, errors = row["curves"]["Loss/student_action"]
+        label = row["arm"] if row["seed"] == 1 else None
+        axes[1].plot([STEPS * iteration / 1e6 for iteration in iterations], errors, c=colour, label=label)
+    for role, style in (("teacher", ":"), ("student", "--")):
+        axes[0].axhline(found["start"][role]["return"], ls=style, c="grey", label=f"{role} before")
+    axes[0].set(title="return of 20 s: teachers (triangles), students (dots)", xticks=range(3), xticklabels=arms)
+    axes[1].set(
+        title="squared difference of mean actions", xlabel="million steps after go2_rma", yscale="log", ylim=(1e-3, 0.2)
+    )
 
 
 def main() -> None:
     """Draw and save."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8))
-    draw_levels(list(axes[:2]))
-    draw_returns(axes[2])
-    for axis in (axes[0], axes[2]):
-        axis.legend(fontsize=8, loc="lower right")
+    figure, grid = plt.subplots(2, 2, figsize=(11, 7.4))
+    axes = list(grid.flat)
+    draw_levels(axes[:2])
+    draw_continued(axes[2:])
+    for axis in (axes[0], axes[2], axes[3]):
+        axis.legend(fontsize=8, loc="best")
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.tight_layout()

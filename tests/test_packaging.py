@@ -188,6 +188,9 @@ def test_the_wheel_trains_evaluates_exports_and_plays_from_an_empty_folder(insta
     assert "latency_median" in run(f"{sim2sim} --duration=0.5")
     assert "observations 'policy' (45)" in run("ult-describe --task=go2_ult_flat")
     assert f"in {installed_wheel.parent}" in run("ult-doctor")
+    assert "latency_median" in run("ult-sim2sim --policy=pretrained:go2_ult --headless --duration=0.5")
+    shipped = run("ult-evaluate --task=go2_ult --pretrained --num_envs=2 --env.env.episode_length_s=0.2")
+    assert "shipped policy of go2_ult" in shipped and "linear_tracking" in shipped
     assert play.endswith(" --web")
     shown(f"{play} 0", tmp_path, variables(installed_wheel))
 

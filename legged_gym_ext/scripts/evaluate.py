@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         "Run the deterministic policies of a trained run for one full episode per robot, with commands over the whole "
         "training range, observation noise and domain randomisation, and print how they do."
     )
+    pretrained.add_flag(parser, "evaluate the policy that is part of this package")
     parser.add_argument("--json", metavar="FILE", help="also write the metrics to FILE")
     _add_ladder_flags(parser)
     args = parse(parser, argv)

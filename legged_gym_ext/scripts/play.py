@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.errors import UserError, run_main
@@ -129,6 +130,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     from legged_gym_ext.viewer.web import PORT, parse_address
 
     parser = make_parser(f"{DESCRIPTION}\n{keys_help()}")
+    pretrained.add_flag(parser, "show the policy that is part of this package, instead of one of your runs")
     add = parser.add_argument
     add(
         "--agent",

@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         groups = group_runs(read_runs(paths))
         path = write_report(groups, target, rollout=args.rollout)
     print(f"wrote {path}")
+    missing = evaluations_missing([run for runs in groups.values() for run in runs])
+    if missing:
+        print("\n  ".join(["not evaluated yet; afterwards make the report again:", *missing]))
     return 0
 
 
@@ -149,6 +152,26 @@ def _notes(groups: dict[str, list[Run]]) -> list[str]:
     if single:
         notes.append(f"One seed only, so there is no interval over seeds: {', '.join(single)}.")
     return notes
+
+
+def evaluations_missing(runs: list[Run]) -> list[str]:
+    """Commands that evaluate the newest checkpoints of `runs` that have no evaluation, for a report to read."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.reports.sweep import is_evaluated
+    from legged_gym_ext.training.next_step import script_command, task_flags
+    from legged_gym_ext.training.runs import LOG_ROOT
+    from legged_gym_ext.utils.errors import display_path
+
+    lines = []
+    for run in runs:
+        if run.checkpoint is None or run.task not in task_registry.names or is_evaluated(run.checkpoint):
+            continue
+        folder = run.checkpoint.parent
+        # By its path, which finds the run wherever it is.
+        flags = task_flags(run.task, task_registry.get_cfgs(run.task)[1].runner, LOG_ROOT)
+        flags += [f"--load_run={display_path(folder)}", f"--json={display_path(folder / 'evaluation.json')}"]
+        lines.append(script_command("evaluate", flags))
+    return lines
 
 
 def _rollout_pictures(groups: dict[str, list[Run]], notes: list[str]) -> list[Picture]:

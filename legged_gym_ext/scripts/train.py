@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -32,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = make_parser("Train a task and write checkpoints to logs/<experiment>/<date>_<run>.")
     add_training_flags(parser)
+    pretrained.add_flag(parser, "begin with the networks and settings of the policy that is part of this package")
     args = parse(parser, argv)
     limit_spinning()
 
@@ -40,15 +43,18 @@ def main(argv: list[str] | None = None) -> int:
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     from legged_gym_ext.simulators import prepare_engine
+    from legged_gym_ext.training import run_settings
     from legged_gym_ext.training.output import tolerate_broken_stdout
-    from legged_gym_ext.training.run_settings import resumed_cfgs
     from legged_gym_ext.training.runs import log_root
     from legged_gym_ext.training.teacher import refuse_teacher
 
     root = log_root(args)
+    shipped = pretrained.find_for(args.task, args, train_cfg.runner)
+    if shipped is not None:
+        env_cfg, train_cfg = run_settings.fine_tuning_cfgs(args.task, args, shipped)
     if train_cfg.runner.resume:
         refuse_teacher(args)
-        env_cfg, train_cfg = resumed_cfgs(args.task, args, train_cfg.runner, root)
+        env_cfg, train_cfg = run_settings.resumed_cfgs(args.task, args, train_cfg.runner, root)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
         task_registry.require_robot(args.task, "--video films robots", "leave that out")
@@ -57,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         prepare_recording(env_cfg.sim.engine, train_cfg.runner)
     given = [*args.train_overrides, *(["runner.max_iterations"] if args.max_iterations is not None else [])]
     with tolerate_broken_stdout("the training"):
-        train(args.task, env_cfg, train_cfg, root, given, _watch_page(args))
+        train(args.task, env_cfg, train_cfg, root, given, shipped, _watch_page(args))
     return 0
 
 
@@ -117,6 +123,7 @@ def train(
     train_cfg: LeggedRobotCfgPPO,
     log_root: Path,
     given: Collection[str] = (),
+    shipped: Path | None = None,
     page: WatchPage | None = None,
 ) -> None:
     """Build environment and runner and train; a training that is interrupted saves a last checkpoint.
@@ -127,6 +134,7 @@ def train(
         train_cfg: configuration of the training.
         log_root: folder of all experiments.
         given: dotted fields of `train_cfg` set by the user; see `make_runner`.
+        shipped: folder of a policy of this package (training/pretrained.py), whose networks the training begins with.
         page: shows the newest policy while it learns.
 
     Raises:
@@ -143,6 +151,8 @@ def train(
         runner.stop = stop
         iterations = runner.iterations_to_do()
         run_dir = Path(runner.logger.log_dir or "") if distributed.rank() == 0 else None
+        if shipped is not None:
+            _begin_with(runner, shipped, run_dir, log_once)
         if train_cfg.runner.resume and iterations == 0:
             if run_dir is not None:
                 discard_run(run_dir)
@@ -175,7 +185,7 @@ def train(
     if runner.env.env.nan_resets:
         log_once(f"resets of environments whose physics became non-finite: {runner.env.env.nan_resets}")
     if run_dir is not None:
-        print(_next_steps(task, runner, train_cfg.runner, log_root, run_dir))
+        print("\n  ".join(["done. Next:", *_looks(task, runner, train_cfg.runner, log_root, run_dir)]))
 
 
 def _make_runner(
@@ -199,10 +209,27 @@ def _make_runner(
     return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
 
 
+def _begin_with(runner: TrainRunner, shipped: Path, run_dir: Path | None, log_once: Callable[[str], None]) -> None:
+    """Load the networks of a shipped policy; where they do not fit, the new run folder is removed."""
+    from legged_gym_ext.training.policies import WEIGHTS_ONLY
+    from legged_gym_ext.training.runs import discard_run, find_checkpoint
+
+    try:
+        runner.load(str(find_checkpoint(shipped)), load_cfg=dict(WEIGHTS_ONLY))
+    except UserError:
+        if run_dir is not None:
+            discard_run(run_dir)
+        raise
+    log_once(
+        f"beginning with the {pretrained.describe(shipped)}; the optimizer and the levels of the ground start anew"
+    )
+
+
 def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Callable[[str], None]) -> None:
     """What is trained, on which engine and device, and the run folder."""
+    from legged_gym_ext.training.stages import figures_of, legend
     from legged_gym_ext.utils import distributed
-    from legged_gym_ext.utils.errors import pluralize
+    from legged_gym_ext.utils.errors import display_path, pluralize, python_command
 
     env = runner.env.env
     together = f" in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
@@ -212,6 +239,11 @@ def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Cal
         f"learning on {runner.device}{precision}, {pluralize(iterations, 'iteration')}"
     )
     log_once(f"run folder: {runner.logger.log_dir}")
+    if runner.cfg["logger"]["class_name"].endswith(":TensorboardWriter"):
+        folder = display_path(runner.logger.log_dir or "")
+        log_once(f"curves: {shlex.join([python_command(), '-m', 'tensorboard.main', f'--logdir={folder}'])}")
+    robots = hasattr(env.cfg, "asset")
+    log_once(legend(figures_of(robots=robots, levels=robots and env.cfg.terrain.mesh_type != "plane")))
 
 
 def _nothing_to_do(runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner]) -> str:
@@ -243,8 +275,9 @@ def _save_early(
     if runner.current_learning_iteration not in checkpoints(run_dir):
         runner.save(str(path))
     runner.logger.stop_logging_writer()  # flushes the curves
-    flags = _flags(task, runner, runner_cfg, log_root, run_dir)
-    print(f"\nended early; saved {path}\nto go on: {script_command('train', [*flags, '--resume'])}")
+    go_on = script_command("train", [*_flags(task, runner, runner_cfg, log_root, run_dir), "--resume"])
+    rest = "\n".join(f"  {line}" for line in _looks(task, runner, runner_cfg, log_root, run_dir))
+    print(f"\nended early; saved {path}\nto go on: {go_on}\nto measure and to see it:\n{rest}")
 
 
 def _flags(
@@ -260,9 +293,9 @@ def _flags(
     return flags + ([f"--sim_device={used.device}"] if used.device != default.device else [])
 
 
-def _next_steps(
+def _looks(
     task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
-) -> str:
+) -> list[str]:
     """Commands that evaluate and show the run."""
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.simulators import has_display
@@ -274,7 +307,7 @@ def _next_steps(
         show = script_command("play", [*flags, *([] if has_display() else ["--web"])])
     else:
         show = script_command("report", [display_path(run_dir)])
-    return f"done. Next:\n  {script_command('evaluate', flags)}\n  {show}"
+    return [script_command("evaluate", flags), show]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from rsl_rl.utils.log_writer import LogWriter
 from rsl_rl.utils.logger import Logger
 
 from legged_gym_ext.training.comparison import SHOWN
-from legged_gym_ext.training.progress import Progress
+from legged_gym_ext.training.progress import Progress, clock
+from legged_gym_ext.training.stages import Stages
 
 KEY_METRICS = {
     "Metrics/linear_tracking": "lin_tracking",
@@ -44,12 +45,14 @@ class CompactLogger(Logger):
 
     Attributes:
         progress: made at the first iteration.
+        stages: what robots can do by now; made at the first iteration.
         compare: iteration -> metrics by policy, empty where no comparison is due; None: never.
         record_video: called with the iteration and their total; None: no videos.
         after_iteration: called last, with the iteration, in every process.
     """
 
     progress: Progress | None = None
+    stages: Stages | None = None
     compare: Callable[[int], dict[str, dict[str, float]]] | None = None
     record_video: Callable[[int, int], None] | None = None
     after_iteration: Callable[[int], None] = staticmethod(lambda it: None)
@@ -71,6 +74,7 @@ class CompactLogger(Logger):
         with contextlib.redirect_stdout(io.StringIO()):
             super().log(it, start_it, total_it, collect_time, learn_time, *args, **kwargs)
         metrics.update(self._log_comparison(it))
+        metrics.update(self._stage(metrics))
         if self.progress is None:
             self.progress = Progress(Path(self.log_dir or "").name)
         remaining = (total_it - it - 1) * (collect_time + learn_time)
@@ -94,6 +98,17 @@ class CompactLogger(Logger):
             if label != "nan_resets" or value > 0:
                 metrics[label] = f"{value:.2f}"
         return metrics
+
+    def _stage(self, metrics: dict[str, str]) -> dict[str, str]:
+        """The stage of the training in words, and how soon it may reach the next one."""
+        if self.stages is None:
+            self.stages = Stages()
+        names = ("lin_tracking", "yaw_tracking", "falls", "level")
+        words, seconds = self.stages.add(self.tot_time, {n: float(metrics[n]) for n in names if n in metrics})
+        return {
+            **({"now": words} if words else {}),
+            **({"next level": f"in {clock(seconds)} at the earliest"} if seconds is not None else {}),
+        }
 
     def _log_comparison(self, it: int) -> dict[str, str]:
         """Write the metrics of teacher and student if a comparison is due; returns what is shown of it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.training.next_step import script_command, task_flags
 from legged_gym_ext.training.run_settings import apply_run
 from legged_gym_ext.training.runs import find_checkpoint, find_run
@@ -74,7 +75,8 @@ def run_cfgs(
 
     Args:
         task: name of the task.
-        args: parsed command line; `log_root`, `experiment_name` and `load_run` choose the run (default: the newest).
+        args: parsed command line; `log_root`, `experiment_name` and `load_run` choose the run (default: the newest),
+            `pretrained` the shipped policy.
         change: edits the environment configuration before flags and overrides are applied.
         trained: load the run's configurations; without, those of the task are the base.
 
@@ -89,7 +91,10 @@ def run_cfgs(
     env_cfg, train_cfg = task_registry.get_cfgs(task)
     run_dir = None
     if trained:
-        run_dir = _find_run(task, cli_train.runner, log_root(args))
+        shipped = pretrained.find_for(task, args, cli_train.runner)
+        if shipped is not None:
+            print(pretrained.describe(shipped))
+        run_dir = shipped or _find_run(task, cli_train.runner, log_root(args))
         apply_run(run_dir, str(task), env_cfg, train_cfg)
     # Which checkpoint is loaded, and on which engine and devices, is not a setting of the run.
     for field in ("engine", "device", "num_threads"):

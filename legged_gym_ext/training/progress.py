@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 COLUMNS = 3  # of metrics in the panel
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
@@ -43,9 +44,7 @@ class Progress:
             self._live.update(self._panel(done, total, elapsed, eta, metrics))
             return
         values = "  ".join(f"{name} {value}" for name, value in metrics.items())
-        print(
-            f"it {done}/{total}  {values}  elapsed {_clock(elapsed)}  eta {_clock(eta)}", file=self._stream, flush=True
-        )
+        print(f"it {done}/{total}  {values}  elapsed {clock(elapsed)}  eta {clock(eta)}", file=self._stream, flush=True)
 
     def _panel(self, done: int, total: int, elapsed: float, eta: float, metrics: dict[str, str]) -> Panel:
         from rich.console import Group
@@ -54,7 +53,7 @@ class Progress:
         from rich.table import Table
 
         head = Table.grid(padding=(0, 2))
-        head.add_row(f"iteration {done}/{total}", f"elapsed {_clock(elapsed)}", f"eta {_clock(eta)}")
+        head.add_row(f"iteration {done}/{total}", f"elapsed {clock(elapsed)}", f"eta {clock(eta)}")
         bar = Table.grid()
         bar.add_row(ProgressBar(total=max(total, 1), completed=done, width=60))  # alone it would not end its line
         body = Table.grid(padding=(0, 2))

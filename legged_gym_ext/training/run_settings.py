@@ -115,6 +115,21 @@ def resumed_cfgs(
     return env_cfg, train_cfg
 
 
+def fine_tuning_cfgs(task: str, args: argparse.Namespace, shipped: Path) -> tuple[LeggedRobotCfg, LeggedRobotCfgPPO]:
+    """Configurations to train a shipped policy further: the task's, overwritten by its own, then by the flags.
+
+    How long and with how much output, section `runner`, is the task's: a training of its own begins.
+    """
+    from legged_gym_ext.envs import task_registry
+
+    env_cfg, train_cfg = task_registry.get_cfgs(task)
+    runner = to_dict(train_cfg.runner)
+    apply_run(shipped, task, env_cfg, train_cfg)
+    update_from_dict(train_cfg, {"runner": runner})
+    apply_args_to_cfgs(args, env_cfg, train_cfg)
+    return env_cfg, train_cfg
+
+
 def changes_since(run_dir: Path, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> Changes:
     """Fields whose values differ from those of a run; empty if the run's configuration cannot be read."""
     try:

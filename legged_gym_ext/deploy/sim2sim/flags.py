@@ -6,6 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
+from legged_gym_ext.training.pretrained import policy_file, tasks
 from legged_gym_ext.utils.errors import UserError
 
 LEVEL = 3  # of the ground, unless asked for another
@@ -19,7 +20,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--policy", type=Path, required=True, metavar="FILE", help="policy.onnx, as export.py writes it")
+    add(
+        "--policy",
+        type=policy_file,
+        required=True,
+        metavar="FILE",
+        help="policy.onnx, as export.py writes it; or pretrained:TASK, a policy that is part of this package: "
+        f"{', '.join(tasks()) or 'none'}",
+    )
     add(
         "--model",
         type=Path,

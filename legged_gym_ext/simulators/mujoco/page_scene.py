@@ -35,7 +35,6 @@ CAMERA_DISTANCE = 1.5  # times that of the window: a page has a wider angle
 LABEL_HEIGHT = 0.32  # m above the base
 ARROW_LIFT = 0.03  # m between the two arrows of a robot
 LOW_RGB, HIGH_RGB = np.array([84, 98, 112]), np.array([196, 206, 214])  # of the lowest and the highest ground
-SKY = (228, 236, 243)
 GRID = {"cell_color": (176, 188, 198), "section_color": (140, 154, 166), "plane_color": (206, 215, 222)}
 BAND = 0.06  # share of the colours by which neighbouring boxes differ, so that the treads of stairs do
 
@@ -91,7 +90,6 @@ class PageScene:
             for robot in range(self._count)
         ]
         self._set_camera()
-        server.scene.set_background_image(np.full((2, 2, 3), SKY, dtype=np.uint8))
 
     def _set_camera(self) -> None:
         """Where pages look from when they open: the same side as in the window."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -198,6 +199,10 @@ def test_a_cloned_student_is_evaluated_and_exported_like_any_other(data, tmp_pat
         len(checkpoints(run)) == 1
         and json.loads((run / "params" / "run.json").read_text(encoding="utf-8"))["task"] == task
     )
+    printed, shown = (shlex.split(line) for line in output.splitlines()[-2:])
+    assert [Path(words[1]).name for words in (printed, shown)] == ["evaluate.py", "play.py"]
+    assert Path(printed[0]).name.startswith("python") and Path(printed[1]).is_file() and Path(shown[1]).is_file()
+    assert evaluate.main([*printed[2:], "--num_envs=2", *SHORT]) == 0  # as printed, in this process
     look = [f"--task={task}", f"--log_root={logs}"]
     assert evaluate.main([*look, "--num_envs=2", f"--json={tmp_path / 'a.json'}", *SHORT]) == 0
     assert list(json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["policies"]) == ["student"]

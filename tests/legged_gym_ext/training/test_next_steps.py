@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,49 @@ def test_after_training_evaluate_and_play_run_as_printed(tmp_path):
 def test_without_a_display_play_is_printed_with_the_page(tmp_path):
     lines = trained(tmp_path, str(ROOT / "legged_gym_ext/scripts/train.py"), "--task=go2_flat", "--log_root=logs")
     assert shlex.split(lines[1])[-1] == "--web"
+
+
+def test_after_ctrl_c_what_continues_measures_and_shows_the_run_does_as_printed(tmp_path):
+    words = [sys.executable, str(ROOT / "legged_gym_ext/scripts/train.py"), "--task=go2_flat", "--log_root=my logs"]
+    with subprocess.Popen(
+        [*words, *SMALL, "--max_iterations=500"],
+        cwd=tmp_path,
+        env={**os.environ, "DISPLAY": ":9"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert any(line.startswith("it 1/500") for line in lines)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 130
+    (saved,) = re.findall(r"^ended early; saved (.*)$", output, re.MULTILINE)
+    assert Path(saved).is_file()
+    resume, evaluate, play = commands(output)
+    done = run(f"{evaluate} --num_envs=2 --env.env.episode_length_s=0.2", tmp_path)
+    assert done.returncode == 0 and Path(saved).name in done.stdout, done.stderr
+    done = run(play, tmp_path)  # as above
+    assert done.returncode == 2 and done.stderr.startswith("error: no display"), done.stderr
+    iteration = int(re.findall(r"model_(\d+)", saved)[0])
+    done = run(f"{resume} --max_iterations={iteration + 2}", tmp_path)
+    assert done.returncode == 0 and f"resumed from {saved}" in done.stdout, done.stderr
+
+
+def test_the_report_names_evaluations_that_it_then_reads(tmp_path):
+    pytest.importorskip("matplotlib")
+    flags = [flag for flag in SMALL if not flag.startswith("--logger")]
+    words = [sys.executable, str(ROOT / "legged_gym_ext/scripts/train.py"), "--task=go2_flat", "--log_root=my logs"]
+    done = run([*words, *flags, "--max_iterations=1"], tmp_path)
+    (curves,) = re.findall(r"^curves: (.*)$", done.stdout, re.MULTILINE)
+    assert run(f"{curves} --version_tb", tmp_path).returncode == 0
+    report = [sys.executable, str(ROOT / "legged_gym_ext/scripts/report.py"), "go2_flat", "--log_root=my logs"]
+    done = run([*report, "--no_rollout"], tmp_path)
+    (line,) = commands(done.stdout)
+    assert run(f"{line} --num_envs=2 --env.env.episode_length_s=0.2", tmp_path).returncode == 0
+    done = run([*report, "--no_rollout"], tmp_path)
+    assert done.returncode == 0 and commands(done.stdout) == [], done.stdout
 
 
 def test_the_export_prints_a_sim2sim_that_runs(tmp_path):

@@ -1,0 +1,214 @@
+"""Make a policy part of the package: `ship.py --task=go2_rma --load_run=RUN --checkpoint=2441`.
+
+Writes `legged_gym_ext/resources/policies/<task>/`: the weights and settings as a run folder, `policy.onnx` and
+`policy.pt`, each compared with the policy, and `card.json` with what was measured on this folder:
+
+    task, method, policy   name, algorithm, and who acts: "policy", or "student" where there is one
+    checkpoint, seed       iteration, seed of the training
+    steps, hours           control steps of all robots; collecting and learning
+    date, commit           of the training's end; of the code that exported
+    command                that trains it: the settings in which the run differs from the task
+    resumed_from           run that it continued, with whose settings up to there; null
+    shipped_with           this command
+    evaluation             `evaluate.py`: robots, seed, metrics by policy
+    ladder                 `evaluate.py --ladder` on rough ground: robots, seed, levels by policy; null on flat ground
+    sim2sim                `sim2sim.py --episodes` on the plane: flags, metrics, and the tolerance of the test of them
+
+Evaluations that exist are not repeated: `--measured FILE ...` names what `evaluate.py --json` wrote of this checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import shlex
+import shutil
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from legged_gym_ext.training import pretrained
+from legged_gym_ext.user_tasks import parse
+from legged_gym_ext.utils.cli import make_parser
+from legged_gym_ext.utils.errors import UserError, run_main
+
+METRICS = ("linear_tracking", "yaw_tracking", "linear_rmse", "yaw_rmse", "fall_rate", "energy")
+EPISODES, SECONDS = 8, 8.0  # of the trial in sim2sim
+TOLERANCE = {"linear_tracking": 0.05, "yaw_tracking": 0.05, "fall_rate": 2 / EPISODES}
+"""How far another machine's trial may be from the card's: contacts amplify rounding, so episodes differ."""
+
+OF_MACHINE = {
+    "env": ("sim.engine", "sim.device", "sim.num_threads"),
+    "train": ("runner.device", "runner.resume", "runner.load_run", "runner.checkpoint", "runner.run_name",
+              "runner.experiment_name", "runner.logger", "runner.video"),
+}  # fmt: skip
+"""Settings of a run that a shipped folder has from its task: they name a machine or a run, not a policy."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the folder and return the exit code."""
+    parser = make_parser("Make a folder of legged_gym_ext/resources/policies from a run.")
+    parser.add_argument("--measured", nargs="*", default=[], metavar="FILE", help="what evaluate.py --json wrote of it")
+    parser.add_argument("--robots_per_level", type=int, default=16, metavar="N", help="of the ladder; default: 16")
+    args = parse(parser, argv)
+    from legged_gym_ext.scripts import sim2sim
+    from legged_gym_ext.simulators import prepare_engine
+
+    prepare_engine("mujoco")
+    from legged_gym_ext.training.policies import run_cfgs
+    from legged_gym_ext.training.runs import find_checkpoint
+
+    _, train_cfg, run_dir = run_cfgs(args.task, args)
+    assert run_dir is not None
+    checkpoint = find_checkpoint(run_dir, train_cfg.runner.checkpoint)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, args.task)
+        card = write_run(args.task, run_dir, checkpoint, made)
+        card.update(export(args.task, made, f"{run_dir.parent.name}/{run_dir.name}"))
+        card["shipped_with"] = f"python benchmarks/ship.py --task={args.task} --load_run={run_dir.name} " + (
+            f"--checkpoint={card['checkpoint']}"
+        )
+        card.update(measure(args, made, checkpoint))
+        flags = [f"--episodes={EPISODES}", f"--duration={SECONDS:g}", "--seed=12345"]
+        result = Path(folder, "sim2sim.json")
+        sim2sim.main([f"--policy={made / 'policy.onnx'}", *flags, "--headless", f"--json={result}"])
+        found = json.loads(result.read_text(encoding="utf-8"))
+        card["sim2sim"] = {"flags": flags, **_rounded(found), "tolerance": TOLERANCE}
+        (made / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        target = pretrained.FOLDER / args.task
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(made, target)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    total = sum(path.stat().st_size for path in pretrained.FOLDER.rglob("*") if path.is_file())
+    print(f"wrote {target}: {size / 1e6:.2f} MB; all shipped policies together: {total / 1e6:.2f} MB")
+    return 0
+
+
+def write_run(task: str, run_dir: Path, checkpoint: Path, made: Path) -> dict[str, Any]:
+    """Write weights and settings of a checkpoint to the folder `made`; returns what a card says of the training."""
+    import torch
+
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.training.run_settings import apply_run, flat
+    from legged_gym_ext.training.runs import load_checkpoint, load_run_configs, save_run_configs
+    from legged_gym_ext.utils.config import lookup, to_dict
+
+    own, cfgs = task_registry.get_cfgs(task), task_registry.get_cfgs(task)
+    apply_run(run_dir, task, *cfgs)
+    for group, cfg, default in zip(("env", "train"), cfgs, own):
+        for field in OF_MACHINE[group]:
+            section, _, name = field.rpartition(".")
+            if hasattr(lookup(cfg, section), name):
+                setattr(lookup(cfg, section), name, getattr(lookup(default, section), name))
+    made.mkdir()
+    save_run_configs(made, *cfgs, task=task)
+    saved = load_checkpoint(checkpoint, "cpu")
+    steps, seconds = saved["infos"]["total"]
+    saved.pop("optimizer_state_dict", None)
+    saved["infos"] = {"task": task, "env": {"command_ranges": saved["infos"]["env"]["command_ranges"]}}
+    torch.save(saved, made / checkpoint.name)
+    before, now = (dict(flat({"env": to_dict(env), "train": to_dict(train)})) for env, train in (own, cfgs))
+    seed = cfgs[1].seed
+    skipped = ("env.seed", "train.seed", "env.domain_rand.seed")
+    changed = [f"--{name}={_text(now[name])}" for name in now if name not in skipped and now[name] != before.get(name)]
+    runner = load_run_configs(run_dir)[1]["runner"]
+    ended = datetime.datetime.fromtimestamp(checkpoint.stat().st_mtime)
+    return {
+        "task": task,
+        "method": cfgs[1].algorithm.class_name.rpartition(":")[2],
+        "checkpoint": saved["iter"],
+        "seed": seed,
+        "steps": steps,
+        "hours": round(seconds / 3600.0, 2),
+        "date": f"{ended:%Y-%m-%d}",
+        "command": shlex.join(
+            ["python", "legged_gym_ext/scripts/train.py", f"--task={task}", "--headless", f"--seed={seed}", *changed]
+        ),
+        "resumed_from": Path(str(runner["load_run"])).name if runner.get("resume") else None,
+    }
+
+
+def _text(value: Any) -> str:
+    """A value as the command line takes it."""
+    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def export(task: str, made: Path, run: str) -> dict[str, Any]:
+    """Write `policy.onnx` and `policy.pt`, which name the run as `run`; returns the policy's role and the commit."""
+    from legged_gym_ext.deploy.export.writer import export_policies
+    from legged_gym_ext.scripts.export import NUM_ENVS, level_ground, make_sources
+    from legged_gym_ext.training.policies import run_cfgs
+
+    parser = make_parser("")
+    args = parse(parser, [f"--task={task}", f"--load_run={made}", f"--num_envs={NUM_ENVS}", "--rl_device=cpu"])
+    env_cfg, train_cfg, run_dir = run_cfgs(task, args, level_ground)
+    assert run_dir is not None
+    sources, _ = make_sources(task, env_cfg, train_cfg, run_dir)
+    first = sources[0]  # the one to deploy
+    contract = dataclasses.replace(first.contract, provenance={**first.contract.provenance, "run": run})
+    with tempfile.TemporaryDirectory() as folder:
+        report = export_policies([dataclasses.replace(first, contract=contract)], Path(folder) / "exported")
+        for line in report.statements:
+            print(line)
+        shutil.copy(Path(folder, "exported", "policy.onnx"), made)
+        _without_source(Path(folder, "exported", "policy.pt"), made / "policy.pt")
+    return {"policy": contract.role, "commit": contract.provenance["git_commit"]}
+
+
+def _without_source(path: Path, target: Path) -> None:
+    """Copy a TorchScript file without the debugging records, which name files of this machine and are a third of it."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for item in old.infolist():
+            if not item.filename.endswith(".debug_pkl"):
+                new.writestr(item.filename, old.read(item.filename))
+
+
+def measure(args: argparse.Namespace, made: Path, checkpoint: Path) -> dict[str, Any]:
+    """Evaluation and ladder of the folder, as a card has them; what `--measured` has is not measured again."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.scripts import evaluate
+
+    found: dict[str, Any] = {}
+    for name in args.measured:
+        values = json.loads(Path(name).read_text(encoding="utf-8"))
+        if (values["task"], Path(values["checkpoint"]).name) != (args.task, checkpoint.name):
+            raise UserError(f"--measured {name} is of {values['checkpoint']}, not of {checkpoint}; leave it out")
+        found = evaluate.merge_results({**found, "checkpoint": values["checkpoint"]}, values) if found else values
+    result, flags = made.parent / "evaluation.json", [f"--task={args.task}", f"--load_run={made}"]
+    policies = found.get("policies", {})
+    rough = task_registry.get_cfgs(args.task)[0].terrain.mesh_type != "plane"
+    if not policies or any("linear_tracking" not in metrics for metrics in policies.values()):
+        robots = [] if args.num_envs is None else [f"--num_envs={args.num_envs}"]
+        evaluate.main([*flags, *robots, f"--json={result}"])
+    ladders = [metrics.get("ladder_level") for metrics in policies.values()]
+    if rough and (not ladders or not all(ladders)):
+        evaluate.main([*flags, "--ladder", f"--robots_per_level={args.robots_per_level}", f"--json={result}"])
+    if result.is_file():
+        now = json.loads(result.read_text(encoding="utf-8"))
+        for name, metrics in now["policies"].items():
+            policies.setdefault(name, {}).update(metrics)
+        found = {**found, **now}
+    evaluation = {"robots": found["num_envs"], "seed": found["seed"]}
+    evaluation["policies"] = {name: _rounded(metrics) for name, metrics in policies.items()}
+    deployed = policies.get("student", next(iter(policies.values())))
+    if not rough:
+        return {"evaluation": evaluation, "ladder": None}
+    setup, by_policy = deployed["ladder_setup"], {}
+    for name, metrics in policies.items():
+        by_policy[name] = {"score": round(metrics["ladder_score"], 4), "level": metrics["ladder_level"]}
+    ladder = {"score": round(deployed["ladder_score"], 4), **setup, "policies": by_policy}
+    return {"evaluation": evaluation, "ladder": ladder}
+
+
+def _rounded(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: round(metrics[name], 4) for name in METRICS}
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,132 @@
+"""Policies that are part of the package: what their folders hold, what their cards say, how they are asked for."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from legged_gym_ext.envs import task_registry
+from legged_gym_ext.scripts import evaluate, play, sim2sim, train
+from legged_gym_ext.training import pretrained
+from legged_gym_ext.training.run_settings import flat
+from legged_gym_ext.training.runs import checkpoints, find_checkpoint, load_checkpoint, load_run_configs
+from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
+from legged_gym_ext.utils.config import to_dict
+from legged_gym_ext.utils.errors import UserError
+from tests.small_trainings import newest, start
+
+TASKS = pretrained.tasks()
+LIMIT = 12e6  # bytes of all of them: they are part of every wheel
+
+
+def test_there_are_policies_and_together_they_are_small():
+    assert {"go2_rma", "go2_ult"} <= set(TASKS)
+    assert sum(path.stat().st_size for path in pretrained.FOLDER.rglob("*") if path.is_file()) < LIMIT
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_folder_has_one_checkpoint_both_exports_and_no_path_of_a_machine(task):
+    folder = pretrained.find(task)
+    card = pretrained.read_card(folder)
+    assert list(checkpoints(folder)) == [card["checkpoint"]]
+    assert (folder / "policy.onnx").is_file() and (folder / "policy.pt").is_file()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(place in content for place in (b"/home/", b"/root/", b"/tmp/", b".debug_pkl")), path
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_command_of_a_card_gives_the_settings_of_its_training(task):
+    folder = pretrained.find(task)
+    words = shlex.split(pretrained.read_card(folder)["command"])
+    assert words[:2] == ["python", "legged_gym_ext/scripts/train.py"]
+    parser = make_parser("")
+    train.add_training_flags(parser)
+    args = parse(parser, words[2:])
+    cfgs = task_registry.get_cfgs(args.task)
+    apply_args_to_cfgs(args, *cfgs)
+    for given, saved in zip(cfgs, load_run_configs(folder)):
+        assert dict(flat(json.loads(json.dumps(to_dict(given))))) == dict(flat(saved))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_both_exported_files_act_alike(task):
+    pytest.importorskip("onnxruntime")
+    from legged_gym_ext.deploy.policy_file import ExportedPolicy
+
+    folder = pretrained.find(task)
+    graph, script = ExportedPolicy(folder / "policy.onnx"), torch.jit.load(str(folder / "policy.pt"))
+    contract = graph.contract
+    assert (contract.task, contract.role) == (task, pretrained.read_card(folder)["policy"])
+    assert not Path(contract.provenance["run"]).is_absolute()
+    assert contract.provenance["iteration"] == pretrained.read_card(folder)["checkpoint"]
+    rng = np.random.default_rng(0)
+    for _ in range(40):  # longer than the history
+        obs = rng.normal(0.0, 0.5, contract.dim("obs")).astype(np.float32)
+        actions, _ = graph(obs=obs)
+        np.testing.assert_allclose(script(torch.from_numpy(obs)[None])[0].detach().numpy(), actions, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_a_policy_still_walks_in_plain_mujoco_as_its_card_says(task, tmp_path):
+    pytest.importorskip("onnxruntime")
+    said, result = pretrained.read_card(pretrained.find(task))["sim2sim"], tmp_path / "result.json"
+    sim2sim.main([f"--policy=pretrained:{task}", *said["flags"], "--headless", f"--json={result}"])
+    found = json.loads(result.read_text(encoding="utf-8"))
+    for metric, tolerance in said["tolerance"].items():
+        worse = found[metric] - said[metric] if metric == "fall_rate" else said[metric] - found[metric]
+        assert worse <= tolerance, (metric, found[metric], said[metric])
+
+
+def test_a_task_without_a_policy_names_those_with_one(tmp_path):
+    missing = "colour_maze_teacher"
+    named = rf"no policy of task '{missing}' .* there are {', '.join(TASKS)}$"
+    for main in (train.main, evaluate.main):
+        with pytest.raises(UserError, match=named):
+            main([f"--task={missing}", "--pretrained", f"--log_root={tmp_path}"])
+    with pytest.raises(UserError, match=r"'go2_utl' .*did you mean go2_ult"):
+        sim2sim.main(["--policy=pretrained:go2_utl", "--headless"])
+
+
+@pytest.mark.parametrize("main", [train.main, evaluate.main, play.main])
+@pytest.mark.parametrize("other", ["--load_run=a", "--checkpoint=3", "--train.runner.resume=true"])
+def test_pretrained_and_a_run_of_ones_own_are_refused_together(main, other, tmp_path):
+    video = ["--video=x.mp4"] if main is play.main else []
+    flag = {"--train.runner.resume=true": "--resume"}.get(other, other.partition("=")[0])
+    with pytest.raises(UserError, match=rf"--pretrained takes the policy of this package, {flag} one of your runs"):
+        main(["--task=go2_ult", "--pretrained", other, f"--log_root={tmp_path}", *video])
+
+
+def test_a_name_without_the_prefix_is_a_file():
+    assert pretrained.policy_file("go2_ult") == Path("go2_ult")
+    assert pretrained.policy_file("pretrained:go2_ult") == pretrained.FOLDER / "go2_ult" / "policy.onnx"
+
+
+@pytest.mark.slow
+def test_a_training_begins_with_the_networks_and_says_so(tmp_path, capsys):
+    train.main(start(tmp_path, "--pretrained", "--max_iterations=1", task="go2_ult"))
+    assert "beginning with the shipped policy of go2_ult" in capsys.readouterr().out
+    run = newest(tmp_path, "go2_ult")
+    shipped = load_checkpoint(find_checkpoint(pretrained.find("go2_ult")), "cpu")["network_state_dict"]
+    now = load_checkpoint(find_checkpoint(run), "cpu")
+    assert now["iter"] == 0  # iterations are counted anew
+    moved = [float((now["network_state_dict"][k] - v).abs().max()) for k, v in shipped.items() if "weight" in k]
+    assert 0.0 < max(moved) < 0.03  # an iteration of small steps; two random networks differ by more than 0.1
+
+
+@pytest.mark.slow
+def test_an_evaluation_runs_the_shipped_checkpoint(tmp_path, capsys):
+    result = tmp_path / "result.json"
+    evaluate.main(
+        ["--task=go2_ult", "--pretrained", "--num_envs=2", "--env.env.episode_length_s=0.2", f"--json={result}"]
+    )
+    assert "shipped policy of go2_ult" in capsys.readouterr().out
+    checkpoint = Path(json.loads(result.read_text(encoding="utf-8"))["checkpoint"])
+    assert checkpoint == find_checkpoint(pretrained.find("go2_ult"))
