@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensorboard"]
 MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
+GPU = ["mujoco-warp==3.14.0; python_version>='3.10'", "warp-lang==1.19.0; python_version>='3.10'"]
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
 VIEW = ["viser>=1.1.1,<2", "mjviser==0.0.14; python_version>='3.10'"]  # cap rich below 15 and websockets below 17
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
@@ -11,6 +12,7 @@ REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
 DATA = ["minari>=0.5.3; python_version>='3.11'", "h5py>=3.10", "pyarrow>=14"]
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6"]
+GYMNASIUM = ["gymnasium[mujoco]>=1.0; python_version>='3.11'"]
 TEST = [
     "pytest>=7",
     "pytest-xdist",
@@ -19,17 +21,19 @@ TEST = [
     "pyright",
     "isaacgym-stubs==1.1rc4",
     "vermin",
+    "torchjd>=0.18; python_version>='3.10'",  # its PCGrad is what ours is compared with
     "setuptools>=70.1",  # builds a wheel
     *REPORT,
     *EXPORT,
     *WANDB,
     *DATA,
     *VIEW,
+    *GYMNASIUM,
 ]
 
 SCRIPTS = [
     *("train", "play", "evaluate", "export", "sim2sim", "report", "describe", "doctor", "sweep"),
-    *("collect", "dataset", "distill"),
+    *("collect", "dataset", "distill", "multi_task"),
 ]
 
 setup(
@@ -52,12 +56,14 @@ setup(
     extras_require={
         "train": TRAIN,
         "mujoco": MUJOCO,
+        "gpu": MUJOCO + GPU,
         "video": VIDEO,
         "view": VIEW,
         "export": EXPORT,
         "report": REPORT,
         "wandb": WANDB,
         "data": DATA,
+        "gymnasium": GYMNASIUM,
         "docs": DOCS,
         "test": TEST,
         "all": TRAIN + MUJOCO + VIDEO + VIEW + TEST,  # the README's first page, its tests included

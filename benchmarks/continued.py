@@ -27,7 +27,7 @@ ARMS = {
     "go2_ts": ["--task=go2_ts"],
     "go2_sitt": ["--task=go2_sitt"],
     "go2_sitt, kl_weight 0.2": ["--task=go2_sitt", "--train.algorithm.kl_weight=0.2"],
-    "go2_cts": ["--task=go2_cts", "--train.actor.latent_norm=none"],  # the latents of the run that it starts from
+    "go2_cts": ["--task=go2_cts"],  # with latents on the unit sphere, other than the run that it starts from
 }
 LEARNING_RATE = 2e-4
 """Where the adaptive schedule of the new optimizer begins: a trained policy falls after steps of the usual 1e-3."""

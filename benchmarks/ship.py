@@ -9,6 +9,7 @@ Writes `legged_gym_ext/resources/policies/<task>/`: the weights and settings as 
     date, commit           of the training's end; of the code that exported
     command                that trains it: the settings in which the run differs from the task
     resumed_from           run that it continued, with whose settings up to there; null
+    began_with             another policy whose networks it began with; null
     shipped_with           this command
     evaluation             `evaluate.py`: robots, seed, metrics by policy
     ladder                 `evaluate.py --ladder` on rough ground: robots, seed, levels by policy; null on flat ground
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     """Write the folder and return the exit code."""
     parser = make_parser("Make a folder of legged_gym_ext/resources/policies from a run.")
     parser.add_argument("--measured", nargs="*", default=[], metavar="FILE", help="what evaluate.py --json wrote of it")
+    parser.add_argument("--began_with", metavar="WORDS", help='whose networks it began with: "go2_rma\'s 30.0 M steps"')
     parser.add_argument("--robots_per_level", type=int, default=16, metavar="N", help="of the ladder; default: 16")
     args = parse(parser, argv)
     from legged_gym_ext.scripts import sim2sim
@@ -69,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint = find_checkpoint(run_dir, train_cfg.runner.checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, args.task)
-        card = write_run(args.task, run_dir, checkpoint, made)
+        card = {**write_run(args.task, run_dir, checkpoint, made), "began_with": args.began_with}
         card.update(export(args.task, made, f"{run_dir.parent.name}/{run_dir.name}"))
         card["shipped_with"] = f"python benchmarks/ship.py --task={args.task} --load_run={run_dir.name} " + (
             f"--checkpoint={card['checkpoint']}"

@@ -39,7 +39,8 @@ def import_tasks(name: str) -> None:
         raise UserError(f"--import={name}: there is no such file; expected a Python file, or the name of a module")
     if is_file and path.resolve() in _loaded():
         return
-    imported[str(path.resolve()) if is_file else name] = None
+    key = str(path.resolve()) if is_file else name
+    imported[key] = None
     _importing.append(name)
     try:
         if is_file:
@@ -47,9 +48,10 @@ def import_tasks(name: str) -> None:
         else:
             _add_to_path(os.getcwd())
             importlib.import_module(name)
-    except UserError:
-        raise
     except Exception as error:
+        del imported[key]  # it registered nothing that a later command needs
+        if isinstance(error, UserError):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--import={name} failed: {type(error).__name__}: {reason}") from error
     finally:

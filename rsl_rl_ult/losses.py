@@ -20,6 +20,16 @@ def gaussian_log_prob(mean: torch.Tensor, std: torch.Tensor, actions: torch.Tens
     return (-((actions - mean) ** 2) / (2 * var) - log_std - HALF_LOG_2PI).sum(dim=-1)
 
 
+def squashed_log_prob(mean: torch.Tensor, std: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Log-probability (B,) of actions (B, A) in (-1, 1) that are tanh(u), u normal with mean and std (B, A).
+
+    Actions at the bounds count as 1e-6 inside of them.
+    """
+    inside = actions.clamp(-1.0 + 1e-6, 1.0 - 1e-6)
+    latent = torch.atanh(inside)
+    return gaussian_log_prob(mean, std, latent) - torch.log1p(-inside.square()).sum(dim=-1)
+
+
 def gaussian_entropy(std: torch.Tensor) -> torch.Tensor:
     """Entropy (B,) of a diagonal Gaussian with std (B, A): sum of 1/2 + 1/2 log(2 pi) + log std."""
     return (0.5 + 0.5 * math.log(2 * math.pi) + torch.log(std)).sum(dim=-1)

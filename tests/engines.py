@@ -25,14 +25,17 @@ class Engine:
     Attributes:
         prepare: called before each simulator is made; a double takes the place of a package that is not here.
         physics: whether bodies have weight and touch; those of a recording double do not.
+        slow: whether its part of the suite takes more than some seconds.
     """
 
     prepare: Callable[[pytest.MonkeyPatch], Any] = lambda monkeypatch: None
     physics: bool = True
+    slow: bool = False
 
 
 ENGINES = {
     "mujoco": Engine(),
+    "mujoco_warp": Engine(prepare=lambda monkeypatch: pytest.importorskip("mujoco_warp"), slow=True),
     "isaac_gym": Engine(prepare=install, physics=False),
 }
 
@@ -45,6 +48,11 @@ TENSORS = (*STATES, "torques", "foot_pos", "contact_forces")
 
 
 physics = pytest.mark.physics  # only for engines that simulate contacts and masses
+
+
+def parameters() -> list[Any]:
+    """Names of all engines as parameters of a fixture, those that take long marked."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if engine.slow else []) for name, engine in ENGINES.items()]
 
 
 def state_of(sim: Simulator, count: int, height: float = 3.0, **changes: torch.Tensor) -> RobotState:

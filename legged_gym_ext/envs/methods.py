@@ -275,6 +275,22 @@ class BCULTCfg(ULTCfg):
         eval_interval = 0
 
 
+class MultiCfg(BCULTCfg):
+    """A small transformer distilled from many teachers (multi_task.py): the student of ULT with a bounded head."""
+
+    class actor:
+        class_name = "ActorCriticMulti"
+        num_layers = 1
+        num_heads = 1
+        history_length = 20
+        feedforward_ratio = 4.0
+        token_hidden_dims = [64]
+        hidden_dims = [64]
+
+    class algorithm(BCULTCfg.algorithm):
+        class_name = "rsl_rl_ult.offline:MULTI"
+
+
 ROUGH = Ground("")
 FLAT = Ground("flat", OnPlane)
 GROUNDS = (ROUGH, FLAT)
@@ -290,4 +306,5 @@ ULT = Method("ult", ULTCfg, {"flat": {"max_iterations": 250}})
 ULT_FAITHFUL = Method("ult_faithful", ULTFaithfulCfg, only=("",))
 BC = Method("bc", BCCfg)
 BC_ULT = Method("bc_ult", BCULTCfg)
-METHODS = (PPO, BLIND, TS, CTS, RMA, DAGGER, SITT, ULT, ULT_FAITHFUL, BC, BC_ULT)
+MULTI = Method("multi", MultiCfg)
+METHODS = (PPO, BLIND, TS, CTS, RMA, DAGGER, SITT, ULT, ULT_FAITHFUL, BC, BC_ULT, MULTI)

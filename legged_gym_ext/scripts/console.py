@@ -18,3 +18,4 @@ train, play, evaluate = partial(run, "train"), partial(run, "play"), partial(run
 export, sim2sim, report = partial(run, "export"), partial(run, "sim2sim"), partial(run, "report")
 describe, doctor, sweep = partial(run, "describe"), partial(run, "doctor"), partial(run, "sweep")
 collect, dataset, distill = partial(run, "collect"), partial(run, "dataset"), partial(run, "distill")
+multi_task = partial(run, "multi_task")

@@ -41,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.envs import task_registry
 
     env_cfg, train_cfg = task_registry.get_cfgs(args.task)
+    if args.preset is not None:
+        _use_preset(args, env_cfg, train_cfg)
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     from legged_gym_ext.simulators import prepare_engine
     from legged_gym_ext.training import run_settings
@@ -92,6 +94,11 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         help="continue a run (newest, or --load_run and --checkpoint) with its settings and what else is given here",
     )
     add(
+        "--preset",
+        metavar="NAME",
+        help="sizes for another machine: gpu (4096 robots in MuJoCo Warp, wide networks); other flags come after it",
+    )
+    add(
         "--teacher",
         metavar="RUN",
         help="run folder or checkpoint of a teacher of the same robot: only its student is trained (TS, RMA, DAgger)",
@@ -115,6 +122,17 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="film the policy every train.runner.video_interval iterations (50), into videos/ of the run",
     )
+
+
+def _use_preset(args: argparse.Namespace, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> None:
+    """Apply `--preset` to a new training of robots."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.envs.presets import apply_preset
+
+    if args.resume:
+        raise UserError("--preset is for a new training: --resume continues with the settings of the run; leave it out")
+    task_registry.require_robot(args.task, "--preset is made for robots", "leave that out")
+    apply_preset(args.preset, env_cfg, train_cfg)
 
 
 def train(
@@ -203,8 +221,9 @@ def _make_runner(
     # Each process of a torchrun has robots of its own; the networks start from those of rank 0.
     set_seed(distributed.process_seed(train_cfg.seed, distributed.rank()))
     env_cfg.seed = distributed.process_seed(env_cfg.seed, distributed.rank())
-    if distributed.world_size() > 1 and train_cfg.runner.device.startswith("cuda"):
-        train_cfg.runner.device = f"cuda:{distributed.local_rank()}"
+    for section in (train_cfg.runner, env_cfg.sim) if distributed.world_size() > 1 else ():
+        if section.device.startswith("cuda"):  # each process learns and simulates on a GPU of its own
+            section.device = f"cuda:{distributed.local_rank()}"
     env, _ = task_registry.make_env(task, env_cfg)
     return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
 
@@ -243,7 +262,8 @@ def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Cal
         folder = display_path(runner.logger.log_dir or "")
         log_once(f"curves: {shlex.join([python_command(), '-m', 'tensorboard.main', f'--logdir={folder}'])}")
     robots = hasattr(env.cfg, "asset")
-    log_once(legend(figures_of(robots=robots, levels=robots and env.cfg.terrain.mesh_type != "plane")))
+    levels, compared = robots and env.cfg.terrain.mesh_type != "plane", runner.logger.compare is not None
+    log_once(legend(figures_of(robots=robots, levels=levels, compared=compared)))
 
 
 def _nothing_to_do(runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner]) -> str:

@@ -29,6 +29,7 @@ ISAAC_GYM = (
 
 ENGINES = {
     "mujoco": ("legged_gym_ext.simulators.mujoco.cpu", "MujocoSimulator", install_command("mujoco")),
+    "mujoco_warp": ("legged_gym_ext.simulators.mujoco.warp", "MujocoWarpSimulator", install_command("gpu")),
     "isaac_gym": ("legged_gym_ext.simulators.isaac_gym.engine", "IsaacGymSimulator", ISAAC_GYM),
 }
 """Engine name -> module, class, what installs it."""

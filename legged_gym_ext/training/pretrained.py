@@ -90,4 +90,5 @@ def describe(folder: Path) -> str:
     """A shipped policy in one line: how long it was trained, and what its student (or only policy) does."""
     card = read_card(folder)
     ladder = f", ladder {card['ladder']['score']:.2f}" if card.get("ladder") else ""
-    return f"shipped policy of {card['task']}: {card['steps'] / 1e6:.1f} M steps, seed {card['seed']}{ladder}"
+    began = f" after {card['began_with']}" if card.get("began_with") else ""
+    return f"shipped policy of {card['task']}: {card['steps'] / 1e6:.1f} M steps{began}, seed {card['seed']}{ladder}"

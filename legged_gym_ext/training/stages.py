@@ -20,9 +20,12 @@ LEGEND = {
     "lava": "share of episodes that ended in lava",
     "level": "mean difficulty of the ground under the robots, 0 to 9",
     "nan_resets": "robots reset so far because their physics became non-finite",
+    "return teacher/student": "mean returns of both, measured every eval_interval iterations; in mazes their success, "
+    "too",
     "now": "the stage, from means over 10 iterations: learning to stand (falls 0.5 or more), standing, stepping (mean "
     "of both trackings 0.5 or more), walking (0.7), climbing (level 0.5)",
     "next level": "earliest time, if the level goes on rising as it does",
+    "elapsed": "time spent collecting and learning",
     "eta": "time until the last iteration",
 }
 """Figure on the screen -> what it means."""
@@ -43,10 +46,17 @@ def legend(names: Iterable[str], width: int = 118) -> str:
     return "\n".join(textwrap.wrap(text, width, initial_indent="figures: ", subsequent_indent="  "))
 
 
-def figures_of(*, robots: bool, levels: bool) -> list[str]:
-    """Names of the figures that a training shows: of robots or of the maze, on levels of ground or on a plane."""
+def figures_of(*, robots: bool, levels: bool, compared: bool) -> list[str]:
+    """Names of the figures that a training shows.
+
+    Args:
+        robots: of robots, otherwise of a maze.
+        levels: the robots' ground has levels.
+        compared: teacher and student are compared.
+    """
     absent = {"success", "lava"} if robots else {"lin_tracking", "yaw_tracking", "falls", "now"}
     absent |= set() if robots and levels else {"level", "next level"}
+    absent |= set() if compared else {"return teacher/student"}
     return [name for name in LEGEND if name not in absent]
 
 

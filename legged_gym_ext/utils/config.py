@@ -169,7 +169,7 @@ def _override(section: Section, path: str, text: str, flag: str) -> None:
     if isinstance(present, Section):
         raise UserError(f"{flag}: '{path}' is a section; its fields are {', '.join(vars(present))}")
     reference, optional = _reference(owner, name) if isinstance(owner, Section) else (present, False)
-    if optional and text.lower() in NONE:
+    if optional and text.lower() in NONE and not (text == "none" and isinstance(reference, str)):  # a word there
         fields[name] = None
         return
     try:

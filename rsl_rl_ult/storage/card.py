@@ -11,6 +11,8 @@ CARD = "meta.json"
 STREAMS = ("student", "privileged")
 VOLATILE = ("created", "versions", "notes")
 """Fields of a card in which two parts of one data set may differ."""
+OF_A_TEACHER = ("teacher", "normalizers")
+"""Fields that say which teacher acted."""
 
 ROW_COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "transition": ("bool", ()),

@@ -30,7 +30,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from rsl_rl_ult.storage.card import CARD, STREAMS, check_same_layout, read_card
+from rsl_rl_ult.storage.card import CARD, OF_A_TEACHER, STREAMS, check_same_layout, read_card
 from rsl_rl_ult.storage.card import make_card as make_card
 
 SHARD = re.compile(r"shard-(\d{6,})\.npz")
@@ -102,8 +102,12 @@ class Dataset:
         skipped: file -> why it was left out.
     """
 
-    def __init__(self, *folders: Path | str) -> None:
+    def __init__(self, *folders: Path | str, several_teachers: bool = False) -> None:
         """Read the cards, and note gaps in the numbers of the shards.
+
+        Args:
+            folders: of the parts.
+            several_teachers: parts may come from different teachers.
 
         Raises:
             ValueError: no data set, none with a shard, or data sets of different tasks, layouts or teachers.
@@ -116,7 +120,9 @@ class Dataset:
         self.skipped: dict[Path, str] = {}
         self._offsets: dict[Path, int] = {}  # of the episodes' numbers, which each folder counts from 0
         for index, folder in enumerate(self.folders):
-            check_same_layout(read_card(folder), self.card, folder)
+            card = read_card(folder)
+            of_one = {name: self.card[name] for name in OF_A_TEACHER if several_teachers and name in self.card}
+            check_same_layout({**card, **of_one}, self.card, folder)
             found = shard_paths(folder)
             for number in sorted(set(range(max(found, default=-1) + 1)) - set(found)):
                 self._skip(folder / f"shard-{number:06d}.npz", "the file is missing")

@@ -225,6 +225,16 @@ class LeggedRobotCfg(BaseConfig):
             impratio = 1.0
             integrator = "implicitfast"
 
+        class mujoco_warp:  # options of --sim=mujoco_warp (docs/gpu.md)
+            solver = "newton"  # newton | cg
+            iterations = 10  # of the solver, at most
+            ls_iterations = 20  # of its line search, at most
+            islands = False  # as in `mujoco`, like the next three
+            cone = "pyramidal"
+            impratio = 1.0
+            integrator = "implicitfast"
+            contacts_per_robot = 0  # room for contacts, mean over all robots; 0: what the model can have
+
 
 class LeggedRobotCfgPPO(BaseConfig):
     """Training with rsl-rl-lib 5.x: sections are handed to its runner under the same names."""

@@ -17,6 +17,13 @@ from mjbatch import Batch
 
 from legged_gym_ext.simulators.base import PARAMETERS, RobotState, Simulator, check_added_mass, delay_steps
 from legged_gym_ext.simulators.mujoco.faults import FAULTS, keep_quiet
+from legged_gym_ext.simulators.mujoco.figures import (
+    has_dc_motors,
+    idle_data,
+    joint_ids,
+    longest_delay,
+    set_figures,
+)
 from legged_gym_ext.simulators.mujoco.model import ModelInfo, build_model
 from legged_gym_ext.utils.cpus import usable_cpus
 from legged_gym_ext.utils.errors import UserError, pluralize
@@ -57,23 +64,10 @@ class MujocoSimulator(Simulator):
         self._write_state(self._idle)
 
     def _set_names(self) -> None:
-        info, as_tensor = self.info, lambda x: torch.as_tensor(x, dtype=torch.float32)
-        self.joint_names, self.contact_names = info.joint_names, info.contact_names
-        self.legs, self.contact_joints, self.nominal = info.legs, info.contact_joints, info.nominal
-        self.mass = float(self.model.body_subtreemass[info.base_id])
-        self.base_mass = float(self.model.body_mass[info.base_id])
-        joints = [self.model.joint(n).id for n in info.joint_names]
-        self.dof_pos_limits = as_tensor(self.model.jnt_range[joints])
-        self.torque_limits = as_tensor(info.torque_limits)
-        self.default_dof_pos = as_tensor(info.default_pos)
+        info = self.info
+        set_figures(self, info)
         self._bodies_with_feet = torch.tensor([body for body, _ in info.feet_in_bodies], dtype=torch.long)
         self._their_feet = torch.tensor([foot for _, foot in info.feet_in_bodies], dtype=torch.long)
-        data = mujoco.MjData(self.model)
-        data.qpos[info.qpos_ids] = info.default_pos
-        mujoco.mj_forward(self.model, data)
-        self.foot_radius = info.foot_radius
-        base_z = data.xpos[info.base_id, 2]
-        self.standing_height = float(np.mean(base_z - data.site_xpos[info.foot_sites, 2]) + info.foot_radius)
 
     def _bind(self) -> None:
         """Live float32 views of what mjbatch copies out after every call."""
@@ -103,13 +97,7 @@ class MujocoSimulator(Simulator):
 
     def _idle_state(self) -> np.ndarray:
         """(nstate,) state at time zero in the default pose, motors and their delay lines holding that pose."""
-        data = mujoco.MjData(self.model)
-        data.qpos[self.info.qpos_ids] = self.info.default_pos
-        data.ctrl[:] = self.info.default_pos
-        for motor in range(self.model.nu):
-            samples = int(self.model.actuator_history[motor, 0])
-            if samples > 0:
-                mujoco.mj_initCtrlHistory(self.model, data, motor, None, np.full((samples, 1), data.ctrl[motor]))
+        data = idle_data(self.info)
         spec = int(mujoco.mjtState.mjSTATE_INTEGRATION)
         state = np.zeros(mujoco.mj_stateSize(self.model, spec))
         mujoco.mj_getState(self.model, data, state, spec)
@@ -191,21 +179,17 @@ class MujocoSimulator(Simulator):
 
     def _set_kp(self, ids: np.ndarray, values: np.ndarray) -> None:
         gain = self._expand("actuator_gainprm")
-        if self._is_dc:
+        if has_dc_motors(self.model):
             gain[ids, :, 4] = values
         else:
             gain[ids, :, 0] = values
             self._expand("actuator_biasprm")[ids, :, 1] = -values
 
     def _set_kd(self, ids: np.ndarray, values: np.ndarray) -> None:
-        if self._is_dc:
+        if has_dc_motors(self.model):
             self._expand("actuator_gainprm")[ids, :, 6] = values
         else:
             self._expand("actuator_biasprm")[ids, :, 2] = -values
-
-    @property
-    def _is_dc(self) -> bool:
-        return int(self.model.actuator_gaintype[0]) == int(mujoco.mjtGain.mjGAIN_DCMOTOR)
 
     def _scale_dofs(self, field: str, ids: np.ndarray, values: np.ndarray) -> None:
         nominal = getattr(self.model, field)[self.info.dof_ids]
@@ -221,12 +205,10 @@ class MujocoSimulator(Simulator):
         self._expand("dof_damping")[ids[:, None], self.info.dof_ids] = values[:, None]
 
     def _set_joint_stiffness(self, ids: np.ndarray, values: np.ndarray) -> None:
-        joints = np.array([self.model.joint(n).id for n in self.joint_names])
-        self._expand("jnt_stiffness")[ids[:, None], joints] = values[:, None]
+        self._expand("jnt_stiffness")[ids[:, None], joint_ids(self.info)] = values[:, None]
 
     def _set_delay(self, ids: np.ndarray, values: np.ndarray) -> None:
-        longest = max(0, int(self.model.actuator_history[:, 0].min()) - 1)
-        delay_steps(torch.from_numpy(values), self.dt, longest)
+        delay_steps(torch.from_numpy(values), self.dt, longest_delay(self.model))
         self._expand("actuator_delay")[ids] = values[:, None]
 
     def commit(self) -> None:

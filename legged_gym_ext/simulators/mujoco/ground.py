@@ -8,6 +8,7 @@ benchmarks/ground.py. Pictures and rays use all of the map (`add_map`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -78,6 +79,31 @@ def add_slots(spec: mujoco.MjSpec, ground: TerrainMap, reach: float) -> NearGrou
     return near
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What is near each bucket of ground.
+
+    Attributes:
+        boxes: (B, 6) lower and upper corners [m].
+        box_table, field_table: (X, Y, slots) indices of boxes and of height fields, -1: none.
+        ring: buckets around the tiles that the tables have as well.
+        half: m from the middle of a bucket to the end of what is near.
+    """
+
+    boxes: np.ndarray
+    box_table: np.ndarray
+    field_table: np.ndarray
+    ring: int
+    half: float
+
+
+def field_bounds(model: mujoco.MjModel) -> tuple[np.ndarray, float]:
+    """Half sizes (3,) and radius [m] that hold for every height field: a slot gets one after the other."""
+    size = model.hfield_size.max(axis=0)
+    half = np.array([size[0], size[1], max(size[2], size[3])])
+    return half, float(np.linalg.norm(half))
+
+
 class NearGround:
     """Which boxes and fields are near each robot.
 
@@ -116,6 +142,10 @@ class NearGround:
             count[area] += 1
         return table
 
+    def tables(self) -> Tables:
+        """What the slots are filled from."""
+        return Tables(self._boxes, self._box_table, self._field_table, self._ring, self._half)
+
     def attach(self, model: mujoco.MjModel, batch: Batch) -> None:
         """Take the slots of a `mjbatch.Batch` of `model` over; every environment's are empty."""
 
@@ -127,11 +157,8 @@ class NearGround:
         self._aabb, self._bound = batch.expand("geom_aabb"), batch.expand("geom_rbound")
         if self.field_slots:
             self._data = batch.expand("geom_dataid")
-            # One bound that holds for every field, because a slot gets one after the other.
-            size = model.hfield_size.max(axis=0)
-            half = np.array([size[0], size[1], max(size[2], size[3])])
+            half, self._bound[:, self._field_ids] = field_bounds(model)
             self._aabb[:, self._field_ids] = np.concatenate((np.zeros(3), half))
-            self._bound[:, self._field_ids] = np.linalg.norm(half)
         self._bucket = np.full((batch.num_sims, 2), np.iinfo(np.int64).min)
 
     def follow(self, positions: np.ndarray, ids: np.ndarray | None = None) -> None:

@@ -7,7 +7,7 @@ keyframes and world geoms it brings are dropped, so that a user's own MJCF behav
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Type, Union
 
 import mujoco
 import numpy as np
@@ -21,6 +21,8 @@ from legged_gym_ext.utils.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
     from legged_gym_ext.terrain import Terrain
+
+    SolverOptions = Union[Type[LeggedRobotCfg.sim.mujoco], Type[LeggedRobotCfg.sim.mujoco_warp]]
 
 SOLVERS = {
     "newton": mujoco.mjtSolver.mjSOL_NEWTON,
@@ -85,15 +87,16 @@ def load_robot(file: str, *, keep_ground: bool = False) -> mujoco.MjSpec:
     return spec
 
 
-def build_model(cfg: LeggedRobotCfg, terrain: Terrain) -> ModelInfo:
+def build_model(cfg: LeggedRobotCfg, terrain: Terrain, options: SolverOptions | None = None) -> ModelInfo:
     """Compile robot and ground for `cfg` (a `LeggedRobotCfg`).
 
     Args:
         cfg: sections asset, control, init_state, domain_rand and sim are read.
         terrain: a plane, or a map of which every environment has what is near its robot (ground.py).
+        options: of the solver; None: section sim.mujoco.
     """
     spec = load_robot(cfg.asset.file)
-    _set_options(spec, cfg.sim)
+    _set_options(spec, cfg.sim, options or cfg.sim.mujoco)
     joints = _find_joints(spec, cfg)
     order = {joint.name: index for index, joint in enumerate(joints)}
     feet = sorted(_find_feet(spec, cfg.asset, order), key=lambda geom: _place(geom.parent, order))
@@ -139,8 +142,8 @@ def reach(model: mujoco.MjModel) -> float:
     return float(ends[model.geom_bodyid > 0].max())
 
 
-def _set_options(spec: mujoco.MjSpec, sim: type[LeggedRobotCfg.sim]) -> None:
-    options, mj = spec.option, sim.mujoco
+def _set_options(spec: mujoco.MjSpec, sim: type[LeggedRobotCfg.sim], mj: SolverOptions) -> None:
+    options, section = spec.option, "mujoco" if mj is sim.mujoco else "mujoco_warp"
     for value, known, field in (
         (mj.solver, SOLVERS, "solver"),
         (mj.cone, CONES, "cone"),
@@ -148,7 +151,7 @@ def _set_options(spec: mujoco.MjSpec, sim: type[LeggedRobotCfg.sim]) -> None:
     ):
         if value not in known:
             raise UserError(
-                f"unknown sim.mujoco.{field} '{value}'{did_you_mean(value, known)}; known: {', '.join(known)}"
+                f"unknown sim.{section}.{field} '{value}'{did_you_mean(value, known)}; known: {', '.join(known)}"
             )
     options.timestep = sim.dt
     options.solver, options.cone = SOLVERS[mj.solver], CONES[mj.cone]

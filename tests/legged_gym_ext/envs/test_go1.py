@@ -158,7 +158,7 @@ def test_the_contract_of_its_policies_has_its_values(tmp_path):
 
 def test_it_has_every_task_that_the_go2_has():
     tasks = {robot: {n[4:] for n in task_registry.names if n[:4] in (robot, f"{robot}_")} for robot in ("go1", "go2")}
-    assert tasks["go1"] == tasks["go2"] and len(tasks["go1"]) == 21
+    assert tasks["go1"] == tasks["go2"] and len(tasks["go1"]) == 23
 
 
 def test_its_configuration_is_one_short_file():

@@ -27,7 +27,7 @@ def run(script: str, *args: str, cwd: Path, module: bool = False) -> subprocess.
     )
 
 
-METHODS = ("", "_bc", "_bc_ult", "_blind", "_cts", "_dagger", "_rma", "_sitt", "_ts", "_ult")
+METHODS = ("", "_bc", "_bc_ult", "_blind", "_cts", "_dagger", "_multi", "_rma", "_sitt", "_ts", "_ult")
 PRODUCTS = (*METHODS, *(f"{method}_flat" for method in METHODS), "_ult_faithful")
 MAZES = [f"colour_maze_{name}" for name in ("published", "sitt", "teacher")]
 TASKS = sorted([*MAZES, *(f"{robot}{product}" for robot in ("go1", "go2") for product in PRODUCTS)])

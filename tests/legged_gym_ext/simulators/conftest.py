@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from legged_gym_ext.simulators.base import Simulator
-from tests.engines import ENGINES, maker
+from tests.engines import maker, parameters
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=parameters())
 def make(request, monkeypatch) -> Callable[..., Simulator]:
     """Makes simulators of each engine: `make(num_envs, section__field=value)`."""
     return maker(request, monkeypatch)

@@ -235,6 +235,7 @@ def test_a_file_that_cannot_be_imported_is_one_clear_line(tmp_path, text, messag
         path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         parse(make_parser(""), [f"--import={path}"])
+    assert str(path.resolve()) not in user_tasks.imported  # printed commands would name it
 
 
 def test_a_file_that_is_imported_twice_registers_once(tmp_path, monkeypatch):

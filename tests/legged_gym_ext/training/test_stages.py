@@ -68,9 +68,11 @@ def test_stages_follow_means_over_ten_iterations_and_predict_levels_only():
 
 def test_every_figure_of_the_screen_is_explained():
     assert set(KEY_METRICS.values()) <= set(LEGEND)
-    flat, rough = figures_of(robots=True, levels=False), figures_of(robots=True, levels=True)
+    flat, rough = (figures_of(robots=True, levels=levels, compared=False) for levels in (False, True))
     assert set(rough) - set(flat) == {"level", "next level"} and "lava" not in rough
-    assert {"success", "lava"} <= set(figures_of(robots=False, levels=False))
+    assert {"success", "lava"} <= set(figures_of(robots=False, levels=False, compared=False))
+    both = figures_of(robots=True, levels=True, compared=True)
+    assert set(both) - set(rough) == {"return teacher/student"}
     text = legend(rough)
     assert text.startswith("figures: steps: ") and max(map(len, text.splitlines())) <= 120
     assert all(f"{name}: " in " ".join(text.split()) for name in rough)

@@ -228,7 +228,8 @@ def test_a_refused_update_changes_nothing() -> None:
         ("control.note", "null", None),
         ("control.motor", "dc", "dc"),
         ("control.motor", "5", "5"),  # annotated str: the text, not the number
-        ("control.motor", "none", None),
+        ("control.motor", "none", "none"),  # a word, such as latent_norm's
+        ("control.motor", "None", None),
         ("control.gear", "3", 3.0),
         ("control.gear", "None", None),
         ("sim.widths", "64,64,32", [64, 64, 32]),
