@@ -153,8 +153,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const=str(PORT),
         metavar="PORT",
-        help=f"serve a page for a browser on this machine instead of opening a window; default: {PORT}; "
-        f"0.0.0.0:{PORT} for browsers on other machines, too: whoever reaches the port can steer",
+        help=f"serve a page for browsers on this machine, without a window; default: {PORT}, 0: any free port",
     )
     add(
         "--follow",

@@ -113,8 +113,8 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=str(PORT),
         metavar="PORT",
-        help=f"show the newest policy on one robot on a page in a browser, in a process of low priority; default port: "
-        f"{PORT}; 0.0.0.0:{PORT} for browsers on other machines, too",
+        help="show the newest policy on one robot on a page for browsers on this machine, in a process of low "
+        f"priority; default: {PORT}, 0: any free port",
     )
     add(
         "--video",

@@ -159,9 +159,12 @@ def make_view(env: LeggedRobot, *, window: bool, **options: Any) -> WindowView |
     return WindowView(env, **options) if window else VideoView(env, **options)
 
 
-def make_page_scene(env: LeggedRobot, server: ViserServer) -> PageScene:
-    """The robots of `env` on the page of `server`, whichever engine moves them; needs viser and mjviser, no OpenGL."""
+def make_page_scene(env: LeggedRobot, server: ViserServer, labels: tuple[str, ...] = ()) -> PageScene:
+    """The robots of `env` on the page of `server`, whichever engine moves them; needs viser and mjviser, no OpenGL.
+
+    `labels` stand above the first robots.
+    """
     require("mujoco")
     from legged_gym_ext.simulators.mujoco.page_scene import PageScene
 
-    return PageScene(env, server)
+    return PageScene(env, server, labels)

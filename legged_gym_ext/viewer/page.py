@@ -13,7 +13,7 @@ import numpy as np
 
 from legged_gym_ext.simulators import make_page_scene
 from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.viewer.controls import BY_NAME, KEYS
+from legged_gym_ext.viewer.controls import KEYS
 from legged_gym_ext.viewer.overlay import PLOTS
 from legged_gym_ext.viewer.player import PLOT_SECONDS, Player, command_bounds
 
@@ -42,8 +42,8 @@ SLIDER_STEP = 0.05
 STATE_INTERVAL = 0.2  # s between updates of text and plots
 CURVE_POINTS = 125  # of each curve
 PLOT_HEIGHT = 110  # px
-COLOURS = {"command": "#33ad52", "actual": "#2173e6", "second": "#e08a1e"}
-"""Of the arrows, and of the robot that is beside the followed one."""
+COLOURS = {"green": "#33ad52", "blue": "#2173e6", "orange": "#e08a1e"}
+"""Of the command and of the robots' velocities; green and blue are those of the arrows."""
 
 
 class Page:
@@ -59,7 +59,9 @@ class Page:
         """Send scene and controls to `server`."""
         self.player, self.focus, self.notice = player, 0, ""
         self._server, self._gui = server, server.gui
-        self._scene: Any = make_page_scene(player.env, server)
+        self._pair = player.agent.kind == "both"
+        labels = tuple(self._name(robot) for robot in range(2)) if self._pair else ()
+        self._scene: Any = make_page_scene(player.env, server, labels)
         self._sent: dict[str, Any] = {}  # control -> value that the server gave it last
         self._shown_at, self._drawn_at = 0.0, player.seconds
         self._speed, self._clock = 1.0, (time.monotonic(), player.seconds)
@@ -82,6 +84,7 @@ class Page:
         try:
             self.player.request(action, value)
         except UserError as error:
+            self._sent.clear()  # the control goes back to what is
             client = event.client if event is not None else None
             if client is not None:
                 client.add_notification("Not possible", str(error), auto_close_seconds=6.0)
@@ -129,19 +132,23 @@ class Page:
                 self._level.disabled = player.num_levels == 1
                 self._level.on_update(lambda event: self._choose(event, "level"))
         with gui.add_folder("Camera"):
-            follow = gui.add_checkbox("Follow the robot", True, hint="drag turns, wheel zooms, right button moves")
+            follow = gui.add_checkbox("Follow", True, hint="drag turns, wheel zooms, right button moves")
             follow.on_update(lambda event: setattr(self._scene, "follows", bool(event.target.value)))
             if env.num_envs > 1:
                 names = [self._name(robot) for robot in range(env.num_envs)]
                 robot = gui.add_dropdown("Robot", names, initial_value=names[0])
-                robot.on_update(lambda event: setattr(self, "focus", names.index(event.target.value)))
+                robot.on_update(lambda event: self._look_at(names, event.target.value))
 
     def _choose(self, event: GuiEvent, action: str) -> None:
         if event.client is not None:
             self._request(event, action, event.target.value)
 
+    def _look_at(self, names: list[str], name: str) -> None:
+        if name in names:
+            self.focus = names.index(name)
+
     def _name(self, robot: int) -> str:
-        return self.player.agent.label(robot) if self.player.agent.kind == "both" else f"robot {robot}"
+        return self.player.agent.label(robot) if self._pair else f"robot {robot}"
 
     def _add_keys(self) -> None:
         """Keys, which the page also lists when one presses Ctrl-K."""
@@ -153,11 +160,11 @@ class Page:
 
     def _add_plots(self) -> None:
         """Command and velocity of the followed robot (of "both": of both), and its reward."""
-        pair = self.player.agent.kind == "both"
-        names = [self.player.agent.label(robot) for robot in range(2)] if pair else ["actual"]
-        styles = [("command", COLOURS["command"]), *zip(names, (COLOURS["actual"], COLOURS["second"]))]
+        names = [self._name(robot) for robot in range(2)] if self._pair else ["actual"]
+        styles = list(zip(("command", *names), COLOURS.values()))
         self._plots = []
         with self._gui.add_folder(f"Last {PLOT_SECONDS:.0f} s"):
+            self._gui.add_markdown(", ".join(f"{colour}: {name}" for colour, (name, _) in zip(COLOURS, styles)))
             for index, (name, unit) in enumerate((*PLOTS, ("reward", "per step"))):
                 shown = styles if index < len(PLOTS) else styles[1:]
                 bound = self._bound(index)
@@ -170,8 +177,8 @@ class Page:
                         ),
                         title=f"{name} [{unit}]",
                         scales={"x": {"time": False, "range": (-PLOT_SECONDS, 0.0)}, **bound},
-                        axes=({"size": 24}, {"size": 44}),
-                        legend={"show": index == 0, "live": False},
+                        axes=({"size": 24}, {"size": 44, "space": 20}),
+                        legend={"show": False},
                         height=PLOT_HEIGHT,
                     )
                 )
@@ -201,7 +208,7 @@ class Page:
         return [*velocities, (times, *(player.rewards(robot)[kept] for robot in robots))]
 
     def _plotted(self) -> list[int]:
-        return [0, 1] if self.player.agent.kind == "both" else [self.focus]
+        return [0, 1] if self._pair else [self.focus]
 
     # -- called by the playing thread ----------------------------------------------------------------------------------
 
@@ -211,9 +218,7 @@ class Page:
         due = force or now - self._shown_at >= STATE_INTERVAL
         if player.paused and not due:
             return
-        both = player.agent.kind == "both"
-        labels = [self._name(robot) for robot in range(player.env.num_envs)] if both else []
-        self._scene.update(self.focus, player.seconds - self._drawn_at, labels)
+        self._scene.update(self.focus, player.seconds - self._drawn_at)
         self._drawn_at = player.seconds
         if not due:
             return
@@ -248,10 +253,7 @@ class Page:
     def _describe(self) -> str:
         """Who acts where, and whether time passes as it should."""
         player = self.player
-        rows = [
-            f"**{player.agent.label(robot)}** on {player.ground(robot)}"
-            for robot in (self._plotted() if player.agent.kind == "both" else [self.focus])
-        ]
+        rows = [f"**{player.agent.label(robot)}** on {player.ground(robot)}" for robot in self._plotted()]
         if self.notice:
             rows.append(self.notice)
         state = f"{player.seconds:.1f} s"
@@ -263,9 +265,3 @@ class Page:
         falls = f"{player.falls} falls" if player.falls != 1 else "1 fall"
         rows.append(f"{state}, {falls}")
         return "  \n".join(rows)
-
-
-def page_keys_help() -> str:
-    """The table of the page's keys as text."""
-    rows = (f"  {PAGE_KEYS[name]:<8} {key.meaning}" for name, key in BY_NAME.items())
-    return "\n".join(("keys on the page:", *rows))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import io
 import os
 import re
@@ -21,17 +20,25 @@ LOCAL = "127.0.0.1"
 PORT = 8080
 PACKAGES = ("viser", "mjviser")
 LABEL = "rsl_rl_ult"
+MAX_MESSAGE = 2**20  # bytes from a browser; what sliders and cameras send is below 1 kB
+OWN_PAGES = re.compile(r"https?://(127\.\d+\.\d+\.\d+|localhost)(:\d+)?")
+"""Web sites that may steer: this one, also through a tunnel."""
 
 
 def parse_address(text: str, flag: str = "--web") -> tuple[str, int]:
-    """Host and port of "8080" or "0.0.0.0:8080"; port 0 is any free one.
+    """Host and port of "8080" or "localhost:8080"; port 0 is any free one.
 
     Raises:
-        UserError: the text has another form.
+        UserError: the text has another form, or the host is not this machine's own address.
     """
     host, colon, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535 or (colon and not host):
-        raise UserError(f"{flag}={text}: expected a port from 0 to 65535, or HOST:PORT such as 0.0.0.0:{PORT}")
+        raise UserError(f"{flag}={text}: expected a port from 0 to 65535")
+    if host and not OWN_PAGES.fullmatch(f"http://{host}"):
+        raise UserError(
+            f"{flag}={text}: the page has no password, so that it is served on {LOCAL} only; from another machine: "
+            f"{flag} {port} here, and there ssh -L {port}:{LOCAL}:{port} MACHINE"
+        )
     return host or LOCAL, int(port)
 
 
@@ -61,7 +68,7 @@ def free_port(host: str, port: int, flag: str = "--web") -> int:
 
 def page_url(host: str, port: int) -> str:
     """What to type into a browser on this machine."""
-    return f"http://{LOCAL if host in ('', '0.0.0.0') else host}:{port}/"
+    return f"http://{host}:{port}/"
 
 
 @contextlib.contextmanager
@@ -76,9 +83,11 @@ def page_server(host: str, port: int) -> Iterator[ViserServer]:
     os.environ.pop("_VISER_PORT_OVERRIDE", None)
     import viser
 
-    with contextlib.redirect_stdout(io.StringIO()), _own_pages_only(host):  # it greets with a panel
+    with contextlib.redirect_stdout(io.StringIO()), _own_pages_only() as guarded:  # it greets with a panel
         server = viser.ViserServer(host=host, port=port, label=LABEL, verbose=False)
     try:
+        if not guarded:
+            raise UserError(f"--web: viser {viser.__version__} starts its server in another way; install 1.1.1")
         if server.get_port() != port:
             raise UserError(f"--web: port {port} of {host} is taken; choose another, e.g. --web {port + 1}")
         # Its button would publish the page on the internet.
@@ -91,18 +100,23 @@ def page_server(host: str, port: int) -> Iterator[ViserServer]:
 
 
 @contextlib.contextmanager
-def _own_pages_only(host: str) -> Iterator[None]:
+def _own_pages_only() -> Iterator[list[int]]:
     """While a viser server starts: let it refuse pages of other web sites, which a browser would allow to steer.
 
-    Only where it listens on this machine alone; elsewhere the names under which it is reached are not known.
+    Yields:
+        The ports of servers started so.
     """
     from websockets.asyncio import server
 
-    own = re.compile(rf"https?://(127\.0\.0\.1|localhost|\[::1\]|{re.escape(host)})(:\d+)?")
     serve: Any = server.serve
-    if host.startswith("127.") or host == "localhost":
-        server.serve = functools.partial(serve, origins=[own, None])  # type: ignore[misc]
+    ports: list[int] = []
+
+    def guarded(handler: Any, host: str, port: int, **options: Any) -> Any:
+        ports.append(port)
+        return serve(handler, host, port, **{**options, "origins": [OWN_PAGES, None], "max_size": MAX_MESSAGE})
+
+    server.serve = guarded  # type: ignore[misc]
     try:
-        yield
+        yield ports
     finally:
-        server.serve = serve
+        server.serve = serve  # type: ignore[misc]

@@ -5,7 +5,7 @@ Like `scene.py` it has a model of its own and reads poses through the `Simulator
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
@@ -25,17 +25,19 @@ from legged_gym_ext.simulators.mujoco.visuals import (
 from legged_gym_ext.utils.math import yaw_of
 
 if TYPE_CHECKING:
-    from viser import ViserServer
+    from viser import ClientHandle, ViserServer
 
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
     from legged_gym_ext.terrain.map import Field, TerrainMap
 
 MAX_ROBOTS = 50  # drawn
 CAMERA_DISTANCE = 1.5  # times that of the window: a page has a wider angle
+TALL_DISTANCE, TALL_DROP = 1.4, 0.24  # where a window is taller than wide: times that distance, its share lower
 LABEL_HEIGHT = 0.32  # m above the base
 ARROW_LIFT = 0.03  # m between the two arrows of a robot
-LOW_RGB, HIGH_RGB = np.array([84, 98, 112]), np.array([196, 206, 214])  # of the lowest and the highest ground
-GRID = {"cell_color": (176, 188, 198), "section_color": (140, 154, 166), "plane_color": (206, 215, 222)}
+LOW_RGB, HIGH_RGB = np.array([62, 74, 86]), np.array([142, 152, 160])  # of the lowest and the highest ground
+SKY = (214, 226, 236)
+GRID: dict[str, Any] = {"cell_color": (176, 188, 198), "section_color": (140, 154, 166), "plane_color": (206, 215, 222)}
 BAND = 0.06  # share of the colours by which neighbouring boxes differ, so that the treads of stairs do
 
 # A cube of half size 1 with corners of its own on each side, so that its edges are sharp.
@@ -61,8 +63,8 @@ class PageScene:
         follows: whether the world moves so that the robot in focus stays in the middle.
     """
 
-    def __init__(self, env: LeggedRobot, server: ViserServer) -> None:
-        """Send what does not change to `server`."""
+    def __init__(self, env: LeggedRobot, server: ViserServer, labels: tuple[str, ...] = ()) -> None:
+        """Send what does not change to `server`; `labels` stand above the first robots."""
         self.follows = True
         self._env, self._server = env, server
         self._count = min(env.num_envs, MAX_ROBOTS)
@@ -76,6 +78,8 @@ class PageScene:
         self._robots.geom_groups_visible = [bool(shown) for shown in option.geomgroup]
         self._robots.site_groups_visible = [False] * 6
         self._robots.rebuild_visual_handles()
+        for group in self._robots._mesh_groups:
+            group.handle.receive_shadow = False  # of its own limbs: at this scale they are stripes
         self._ground = Ground(server, None if env.terrain.is_flat else env.terrain.map)
         self._offset = np.full(3, np.inf)
         empty = np.zeros((self._count, 2, 3), dtype=np.float32)
@@ -86,10 +90,10 @@ class PageScene:
             for name, rgba in (("command", COMMAND_RGBA), ("actual", ACTUAL_RGBA))
         ]
         self._labels = [
-            server.scene.add_label(f"/label_{robot}", "", anchor="bottom-center", visible=False)
-            for robot in range(self._count)
+            server.scene.add_label(f"/label_{robot}", text, anchor="bottom-center") for robot, text in enumerate(labels)
         ]
         self._set_camera()
+        server.scene.set_background_image(np.full((2, 2, 3), SKY, dtype=np.uint8))
 
     def _set_camera(self) -> None:
         """Where pages look from when they open: the same side as in the window."""
@@ -97,18 +101,28 @@ class PageScene:
         azimuth, elevation = np.deg2rad(viewer.azimuth), np.deg2rad(viewer.elevation)
         flat = np.cos(elevation)
         way = np.array([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)])
-        camera.position = tuple(-CAMERA_DISTANCE * viewer.distance * way)
+        self._eye = -CAMERA_DISTANCE * viewer.distance * way
+        camera.position = tuple(self._eye)
         camera.look_at = (0.0, 0.0, 0.0)
         camera.fov = float(np.deg2rad(45.0))
         camera.near, camera.far = 0.05, 200.0
+        self._server.on_client_connect(self._make_room)
 
-    def update(self, focus: int, seconds: float, labels: list[str]) -> None:
+    def _make_room(self, client: ClientHandle) -> None:
+        """Show the robot in the upper part of a phone, whose lower part the controls cover."""
+        camera = client.camera
+        seen_before = not np.allclose(camera.look_at, 0.0, atol=0.01)  # it lost the connection for a while
+        if camera.image_height > camera.image_width and not seen_before:
+            eye = TALL_DISTANCE * self._eye
+            camera.position = tuple(eye)
+            camera.look_at = (0.0, 0.0, -TALL_DROP * float(np.linalg.norm(eye)))
+
+    def update(self, focus: int, seconds: float) -> None:
         """Show the environment as it is now.
 
         Args:
             focus: robot that stays in the middle.
             seconds: since the last call, for the smooth part of following.
-            labels: text above each robot; empty: none.
         """
         positions, matrices = self._poses()
         base = self._env.sim.root_pos[: self._count].cpu().numpy().astype(float)
@@ -117,10 +131,8 @@ class PageScene:
             self._ground.update(base, self._offset)
             self._robots.update_from_arrays(positions + self._offset, matrices)
             self._place_arrows(base + self._offset)
-            for robot, label in enumerate(self._labels):
-                text = labels[robot] if robot < len(labels) else ""
-                label.text, label.visible = text, bool(text)
-                label.position = tuple(base[robot] + self._offset + np.array([0.0, 0.0, LABEL_HEIGHT]))
+            for label, position in zip(self._labels, base + self._offset):
+                label.position = (*position[:2], position[2] + LABEL_HEIGHT)
 
     def _poses(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions (robots, bodies, 3) and rotations (robots, bodies, 3, 3) of all bodies; nothing is simulated."""
