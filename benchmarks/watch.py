@@ -21,6 +21,8 @@ import threading
 import time
 from pathlib import Path
 
+from websockets.exceptions import ConnectionClosed
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from tests.viser_client import open_page  # noqa: E402
@@ -39,7 +41,7 @@ def processor_time(process: int) -> float:
 def browse(port: int, running: subprocess.Popen[str], frames: list[int]) -> None:
     """Have the page open and read what comes, until the training ends."""
     while running.poll() is None:
-        with contextlib.suppress(OSError), open_page(port) as page:
+        with contextlib.suppress(OSError, ConnectionClosed), open_page(port) as page:
             for _ in page:
                 frames[0] += 1
         time.sleep(0.5)

@@ -7,6 +7,7 @@ The training writes the networks' weights to a file now and then; a process of i
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -42,13 +43,11 @@ class Follower:
     """Gives an agent the newest weights of its run as they appear."""
 
     def __init__(self, agent: Agent, run_dir: Path) -> None:
-        """Follow `run_dir`; a page that belongs to a training gets the lowest priority."""
+        """Follow `run_dir`."""
         self._agent, self._run_dir = agent, run_dir
         self._seen: tuple[Path, int] | None = None
         self._looked_at, self._level = 0.0, -1
         self._parent = int(os.environ.get(PARENT, "0"))
-        if self._parent and hasattr(os, "nice"):
-            os.nice(19)
 
     def check(self, page: Page) -> None:
         """Load newer weights, if there are any.
@@ -144,11 +143,16 @@ class WatchPage:
         from legged_gym_ext import PACKAGE_DIR
 
         script = PACKAGE_DIR / "scripts" / "play.py"
-        command = [sys.executable, str(script), *self._flags, f"--web={self._host}:{self._port}", "--follow"]
-        environment = {**os.environ, PARENT: str(os.getpid()), "OMP_NUM_THREADS": "1"}
+        aside = ["nice", "-n", "19"] if shutil.which("nice") else []  # from the first import on
+        command = [*aside, sys.executable, str(script), *self._flags, f"--web={self._host}:{self._port}", "--follow"]
         self._log = (self._run_dir / LOG).open("wb")
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, PARENT: str(os.getpid()), "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for the training, which ends the page
         )
 
     def _fail(self, reason: str) -> None:

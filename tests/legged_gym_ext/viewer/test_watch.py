@@ -70,7 +70,6 @@ def test_a_level_that_somebody_chose_is_kept(tmp_path, monkeypatch):
 
 def test_a_page_whose_training_is_gone_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "LOOK_INTERVAL", 0.0)
-    monkeypatch.setattr(os, "nice", lambda change: None)  # of this process
     monkeypatch.setenv(watch.PARENT, str(os.getppid() + 1))
     with pytest.raises(KeyboardInterrupt):
         watch.Follower(FakeAgent(), tmp_path).check(make_page(0))
