@@ -217,6 +217,7 @@ class ULTCfg(PPOCfg):
         # kl: sum over joints of (difference / deviation)^2 / 2 | mse: mean over joints of difference^2
         imitation_loss = "kl"
         policy_samples = "mixture"  # acted | student_from_teacher | mixture: which samples each read-out learns from
+        kl_source = "teacher"  # teacher | all: whose KL steers the learning rate
         attention_lr_scale = 1.0  # learning rate of the transformer's blocks / that of the rest
         max_learning_rate = 1e-2  # bound of the adaptive schedule
         cosine_interval = 10  # updates between measurements of the gradients' cosines; 0: never

@@ -20,6 +20,7 @@ from rsl_rl_ult.policies.policy_ult import CachedPolicy
 
 IMITATION_LOSSES = ("mse", "kl")
 POLICY_SAMPLES = ("acted", "student_from_teacher", "mixture")
+KL_SOURCES = ("all", "teacher")
 
 
 class PPO_ULT(PPO):  # noqa: N801
@@ -50,6 +51,7 @@ class PPO_ULT(PPO):  # noqa: N801
         imitation_coef: float = 2.0,
         imitation_loss: str = "kl",
         policy_samples: str = "mixture",
+        kl_source: str = "teacher",
         attention_lr_scale: float = 1.0,
         max_learning_rate: float = MAX_LEARNING_RATE,
         cosine_interval: int = 10,
@@ -80,6 +82,9 @@ class PPO_ULT(PPO):  # noqa: N801
             policy_samples: "acted" gives each read-out the samples that it acted; with "student_from_teacher" the
                 student also learns from what the teacher acted; with "mixture" both learn from every sample. See
                 `surrogate`; the last two need mix_mode "per_step".
+            kl_source: "all" or "teacher", the samples whose KL steers the learning rate. Imitation moves the student
+                about ten times as far as the policy gradient moves the teacher; with "all" the schedule answers with
+                its smallest rate, and the teacher hardly learns.
             attention_lr_scale: learning rate of the transformer's blocks as a multiple of the others'.
             max_learning_rate: upper bound of the adaptive schedule.
             cosine_interval: updates between measurements of the cosines between the policy gradient and the auxiliary
@@ -93,6 +98,7 @@ class PPO_ULT(PPO):  # noqa: N801
         for name, value, known in (
             ("imitation_loss", imitation_loss, IMITATION_LOSSES),
             ("policy_samples", policy_samples, POLICY_SAMPLES),
+            ("kl_source", kl_source, KL_SOURCES),
         ):
             if value not in known:
                 raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")
@@ -121,7 +127,7 @@ class PPO_ULT(PPO):  # noqa: N801
             **ppo,
         )
         self.prediction_coef, self.imitation_coef, self.imitation_loss = prediction_coef, imitation_coef, imitation_loss
-        self.policy_samples = policy_samples
+        self.policy_samples, self.kl_source = policy_samples, kl_source
         seed = mix_seed + self.processes.rank
         schedule = mix_mode, mix_schedule, mix_ratio_end, mix_iterations
         self.mixing = Mixing(self.storage.num_envs, mix_ratio, *schedule, seed, self.device, student_share)
@@ -179,6 +185,9 @@ class PPO_ULT(PPO):  # noqa: N801
     def make_batch(self, rows: torch.Tensor) -> ULTBatch:
         """Also what a pass over the segments reads."""
         batch = super().make_batch(rows)
+        teacher = self.storage.flat("teacher")[rows]
+        if self.kl_source == "teacher" and bool(teacher.any()):  # at mix_ratio 0 there is only the student's
+            batch.kl_rows = teacher
         return trajectories(batch, self.acting, rows, self.next_frames, self.symmetry, self.num_mini_batches)
 
     def surrogate(self, per_sample: torch.Tensor, batch: ULTBatch, evaluation: ULTEvaluation) -> torch.Tensor:

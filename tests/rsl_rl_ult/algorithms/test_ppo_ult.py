@@ -153,6 +153,29 @@ def test_batches_know_with_which_probability_the_teacher_was_to_act():
     assert torch.equal(alg.make_batch(rows).teacher_probability, found.flatten()[rows])
 
 
+def test_the_learning_rate_follows_the_teachers_kl():
+    # Moving the student alone, however far, leaves the rate to the teacher, whose KL of 0 changes nothing.
+    rates = {}
+    for source in ("teacher", "all"):
+        env = ToyEnv(8)
+        alg = build(ult_cfg(kl_source=source, schedule="adaptive"), env)
+        collect(alg, env, env.get_observations(), 6)
+        batch = first_batch(alg)
+        evaluation = alg.evaluate(batch)
+        evaluation.mean = batch.acted.mean + (~batch.originals(batch.teacher)).float()[:, None]
+        before = alg.learning_rate
+        alg._adapt_learning_rate(batch, evaluation)
+        rates[source] = alg.learning_rate / before
+    assert rates == {"teacher": 1.0, "all": pytest.approx(1 / 1.5)}
+
+
+def test_without_a_teacher_that_acts_the_learning_rate_follows_the_student():
+    env = ToyEnv(8)
+    alg = build(ult_cfg(mix_ratio=0.0), env)
+    collect(alg, env, env.get_observations(), 6)
+    assert alg.kl_source == "teacher" and first_batch(alg).kl_rows is None
+
+
 @pytest.mark.parametrize("samples", ["acted", "student_from_teacher", "mixture"])
 def test_learning_closes_the_gap_between_student_and_teacher(samples):
     cfg = ult_cfg(imitation_coef=1.0, learning_rate=3e-3, schedule="fixed", policy_samples=samples)
@@ -301,6 +324,7 @@ def test_the_policy_to_deploy_is_the_student():
         ({"imitation_coef": float("inf")}, "imitation_coef=inf"),
         ({"imitation_loss": "l1"}, "imitation_loss 'l1': expected mse or kl"),
         ({"policy_samples": "some"}, "policy_samples 'some': expected acted or student_from_teacher or mixture"),
+        ({"kl_source": "student"}, "kl_source 'student': expected all or teacher"),
         (
             {"policy_samples": "mixture", "mix_mode": "per_env"},
             "policy_samples=mixture needs mix_mode=per_step, found per_env",
