@@ -6,6 +6,7 @@ TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensor
 MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
 GPU = ["mujoco-warp==3.14.0; python_version>='3.10'", "warp-lang==1.19.0; python_version>='3.10'"]
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
+VIEW = ["viser>=1.1.1,<2", "mjviser==0.0.14; python_version>='3.10'"]  # cap rich below 15 and websockets below 17
 EXPORT = ["onnx>=1.16", "onnxscript>=0.5.4", "onnxruntime>=1.18"]
 REPORT = ["matplotlib"]
 WANDB = ["wandb>=0.20"]
@@ -26,6 +27,7 @@ TEST = [
     *EXPORT,
     *WANDB,
     *DATA,
+    *VIEW,
     *GYMNASIUM,
 ]
 
@@ -42,7 +44,7 @@ setup(
     packages=find_packages(include=["rsl_rl_ult*", "legged_gym_ext*"]),
     package_data={
         "legged_gym_ext": [
-            *("py.typed", "viewer/*.html", "resources/robots/*/*"),
+            *("py.typed", "resources/robots/*/*"),
             *("resources/policies/*/*", "resources/policies/*/params/*"),
         ],
         "rsl_rl_ult": ["py.typed"],
@@ -56,6 +58,7 @@ setup(
         "mujoco": MUJOCO,
         "gpu": MUJOCO + GPU,
         "video": VIDEO,
+        "view": VIEW,
         "export": EXPORT,
         "report": REPORT,
         "wandb": WANDB,
@@ -63,6 +66,6 @@ setup(
         "gymnasium": GYMNASIUM,
         "docs": DOCS,
         "test": TEST,
-        "all": TRAIN + MUJOCO + VIDEO + TEST,  # the README's first page, its tests included
+        "all": TRAIN + MUJOCO + VIDEO + VIEW + TEST,  # the README's first page, its tests included
     },
 )

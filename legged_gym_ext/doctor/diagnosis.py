@@ -265,9 +265,9 @@ def _isaacgym() -> Finding:
 
 
 def pictures() -> list[Finding]:
-    """What a window, off-screen drawing and video files need."""
+    """What a window, off-screen drawing, video files and the page in a browser need."""
     window, usable = _window()
-    return [window, _offscreen(usable), _video()]
+    return [window, _offscreen(usable), _video(), _page()]
 
 
 def _window() -> tuple[Finding, bool]:
@@ -305,7 +305,7 @@ def _offscreen(display: bool) -> Finding:
     if wanted and not usable.get(wanted, False):
         return problem("off-screen", f"MUJOCO_GL={wanted} cannot draw here; others: {text}", "unset MUJOCO_GL")
     if not any(usable.values()):
-        return problem("off-screen", f"no OpenGL library for videos and pages ({text})", gl.INSTALL)
+        return problem("off-screen", f"no OpenGL library for videos ({text})", gl.INSTALL)
     return ok("off-screen", text)
 
 
@@ -321,6 +321,18 @@ def _video() -> Finding:
         advice = "use an ffmpeg with libx264: unset IMAGEIO_FFMPEG_EXE, or pip install --force-reinstall imageio-ffmpeg"
         return problem("video", f"{found['exe']} has no encoder libx264", advice)
     return ok("video", f"imageio {version_of('imageio')}, ffmpeg with libx264")
+
+
+def _page() -> Finding:
+    """What serves the page of play.py --web and train.py --watch."""
+    missing = [package for package in ("viser", "mjviser") if not installed(package)]
+    use = "for play.py --web and train.py --watch"
+    if missing:
+        return note("page", f"{' and '.join(missing)} not installed: {use}, by the extra [view]")
+    _, reason = probe(IMPORT, "mjviser")  # which imports viser, and that rich and websockets, which it wants older
+    if reason is not None:
+        return problem("page", f"viser {version_of('viser')} does not start: {reason}", install_command("view"))
+    return ok("page", f"viser {version_of('viser')}, mjviser {version_of('mjviser')}: {use}")
 
 
 def optional() -> list[Finding]:

@@ -19,15 +19,17 @@ from legged_gym_ext.utils.errors import UserError, run_main
 from legged_gym_ext.viewer.controls import AGENTS, TRAINED, keys_help
 
 if TYPE_CHECKING:
+    from viser import ViserServer
+
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
     from legged_gym_ext.viewer.commands import Command
     from legged_gym_ext.viewer.player import Player
-    from legged_gym_ext.viewer.web import PageServer
 
 DESCRIPTION = "Watch a trained policy in a window or a browser, or write a video of it.\n"
 WITHOUT_DISPLAY = "--video out.mp4, or --web for a page in a browser"
-WIDTH, PAGE_WIDTH = 1280, 800  # px, defaults of files and of the page
+WIDTH = 1280  # px, default of files
+GAP = 0.8  # m between student and teacher on the page
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     apply_args_to_cfgs(args, *cfgs)
     prepare_engine(cfgs[0].sim.engine)  # before the next lines import torch
     with contextlib.ExitStack() as stack:
-        server = _open_server(args.web, stack) if args.web else None
+        server = None
+        if args.web:
+            from legged_gym_ext.viewer.web import page_server
+
+            server = stack.enter_context(page_server(*args.web))
         from legged_gym_ext.training.policies import run_cfgs
         from legged_gym_ext.viewer import player as players
         from legged_gym_ext.viewer.agents import Agent
@@ -57,20 +63,18 @@ def main(argv: list[str] | None = None) -> int:
         env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, change, trained=args.agent in TRAINED)
         if args.agent == "both" and env_cfg.env.num_envs != 2:
             raise UserError(f"--agent=both shows two robots, not {env_cfg.env.num_envs}: leave out --num_envs")
-        prepare_view(window=not (args.video or args.strip or server), otherwise=WITHOUT_DISPLAY)
+        if server is None:
+            prepare_view(window=not (args.video or args.strip), otherwise=WITHOUT_DISPLAY)
         env = _make_env(args, env_cfg, train_cfg.seed)
-        player = players.Player(env, Agent(args.agent, env, args.task, train_cfg, run_dir))
-        _show(args, player, server)
+        weights = None
+        if args.follow and run_dir is not None:
+            from legged_gym_ext.viewer.watch import newest_weights
+
+            weights = newest_weights(run_dir)
+        agent = Agent(args.agent, env, args.task, train_cfg, run_dir, weights)
+        player = players.Player(env, agent, GAP if server and args.agent == "both" else 0.0)
+        _show(args, player, server, run_dir)
     return 0
-
-
-def _open_server(address: tuple[str, int], stack: contextlib.ExitStack) -> PageServer:
-    """A server for the page, closed with `stack`."""
-    from legged_gym_ext.viewer.web import PageServer
-
-    server = PageServer(*address)
-    stack.callback(server.close)
-    return server
 
 
 def _make_env(args: argparse.Namespace, env_cfg: LeggedRobotCfg, seed: int) -> LeggedRobot:
@@ -88,14 +92,19 @@ def _make_env(args: argparse.Namespace, env_cfg: LeggedRobotCfg, seed: int) -> L
     return env
 
 
-def _show(args: argparse.Namespace, player: Player, server: PageServer | None) -> None:
+def _show(args: argparse.Namespace, player: Player, server: ViserServer | None, run_dir: Path | None) -> None:
     """Show the robots on the page, in files or in a window."""
     from legged_gym_ext.viewer import frontends
 
     command = _bounded(tuple(args.command), player.env) if args.command else None
     start = command or (0.0, 0.0, 0.0)
-    if server:
-        frontends.play_page(player, server, start, args.width)
+    if server is not None:
+        follower = None
+        if args.follow and run_dir is not None:
+            from legged_gym_ext.viewer.watch import Follower
+
+            follower = Follower(player.agent, run_dir)
+        frontends.play_page(player, server, start, follower)
     elif args.video or args.strip:
         frontends.record(player, args.video, args.strip, args.video_length, args.width, command)
     else:
@@ -144,15 +153,17 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const=str(PORT),
         metavar="PORT",
-        help=f"serve a page for a browser on this machine instead of opening a window; default: {PORT}; "
-        f"0.0.0.0:{PORT} for browsers on other machines, too: whoever reaches the port can steer",
+        help=f"serve a page for browsers on this machine, without a window; default: {PORT}, 0: any free port",
+    )
+    add(
+        "--follow",
+        action="store_true",
+        help="with --web: load newer policies of the run as they appear, of a training that is running",
     )
     add("--video", type=Path, metavar="FILE", help="write a video (.mp4) instead of opening a window")
     add("--strip", type=Path, metavar="FILE", help="write 6 frames side by side (.png) instead of opening a window")
     add("--video_length", type=float, default=10.0, metavar="S", help="seconds of video or strip; default: 10")
-    add(
-        "--width", type=int, metavar="PX", help="width of the pictures, 16:9; default: 1280 for files, 800 for the page"
-    )
+    add("--width", type=int, metavar="PX", help="width of the pictures in files, 16:9; default: 1280")
     args = parse(parser, argv)
     args.web = parse_address(args.web) if args.web is not None else None
     _check(args)
@@ -166,11 +177,15 @@ def _check(args: argparse.Namespace) -> None:
     files = bool(args.video or args.strip)
     if args.web and files:
         raise UserError("--web shows and --video or --strip writes: use one of the two")
+    if args.follow and not (args.web and args.agent in TRAINED):
+        raise UserError("--follow loads newer policies onto the page: it needs --web, and a trained --agent")
+    if args.follow and args.checkpoint is not None:
+        raise UserError("--follow shows the newest policy: leave out --checkpoint")
     if not args.video_length > 0.0:
         raise UserError(f"--video_length={args.video_length}: expected more than 0 seconds")
     if args.command and not all(map(math.isfinite, args.command)):
         raise UserError(f"--command={args.command}: expected three numbers")
-    args.width = args.width or (PAGE_WIDTH if args.web else WIDTH)
+    args.width = args.width or WIDTH
     check_width(args.width, "--width")
     if args.headless and not (files or args.web):
         raise UserError("--headless leaves nothing to show; add --video out.mp4, or --web")

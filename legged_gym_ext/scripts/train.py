@@ -17,10 +17,12 @@ from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
 from legged_gym_ext.utils.errors import UserError, run_main
+from legged_gym_ext.viewer.web import PORT
 
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
     from legged_gym_ext.training.runner import TrainRunner
+    from legged_gym_ext.viewer.watch import WatchPage
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,8 +65,23 @@ def main(argv: list[str] | None = None) -> int:
         prepare_recording(env_cfg.sim.engine, train_cfg.runner)
     given = [*args.train_overrides, *(["runner.max_iterations"] if args.max_iterations is not None else [])]
     with tolerate_broken_stdout("the training"):
-        train(args.task, env_cfg, train_cfg, root, given, shipped)
+        train(args.task, env_cfg, train_cfg, root, given, shipped, _watch_page(args))
     return 0
+
+
+def _watch_page(args: argparse.Namespace) -> WatchPage | None:
+    """The page of `--watch`, of which process 0 has one."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils import distributed
+
+    if args.watch is None:
+        return None
+    from legged_gym_ext.viewer.watch import WatchPage
+    from legged_gym_ext.viewer.web import parse_address
+
+    task_registry.require_robot(args.task, "--watch shows robots", "leave that out")
+    address = parse_address(args.watch, "--watch")
+    return WatchPage(*address) if distributed.rank() == 0 else None
 
 
 def add_training_flags(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +109,14 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         help="where scalars go; wandb stays offline unless WANDB_MODE is set",
     )
     add(
+        "--watch",
+        nargs="?",
+        const=str(PORT),
+        metavar="PORT",
+        help="show the newest policy on one robot on a page for browsers on this machine, in a process of low "
+        f"priority; default: {PORT}, 0: any free port",
+    )
+    add(
         "--video",
         dest="video_of_training",  # play.py's --video is a file
         action="store_true",
@@ -117,6 +142,7 @@ def train(
     log_root: Path,
     given: Collection[str] = (),
     shipped: Path | None = None,
+    page: WatchPage | None = None,
 ) -> None:
     """Build environment and runner and train; a training that is interrupted saves a last checkpoint.
 
@@ -127,6 +153,7 @@ def train(
         log_root: folder of all experiments.
         given: dotted fields of `train_cfg` set by the user; see `make_runner`.
         shipped: folder of a policy of this package (training/pretrained.py), whose networks the training begins with.
+        page: shows the newest policy while it learns.
 
     Raises:
         UserError: see `main`.
@@ -152,6 +179,9 @@ def train(
             distributed.shut_down()
             return
         _print_header(task, runner, iterations, log_once)
+        if page is not None and run_dir is not None:
+            page.attach(runner, [*_flags(task, runner, train_cfg.runner, log_root, None), f"--load_run={run_dir.name}"])
+            print(f"watch: {page.url}")
         try:
             runner.learn(iterations, init_at_random_ep_len=not train_cfg.runner.resume)
         except KeyboardInterrupt:
@@ -173,6 +203,9 @@ def train(
             if run_dir is not None:
                 discard_run(run_dir)
             raise
+        finally:
+            if page is not None:
+                page.close()
     distributed.shut_down()
     if runner.env.env.nan_resets:
         log_once(f"resets of environments whose physics became non-finite: {runner.env.env.nan_resets}")
@@ -283,7 +316,7 @@ def _command_to_go_on(
 
 
 def _flags(
-    task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path
+    task: str, runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path, run_dir: Path | None
 ) -> list[str]:
     """Flags with which the next command finds the run and uses the same engine."""
     from legged_gym_ext.envs import task_registry

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from legged_gym_ext.utils.errors import UserError, did_you_mean, install_command
 
 if TYPE_CHECKING:
+    from viser import ViserServer
+
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
     from legged_gym_ext.simulators.base import Simulator
+    from legged_gym_ext.simulators.mujoco.page_scene import PageScene
     from legged_gym_ext.simulators.mujoco.view import VideoView, WindowView
     from legged_gym_ext.terrain import Terrain
 
@@ -154,3 +157,14 @@ def make_view(env: LeggedRobot, *, window: bool, **options: Any) -> WindowView |
     from legged_gym_ext.simulators.mujoco.view import VideoView, WindowView
 
     return WindowView(env, **options) if window else VideoView(env, **options)
+
+
+def make_page_scene(env: LeggedRobot, server: ViserServer, labels: tuple[str, ...] = ()) -> PageScene:
+    """The robots of `env` on the page of `server`, whichever engine moves them; needs viser and mjviser, no OpenGL.
+
+    `labels` stand above the first robots.
+    """
+    require("mujoco")
+    from legged_gym_ext.simulators.mujoco.page_scene import PageScene
+
+    return PageScene(env, server, labels)

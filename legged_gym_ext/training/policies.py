@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
+    from legged_gym_ext.training.runner import TrainRunner
     from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
 WEIGHTS_ONLY = {"actor": True, "critic": True, "optimizer": False, "iteration": False}
@@ -125,16 +126,24 @@ def load_policies(
         The wrapped environment, policies by name (`policy`, or `teacher` and `student` where a method has both), and
         the checkpoint's path.
     """
-    from legged_gym_ext.envs import task_registry
-
     if run_dir is None:
         raise ValueError("a policy is loaded from a run folder: call run_cfgs with trained=True")
     path = find_checkpoint(run_dir, train_cfg.runner.checkpoint)
+    runner, policies = load_networks(env, task, train_cfg, path)
+    return runner.env, policies, path
+
+
+def load_networks(
+    env: LeggedRobot, task: str, train_cfg: LeggedRobotCfgPPO, path: Path
+) -> tuple[TrainRunner, dict[str, Policy]]:
+    """A runner with the networks of a file, and its policies by name, which change with what it loads later."""
+    from legged_gym_ext.envs import task_registry
+
     runner, _ = task_registry.make_alg_runner(env, task, train_cfg, log_root=None)
     runner.load(str(path), load_cfg=dict(WEIGHTS_ONLY))
     named = getattr(runner.alg, "inference_policies", None)
     networks = named() if named is not None else {"policy": runner.get_inference_policy(runner.device)}
-    return runner.env, {name: Policy(network, runner.device) for name, network in networks.items()}, path
+    return runner, {name: Policy(network, runner.device) for name, network in networks.items()}
 
 
 def hold_command(env: LeggedRobot, command: tuple[float, float, float]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class TrainRunner(OnPolicyRunner):
         logger: writes scalars and shows progress.
         watch: ends the training at the first broken number; None with `check_for_nan=False`.
         stop: handles the signals that end a training; None: Ctrl-C is an exception anywhere.
+        after_iteration: called with the iteration after each one, in every process; None: nothing is.
         iterations_done: by this object, without those of a checkpoint.
     """
 
@@ -53,6 +55,7 @@ class TrainRunner(OnPolicyRunner):
     logger: CompactLogger
     watch: Watch | None = None
     stop: GracefulStop | None = None
+    after_iteration: Callable[[int], None] | None = None
     iterations_done = 0
     _learning = False
     _saved_at = 0.0  # s, monotonic clock
@@ -169,6 +172,8 @@ class TrainRunner(OnPolicyRunner):
             self.watch.check_update()
             self.watch.iteration = it + 1
         self.iterations_done += 1
+        if self.after_iteration is not None:
+            self.after_iteration(it)
         stop = self.stop
         if stop is not None and distributed.any_process(stop.request is not None, self.device):
             stop.synchronized = True

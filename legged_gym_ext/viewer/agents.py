@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
     from legged_gym_ext.training.policies import Policy
+    from legged_gym_ext.training.runner import TrainRunner
     from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
 PAIR = ("student", "teacher")
@@ -35,6 +36,7 @@ class Agent:
         task: str,
         train_cfg: LeggedRobotCfgPPO | None = None,
         run_dir: Path | None = None,
+        weights: Path | None = None,
     ) -> None:
         """Act in `env`.
 
@@ -44,19 +46,24 @@ class Agent:
             task: name of the task.
             train_cfg: configuration of the training, for trained agents.
             run_dir: folder of the run, for trained agents.
+            weights: file to load instead of the run's checkpoint.
 
         Raises:
             UserError: the run has no such policy.
         """
         self.kind, self.env, self.active = kind, env, kind
         self._vec_env: RslRlVecEnv | None = None
+        self._runner: TrainRunner | None = None
         self._policies: dict[str, Policy] = {}
         self._actions = torch.zeros(env.num_envs, env.num_actions, device=env.device)
         if kind in TRAINED:
-            from legged_gym_ext.training.policies import load_policies
+            from legged_gym_ext.training.policies import load_networks
+            from legged_gym_ext.training.runs import find_checkpoint
 
-            assert train_cfg is not None
-            self._vec_env, self._policies, path = load_policies(env, task, train_cfg, run_dir)
+            assert train_cfg is not None and run_dir is not None
+            path = weights or find_checkpoint(run_dir, train_cfg.runner.checkpoint)
+            self._runner, self._policies = load_networks(env, task, train_cfg, path)
+            self._vec_env = self._runner.env
             self.active = self._first(kind, task)
             print(f"{' and '.join(PAIR) if kind == 'both' else self.active}: {path}")
         self.names = tuple(self._policies) if len(self._policies) > 1 and kind != "both" else ()
@@ -100,6 +107,18 @@ class Agent:
                 return torch.stack([actions[name][robot] for robot, name in enumerate(PAIR)])
             return actions[self.active]
         return self._actions.normal_() if self.kind == "random" else self._actions
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Go on with the networks of another file of the same training; returns its `infos`.
+
+        Raises:
+            UserError: the file is damaged or of another task, or the agent is not a trained one.
+        """
+        if self._runner is None:
+            raise UserError(f"agent {self.kind} has no networks to load {path} into")
+        from legged_gym_ext.training.policies import WEIGHTS_ONLY
+
+        return self._runner.load(str(path), load_cfg=dict(WEIGHTS_ONLY))
 
     def reset(self, dones: torch.Tensor) -> None:
         """Reset the policies' state of robots with `dones` (N,)."""

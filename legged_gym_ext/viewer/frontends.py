@@ -15,14 +15,17 @@ from legged_gym_ext.viewer.overlay import PLOTS, Telemetry, draw_overlay
 from legged_gym_ext.viewer.player import PLOT_SECONDS, Command, Player, command_bounds, describe_command
 
 if TYPE_CHECKING:
+    from viser import ViserServer
+
     from legged_gym_ext.envs.base.legged_robot import LeggedRobot
-    from legged_gym_ext.viewer.web import PageServer
+    from legged_gym_ext.viewer.watch import Follower
 
 FPS = 25  # of videos, at most
 PANELS = 6  # of strips
 PLOT_EVERY = 5  # control steps between two updates of the plots in the window
 MAX_LAG = 0.5  # s behind real time that is caught up
-SLOW_FRAME = 0.08  # s; if drawing takes longer, the page has no shadows
+PAGE_FPS = 30
+IDLE_INTERVAL = 0.2  # s between two looks for a browser while a training is followed
 SCRIPT = ((0.30, (0.8, 0.0, 0.0)), (0.20, (0.0, 0.8, 0.0)), (0.30, (0.4, 0.0, 0.8)), (0.20, (0.0, 0.0, 0.0)))
 """Commands of a video: share of its length, and the command as shares of the upper bounds of commands.ranges."""
 
@@ -192,39 +195,34 @@ def play_window(player: Player, command: Command) -> None:
         view.close()
 
 
-def play_page(player: Player, server: PageServer, command: Command, width: int) -> None:
-    """Play in real time on a page in a browser until Ctrl-C; frames are rendered only while a browser requests them.
+def play_page(player: Player, server: ViserServer, command: Command, follower: Follower | None = None) -> None:
+    """Play in real time on a page in a browser until Ctrl-C; the page is updated only while a browser has it open.
 
     Args:
         player: the robots.
-        server: the page's server, not yet serving.
+        server: of viser, empty.
         command: the first command.
-        width: of the frames [px].
+        follower: loads newer policies; with it the robots wait, too, while no browser has the page open.
     """
-    env = player.env
+    from legged_gym_ext.viewer.page import Page
+    from legged_gym_ext.viewer.web import page_url
+
     player.set_command(command)
-    renderer = FrameRenderer(player, width, draft=True)
-    clock, shown, published = _RealTimeClock(env.dt), player.seconds, 0.0
-    server.serve(player, plot_bounds=plot_bounds(env), span=PLOT_SECONDS, bounds=command_bounds(env))
-    print(f"open {server.url} in a browser; Ctrl-C ends", flush=True)
+    page, clock, shown = Page(server, player), _RealTimeClock(player.env.dt), 0.0
+    print(f"open {page_url(server.get_host(), server.get_port())} in a browser; Ctrl-C ends", flush=True)
     try:
         while True:
-            count = clock.wait_steps()
+            count, watched = clock.wait_steps(), page.is_watched()
             player.process_requests()
+            if follower is not None:
+                follower.check(page)
+                if not watched:
+                    time.sleep(IDLE_INTERVAL)
+                    continue
             for _ in range(0 if player.paused else count):
                 player.step()
-            server.update_state()
-            if server.is_watched() and time.perf_counter() - published > 1.0 / FPS:
-                published = time.perf_counter()
-                for move in server.pop_camera_moves():
-                    renderer.turn(*move)
-                renderer.follow(player.seconds - shown)
-                shown = player.seconds
-                server.publish(renderer.render())
-                if renderer.render_time > SLOW_FRAME:
-                    renderer.drop_shadows()
+            if watched and time.perf_counter() - shown > 1.0 / PAGE_FPS:
+                shown = time.perf_counter()
+                page.update()
     except KeyboardInterrupt:
         print("stopped")
-    finally:
-        server.close()
-        renderer.close()

@@ -80,19 +80,19 @@ class Player:
         kinds, num_levels: kinds of tiles and number of levels of the map; empty and 0 on a plane.
     """
 
-    def __init__(self, env: LeggedRobot, agent: Agent) -> None:
-        """Reset the robots, with a command to stand."""
-        self.env, self.agent = env, agent
+    def __init__(self, env: LeggedRobot, agent: Agent, gap: float = 0.0) -> None:
+        """Reset the robots, with a command to stand; they start side by side, `gap` m apart."""
+        self.env, self.agent, self._gap = env, agent, gap
         self.command, self.paused, self.steps, self.falls = STOP, False, 0, 0
         self._terrain = env.terrain if isinstance(env.terrain, RoughTerrain) else None
         self.kinds = [] if self._terrain is None else list(dict.fromkeys(self._terrain.kinds))
         self.num_levels = 0 if self._terrain is None else self._terrain.map.rows
-        shown = 2 if agent.kind == "both" else 1
         self._samples: deque[np.ndarray] = deque(maxlen=max(2, round(PLOT_SECONDS / env.dt)))
-        self._shown = slice(0, shown)
         self._feet = env.corners if len(env.sim.legs) == 4 else []
         self._requests: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._rewards: deque[np.ndarray] = deque(maxlen=self._samples.maxlen)
         hold_command(env, self.command)
+        self._spread()
         self.reset()  # the first observation has a random command
 
     # -- stepping ------------------------------------------------------------------------------------------------------
@@ -102,6 +102,14 @@ class Player:
         with torch.inference_mode():
             self.env.reset()
             self.agent.reset(torch.ones_like(self.env.reset_buf))
+
+    def _spread(self) -> None:
+        """Move the places where the robots start apart; to be called once after they were put on a tile."""
+        if self._gap:
+            robots = torch.arange(self.env.num_envs, device=self.env.device)
+            origins = self.env.terrain.origins.clone()
+            origins[:, 1] -= self._gap * (robots - (self.env.num_envs - 1) / 2)
+            self.env.terrain.origins = origins
 
     def set_command(self, command: Command) -> None:
         """Change the command; the observation after the next step is the first that holds it."""
@@ -116,8 +124,9 @@ class Player:
             env.step(self.agent.act())
             self.agent.reset(env.reset_buf)
         self.steps += 1
-        actual = torch.cat((env.base_lin_vel[self._shown, :2], env.base_ang_vel[self._shown, 2:]), dim=-1)
-        self._samples.append(torch.cat((env.commands[self._shown, :3], actual), dim=-1).cpu().numpy())
+        actual = torch.cat((env.base_lin_vel[:, :2], env.base_ang_vel[:, 2:]), dim=-1)
+        self._samples.append(torch.cat((env.commands[:, :3], actual), dim=-1).cpu().numpy())
+        self._rewards.append(env.rew_buf.cpu().numpy().copy())
         for flags, what in ((env.fault_buf, "physics became non-finite"), (env.fall_buf, "fell")):
             if flags.any():
                 self.falls += int(flags.sum())
@@ -138,6 +147,10 @@ class Player:
     def tracking(self, robot: int = 0) -> np.ndarray:
         """(T, 6) commanded, then actual vx, vy [m/s] and yaw rate [rad/s] of the last T steps, newest last."""
         return np.array([sample[robot] for sample in self._samples], dtype=np.float32).reshape(-1, 6)
+
+    def rewards(self, robot: int = 0) -> np.ndarray:
+        """(T,) reward of the steps of `tracking`."""
+        return np.array([reward[robot] for reward in self._rewards], dtype=np.float32)
 
     def velocities(self, robot: int = 0) -> tuple[str, str]:
         """Commanded and actual velocity of a robot, as text."""
@@ -243,5 +256,6 @@ class Player:
             wanted = value if action == "level" else level + value
             level = min(max(wanted, 0), self.num_levels - 1)
         terrain.place_on(kind, level)
+        self._spread()
         self.reset()
         return f"ground: {kind}, level {level}"

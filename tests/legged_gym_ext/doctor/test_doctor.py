@@ -285,7 +285,7 @@ def test_a_bare_folder_is_no_package(monkeypatch, tmp_path):
 
 def answers(monkeypatch, **replies) -> None:
     """Let probes answer as given, packages be installed and the system be Linux."""
-    codes = {getattr(diagnosis, name): reply for name, reply in replies.items()}
+    codes = {getattr(diagnosis, name): reply for name, reply in {"IMPORT": ("", None), **replies}.items()}
     monkeypatch.setattr(diagnosis, "probe", lambda code, *arguments: codes[code])
     monkeypatch.setattr(diagnosis, "installed", lambda package: True)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -313,7 +313,7 @@ def test_drawing_off_screen_needs_one_library_that_works(monkeypatch, egl, osmes
     answers(monkeypatch, EGL=egl, OSMESA=osmesa, WINDOW=(True, None), ENCODER=GOOD_VIDEO)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    window, offscreen, _ = diagnosis.pictures()
+    window, offscreen, *_ = diagnosis.pictures()
     assert offscreen.level == level and said in offscreen.text + offscreen.advice and not offscreen.needs
     assert window.level == ("ok" if "DISPLAY" in variables else "note")
 
@@ -322,7 +322,7 @@ def test_drawing_off_screen_needs_one_library_that_works(monkeypatch, egl, osmes
 def test_a_display_that_opens_no_window_is_a_problem(monkeypatch, reply):
     answers(monkeypatch, EGL=NO_LIBRARY, OSMESA=NO_LIBRARY, WINDOW=reply, ENCODER=GOOD_VIDEO)
     monkeypatch.setenv("DISPLAY", ":99")
-    window, offscreen, _ = diagnosis.pictures()
+    window, offscreen, *_ = diagnosis.pictures()
     assert window.level == offscreen.level == "problem" and "DISPLAY=:99" in window.text
 
 
@@ -336,8 +336,24 @@ def test_a_display_that_opens_no_window_is_a_problem(monkeypatch, reply):
 )
 def test_videos_need_an_ffmpeg_with_the_encoder(monkeypatch, reply, level, said):
     answers(monkeypatch, EGL=(1, None), OSMESA=NO_LIBRARY, ENCODER=reply)
-    video = diagnosis.pictures()[-1]
+    video = diagnosis._video()
     assert video.level == level and said in video.text and not video.needs
+
+
+@pytest.mark.parametrize(
+    ("reply", "missing", "level", "said"),
+    [
+        (("", None), (), "ok", "viser"),
+        ((None, "ImportError: rich is too new"), (), "problem", "does not start: ImportError: rich is too new"),
+        (("", None), ("mjviser",), "note", "mjviser not installed: for play.py --web and train.py --watch, by the"),
+        (("", None), ("viser", "mjviser"), "note", "viser and mjviser not installed"),
+    ],
+)
+def test_the_page_needs_both_of_its_packages(monkeypatch, reply, missing, level, said):
+    answers(monkeypatch, IMPORT=reply)
+    monkeypatch.setattr(diagnosis, "installed", lambda package: package not in missing)
+    page = diagnosis._page()
+    assert page.level == level and said in page.text and not page.needs
 
 
 def test_what_is_only_optional_never_prevents_training(monkeypatch):

@@ -15,7 +15,6 @@ from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.viewer import player as players
 from legged_gym_ext.viewer.agents import Agent
 from legged_gym_ext.viewer.controls import ACTIONS, KEYS, keys_help
-from legged_gym_ext.viewer.web import player_state
 
 pytest.importorskip("mujoco")
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,13 +85,14 @@ def test_help_and_docs_have_every_key_with_its_meaning(capsys):
         "--tile",
         "--level",
         "--web",
+        "--follow",
         "--video",
         "--strip",
         "--video_length",
         "--width",
     }
     assert flags <= {name.split()[0] for name in described}
-    assert len(flags) == 9
+    assert len(flags) == 10
 
 
 def test_keys_change_the_command_within_the_trained_range():
@@ -259,19 +259,3 @@ def test_a_task_without_teacher_says_so(trained, kind, words):
     env, task, train_cfg, run = trained("go2_flat", 2)
     with pytest.raises(UserError, match=f"--agent={kind}: task 'go2_flat' has {words}; it has policy"):
         Agent(kind, env, task, train_cfg, run)
-
-
-def test_the_page_is_told_what_is_so():
-    player = make_player()
-    player.set_command((0.5, 0.0, 0.0))
-    for _ in range(9):
-        player.step()
-    state = player_state(player, [1.5, 0.75, 1.5], 10.0, players.command_bounds(player.env))
-    times, vx = state["curves"][0][:2]
-    # 10 s of 20 ms are 500 samples, every 4th is sent: of 9 steps those with numbers 0, 4 and 8, the last one now.
-    assert times == pytest.approx([-0.16, -0.08, 0.0])
-    assert vx == [0.5, 0.5, 0.5]
-    assert state["command"] == [0.5, 0.0, 0.0]
-    assert state["time"] == 0.18
-    assert state["who"] == ["zero"]
-    assert (state["kinds"], state["levels"], state["start"]) == ([], 0, None)
