@@ -31,8 +31,8 @@ def find_file(name: str) -> Path:
     Returns:
         The path; that there is such a file is for the caller to check.
     """
-    path = Path(name.replace("{ROOT}", str(PACKAGE_DIR))).expanduser()
-    around = Path(name.replace("{ROOT}", str(ROOT_DIR))).expanduser()
+    path = Path(os.path.expanduser(name.replace("{ROOT}", str(PACKAGE_DIR))))
+    around = Path(os.path.expanduser(name.replace("{ROOT}", str(ROOT_DIR))))
     return around if around.is_file() and not path.is_file() else path
 
 

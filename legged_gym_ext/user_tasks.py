@@ -33,7 +33,7 @@ def import_tasks(name: str) -> None:
     Raises:
         UserError: the file or module does not exist, or fails.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     is_file = path.suffix == ".py" or path.is_file()
     if is_file and not path.is_file():
         raise UserError(f"--import={name}: there is no such file; expected a Python file, or the name of a module")

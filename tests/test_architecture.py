@@ -173,7 +173,7 @@ FLOORS = {
         *("offline", "interchange", "hosts"),
     ),
     "legged_gym_ext": (
-        *("utils", "user_tasks", "terrain", "simulators", "task_registry", "envs", "wrappers"),
+        *("foreign", "utils", "user_tasks", "terrain", "simulators", "task_registry", "envs", "wrappers"),
         *("training", "viewer", "deploy", "reports", "doctor", "scripts"),
     ),
 }

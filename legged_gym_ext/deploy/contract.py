@@ -16,6 +16,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Mapping
 
+from legged_gym_ext.deploy.contract_values import check_values
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.utils.errors import UserError
 
 KEY, FORMAT = "legged_gym_ext", 1
@@ -146,7 +148,7 @@ class Contract:
             UserError: no JSON, another format, missing or contradicting fields.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
         except ValueError as error:
             raise UserError(f"policy contract is not JSON ({error}); export the policy again") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
@@ -158,8 +160,9 @@ class Contract:
         if missing:
             raise UserError(f"policy contract lacks {', '.join(missing)}; export the policy again")
         try:
+            check_values(values)
             return Contract(**{name: _restore(name, values[name]) for name in known if name in values})
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"policy contract cannot be read ({error}); export the policy again") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,13 @@ class ExportedPolicy:
         Raises:
             UserError: missing file, no ONNX, no contract, a contract of another graph, or onnxruntime is not installed.
         """
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))
         if not self.path.is_file():
             raise UserError(f"policy not found: {self.path}; write one with export.py")
         if find_spec("onnxruntime") is None:
             raise UserError(f"running {self.path.name} needs the package 'onnxruntime': {INSTALL}")
         self._session = open_session(self.path)
-        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        text = _metadata(self._session, self.path)
         if text is None:
             raise UserError(
                 f"{self.path} has no metadata '{KEY}': it was not written by export.py, or another tool dropped it"
@@ -46,6 +47,7 @@ class ExportedPolicy:
         self.contract = Contract.from_json(text)
         self._check_graph()
         self.reset()
+        self._try_out()
 
     def _check_graph(self) -> None:
         contract, stateful = self.contract, self.contract.state_size > 0
@@ -64,6 +66,25 @@ class ExportedPolicy:
                     f"{self.path}: the graph's {what} are {shapes}, its contract says {expected}; export the policy "
                     "again"
                 )
+
+    def _try_out(self) -> None:
+        """One step of zeros, whose results are dropped: a damaged graph may be read, and not run (`UserError`)."""
+        joints = len(self.contract.joint_names)
+        try:
+            feed = {name: np.zeros((1, self.contract.dim(name)), np.float32) for name in self.contract.observations}
+            shapes = [output.shape for output in self._run(feed)]
+        except Exception as error:  # onnxruntime has an exception type per kind of damage
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"{self.path} cannot be run ({reason}); export the policy again") from error
+        expected = [(1, joints)] * 2 + [(1, self.contract.state_size)] * (self.contract.state_size > 0)
+        if shapes != expected:
+            raise UserError(f"{self.path} returns arrays of {shapes}, expected {expected}; export the policy again")
+
+    def _run(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Actions, targets and, with a memory, the next state."""
+        if not self.contract.state_size:
+            return self._session.run(["actions", "targets"], feed)
+        return self._session.run(["actions", "targets", "next_state"], {**feed, "state": self._state})
 
     def reset(self) -> None:
         """Start a new episode: clear the state."""
@@ -88,16 +109,20 @@ class ExportedPolicy:
                     f"observation '{name}' is not finite at columns "
                     f"{np.flatnonzero(~np.isfinite(values[0]))[:5].tolist()}"
                 )
-        names = ["actions", "targets"]
-        if self.contract.state_size:
-            feed["state"] = self._state
-            names.append("next_state")
-        outputs = self._session.run(names, feed)
+        outputs = self._run(feed)
         if not (np.isfinite(outputs[0]).all() and np.isfinite(outputs[1]).all()):
             raise PolicyError("the policy returned numbers that are not finite")
         if self.contract.state_size:
             self._state = outputs[2]
         return outputs[0][0], outputs[1][0]
+
+
+def _metadata(session: Any, path: Path) -> str | None:
+    """The text that stands under `KEY`; None without one."""
+    try:
+        return session.get_modelmeta().custom_metadata_map.get(KEY)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: its metadata are no text ({error}); export it again") from error
 
 
 def open_session(path: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.reports.events import Curves, event_files, merge_curves, processes_of, read_events, seconds_of
 from legged_gym_ext.training.runs import checkpoints, find_run, load_checkpoint, load_run_configs, run_age
 from legged_gym_ext.utils.errors import UserError
@@ -123,7 +125,7 @@ def find_run_dirs(names: list[str], log_root: Path) -> list[Path]:
     """
     found = []
     for name in names:
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         experiment, _, run = name.strip("/").partition("/")
         if not path.is_dir():
             if path.is_file():
@@ -219,7 +221,7 @@ def _evaluation(chain: list[Path], newest: Path | None, notes: list[str]) -> dic
     if not path.is_file():
         return None
     try:
-        evaluation = json.loads(path.read_text(encoding="utf-8"))
+        evaluation = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(evaluation["policies"], dict):
             raise TypeError("policies")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.training.runs import atomic_write, checkpoints, load_checkpoint, load_run_configs
 from legged_gym_ext.utils.errors import UserError
 
@@ -172,6 +173,16 @@ def _stages(first: int, second: int) -> list[str]:
     return [f"--max_iterations={first}", f"--train.runner.stage2_iterations={second}"]
 
 
+def _check_table(settings: dict[str, Any], cells: dict[str, Any]) -> None:
+    """Refuse settings and cells of another form than those that are written (`TypeError`)."""
+    for name, kind in (("tasks", str), ("seeds", int)):
+        if not isinstance(settings[name], list) or not all(isinstance(item, kind) for item in settings[name]):
+            raise TypeError(f"settings.{name}: expected a list of {kind.__name__}")
+    for name, runs in cells.items():
+        if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
+            raise TypeError(f"cells.{name}: expected a list of names")
+
+
 class Table:
     """`benchmark.json` of a log folder: settings, and the run folders of each cell."""
 
@@ -194,8 +205,9 @@ class Table:
 
     def _read(self) -> None:
         try:
-            saved = json.loads(self.path.read_text(encoding="utf-8"))
+            saved = parse_json(self.path.read_text(encoding="utf-8"))
             self.settings, self.cells = dict(saved["settings"]), dict(saved["cells"])
+            _check_table(self.settings, self.cells)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.path} is damaged ({type(error).__name__}: {error}); restore it, or use another --log_root"
@@ -255,7 +267,7 @@ def is_evaluated(checkpoint: Path) -> bool:
     """Whether `evaluation.json` beside a checkpoint is of this checkpoint, and not older than it."""
     path = checkpoint.parent / "evaluation.json"
     try:
-        evaluation = json.loads(path.read_text(encoding="utf-8"))
+        evaluation = parse_json(path.read_text(encoding="utf-8"))
         same, policies = Path(evaluation["checkpoint"]).name == checkpoint.name, list(evaluation["policies"].values())
         # A file that has nothing but a ladder is no evaluation yet.
         return (

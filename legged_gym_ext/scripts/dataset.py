@@ -34,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
             _export(args)
         else:
             _show(args.dataset)
+    except UserError:
+        raise
     except ImportError as error:
         package = str(error.name or error).partition(".")[0]
         raise UserError(f"this needs the package '{package}': {install_command('data')}") from error
@@ -42,6 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise UserError(f"cannot write: {' '.join(str(error.strerror or error).split())}{where}") from error
+    except Exception as error:  # a card of another form fails wherever it is used
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise UserError(
+            f"{args.dataset}: its card cannot be used ({reason}); record or import the data again"
+        ) from error
     return 0
 
 
@@ -123,7 +130,7 @@ def _show(folder: str) -> None:
         if rows is not None:
             whole += 1
             numbers.update(np.unique(rows["episode"]).tolist())
-            acted += np.bincount(rows["driver"][rows["transition"]], minlength=len(acted))
+            acted += _count(rows["driver"][rows["transition"]], len(acted), "driver")
             sums = {name: total + float(rows[name][rows["transition"]].sum()) for name, total in sums.items()}
     if not acted.any():
         raise UserError(f"{folder}: no shard with transitions can be read; record or export the data again")
@@ -146,13 +153,24 @@ def _show(folder: str) -> None:
         print(f"{stream}: {', '.join(parts) or 'nothing'}")
 
 
+def _count(numbers: Any, names: int, column: str) -> Any:
+    """(names,) how often each number from 0 occurs."""
+    import numpy as np
+
+    if numbers.max(initial=0) >= names:
+        raise UserError(
+            f"column '{column}' has a number {numbers.max()}, the card names {names}: record the data again"
+        )
+    return np.bincount(numbers, minlength=names)
+
+
 def _show_ground(dataset: Any, card: dict[str, Any]) -> None:
     """Transitions on each kind of ground."""
     import numpy as np
 
     counts = np.zeros(len(card["kinds"]), dtype=int)
     for segment in dataset.segments({"student": [], "privileged": ["kind"]}):
-        counts += np.bincount(segment["kind"][segment["transition"]], minlength=len(counts))
+        counts += _count(segment["kind"][segment["transition"]], len(counts), "kind")
     total = max(1, counts.sum())
     print("ground: " + ", ".join(f"{name} {count / total:.0%}" for name, count in zip(card["kinds"], counts) if count))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
-from legged_gym_ext.utils.errors import UserError, pluralize, run_main
+from legged_gym_ext.utils.errors import UserError, pluralize, run_main, user_errors
 
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
@@ -113,7 +115,7 @@ def _distill(args: argparse.Namespace, stop: GracefulStop) -> None:
     else:
         try:
             cloning.load_state_dict(state or {})
-        except (KeyError, RuntimeError, ValueError) as error:
+        except Exception as error:  # contents of another form fail wherever they are used
             raise UserError(f"cannot resume {run_dir}: {' '.join(str(error).split())[:200]}") from error
     sizes = pluralize(cloning.transitions, "transition"), pluralize(len(dataset.shards), "shard")
     print(f"cloning {task}: {_kind(train_cfg)} student from {' in '.join(sizes)}\nrun folder: {run_dir}")
@@ -135,14 +137,23 @@ def _kind(train_cfg: LeggedRobotCfgPPO) -> str:
 
 def _new(args: argparse.Namespace) -> tuple[str, LeggedRobotCfg, LeggedRobotCfgPPO, dict[str, Any], None]:
     """Task, configurations, and what to learn from, of a new run."""
-    from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.utils.config import update_from_dict
     from rsl_rl_ult.storage.dataset import read_card
 
     try:
         card = read_card(Path(args.dataset[0]))
     except ValueError as error:
         raise UserError(f"--dataset={args.dataset[0]}: {error}") from error
+    with user_errors(f"--dataset={args.dataset[0]}: its card cannot be used"):
+        return _settings_for(args, card)
+
+
+def _settings_for(
+    args: argparse.Namespace, card: dict[str, Any]
+) -> tuple[str, LeggedRobotCfg, LeggedRobotCfgPPO, dict[str, Any], None]:
+    """As `_new`, for a data set with this card."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.utils.config import update_from_dict
+
     method = STUDENTS[args.student or "MLP"]
     task = args.task or task_registry.with_method(card["task"], method)
     if task is None and card["task"] is None:
@@ -178,7 +189,7 @@ def _new(args: argparse.Namespace) -> tuple[str, LeggedRobotCfg, LeggedRobotCfgP
     if args.target is not None:
         train_cfg.algorithm.target = args.target  # pyright: ignore
     apply_args_to_cfgs(args, env_cfg, train_cfg)
-    source = {"folders": [str(Path(folder).expanduser().resolve()) for folder in args.dataset]}
+    source = {"folders": [str(Path(os.path.expanduser(folder)).resolve()) for folder in args.dataset]}
     return task, env_cfg, train_cfg, {**source, "transitions": args.transitions}, None
 
 
@@ -198,8 +209,12 @@ def _resumed(
     if args.max_iterations is not None:
         train_cfg.runner.max_iterations = args.max_iterations
     try:
-        source = json.loads((run_dir / SOURCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        source = parse_json((run_dir / SOURCE).read_text(encoding="utf-8"))
+        if not all(isinstance(folder, str) for folder in source["folders"]):
+            raise TypeError("folders")
+        if not isinstance(source["transitions"], (int, type(None))):
+            raise TypeError("transitions")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"cannot resume {run_dir}: {SOURCE} cannot be read; it was not written by distill.py"
         ) from error
@@ -234,18 +249,16 @@ def _make_cloning(
 
     check_device(train_cfg.runner.device)
     card, cfg = dataset.card, to_rsl_cfg(train_cfg)
-    dims = group_dims(env_cfg)
-    if "groups" in card:
-        dims = {**card["groups"], "critic": card["groups"]["critic"] * env_cfg.env.critic_frames}
-    obs = {name: torch.zeros(1, dim) for name, dim in dims.items()}
-    settings = CloningSettings(**{f.name: cfg["algorithm"][f.name] for f in fields(CloningSettings)})
-    try:
+    with user_errors(f"--dataset={source['folders'][0]}"):
+        dims = group_dims(env_cfg)
+        if "groups" in card:
+            dims = {**card["groups"], "critic": card["groups"]["critic"] * env_cfg.env.critic_frames}
+        obs = {name: torch.zeros(1, dim) for name, dim in dims.items()}
+        settings = CloningSettings(**{f.name: cfg["algorithm"][f.name] for f in fields(CloningSettings)})
         method: Any = construct.resolve(cfg["algorithm"]["class_name"], "rsl_rl_ult.algorithms")
         network, sets = construct.make_network(method, obs, env_cfg.env.num_actions, cfg)
         network.to(train_cfg.runner.device)
         return Cloning(network, dataset, settings, sets["actor"], train_cfg.seed)
-    except ValueError as error:
-        raise UserError(f"--dataset={source['folders'][0]}: {error}") from error
 
 
 def _load_state(run_dir: Path) -> dict[str, Any]:

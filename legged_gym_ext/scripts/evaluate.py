@@ -255,11 +255,11 @@ def _write_json(path: Path, results: dict) -> None:
 
 def _read_json(path: Path, checkpoint: Path) -> Any:
     """Contents of a file that is not older than the checkpoint; None if there is none."""
-    import json
+    from legged_gym_ext.foreign import parse_json
 
     try:
         return (
-            json.loads(path.read_text(encoding="utf-8")) if path.stat().st_mtime >= checkpoint.stat().st_mtime else None
+            parse_json(path.read_text(encoding="utf-8")) if path.stat().st_mtime >= checkpoint.stat().st_mtime else None
         )
     except (OSError, ValueError):
         return None

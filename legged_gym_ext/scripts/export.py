@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     env_cfg, train_cfg, run_dir = run_cfgs(args.task, args, level_ground)
     assert run_dir is not None
     check_groups(args.task, train_cfg)
-    out = run_dir / "exported" if args.out is None else Path(args.out).expanduser()
+    out = run_dir / "exported" if args.out is None else Path(os.path.expanduser(args.out))
     check_folder(out)
     sources, checkpoint = make_sources(args.task, env_cfg, train_cfg, run_dir)
     print(f"exporting {checkpoint} to {out}")

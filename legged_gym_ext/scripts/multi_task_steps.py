@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from legged_gym_ext.envs import task_registry
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.scripts import collect
 from legged_gym_ext.scripts.multi_task import SIZES
 from legged_gym_ext.training.evaluation import run_episodes
@@ -79,6 +81,25 @@ SETTINGS = (
 """Flags that make results what they are; orders, sizes and seeds may be added later."""
 
 
+def _restore(target: Any, path: Path) -> None:
+    """Let `target` take over the state in a file of an earlier run."""
+    with user_errors(f"{path} is damaged, delete it: the same command makes it again"):
+        target.load_state_dict(torch.load(path, weights_only=True))
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    """The contents of an earlier `results.json`."""
+    with user_errors(f"{path} is damaged: restore it, or choose another --out"):
+        found = parse_json(path.read_text(encoding="utf-8"))
+        parts = [found.get(name, {}) for name in ("args", "references", "teachers", "students", "seconds")]
+        numbers = [seconds + 0.0 for seconds in parts[-1].values()]
+        if not all(
+            isinstance(part, dict) for part in (*parts, *parts[2].values(), *parts[3].values(), *parts[1].values())
+        ):
+            raise ValueError(f"expected objects by name, and {len(numbers)} times in seconds")
+        return found
+
+
 class Pipeline:
     """Everything from a trained run to a table of students."""
 
@@ -88,11 +109,11 @@ class Pipeline:
         Raises:
             UserError: it was begun with other settings.
         """
-        self.args, self.out = args, Path(args.out).expanduser()
+        self.args, self.out = args, Path(os.path.expanduser(args.out))
         self.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(usable_cpus())
         path = self.out / "results.json"
-        self.results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.results: dict[str, Any] = _read_results(path) if path.exists() else {}
         for name, before in self.results.get("args", {}).items():
             now = getattr(args, name, None)
             if name in SETTINGS and now != before:
@@ -196,12 +217,12 @@ class Pipeline:
         network = make_decision_transformer(sizes["policy"]["shape"][0], sizes["actions"]["shape"][0], settings)
         path = self.out / "teachers" / f"{name}.pt"
         if path.exists():
-            network.load_state_dict(torch.load(path, weights_only=True))
+            _restore(network, path)
             return network.eval()
         state = self.out / "teachers" / f"{name}.state.pt"
         training = DecisionTraining(network, dataset, settings, action_scale=scale)
         if state.exists():
-            training.load_state_dict(torch.load(state, weights_only=True))
+            _restore(training, state)
         begin, first = time.monotonic(), training.updates
         while training.updates < args.teacher_updates:
             losses = list(training.train(min(SAVE_UPDATES, args.teacher_updates - training.updates)))
@@ -247,7 +268,7 @@ class Pipeline:
         set_seed(seed)
         student = self._new_student(size, data, scale)
         if path.exists():
-            student.load_state_dict(torch.load(path, weights_only=True))
+            _restore(student, path)
             return student
         plain = order == "novelty-unprojected"
         settings = MultiTaskSettings(
@@ -259,7 +280,7 @@ class Pipeline:
         lessons = [Lesson(name, BODY, dataset, args.teacher_head) for name, dataset in data.items()]
         learner, state = MultiTask(student, lessons, settings, seed), path.with_suffix(".state.pt")
         if state.exists():
-            learner.load_state_dict(torch.load(state, weights_only=True))
+            _restore(learner, state)
         begin = time.monotonic()
         while learner.rounds < args.rounds:
             record = learner.train_round()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ if not __package__:  # run as a file, from any directory
 from legged_gym_ext.user_tasks import import_tasks, refuse_nested
 from legged_gym_ext.utils.cli import Parser, add_import_flag
 from legged_gym_ext.utils.cpus import limit_spinning
-from legged_gym_ext.utils.errors import UserError, did_you_mean, run_main
+from legged_gym_ext.utils.errors import UserError, did_you_mean, run_main, user_errors
 
 if TYPE_CHECKING:
     from legged_gym_ext.reports.records import Run
@@ -33,11 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.training.runs import log_root
 
     paths = find_run_dirs(args.runs, log_root(args))
-    target = (Path(args.out).expanduser() if args.out else paths[0] / "report").resolve()
+    target = (Path(os.path.expanduser(args.out)) if args.out else paths[0] / "report").resolve()
     with _folder(target):
         plotting()  # fails before anything slow if matplotlib is missing
-        groups = group_runs(read_runs(paths))
-        path = write_report(groups, target, rollout=args.rollout)
+        with user_errors("no report can be made of these folders"):  # files in them may be of other programs
+            groups = group_runs(read_runs(paths))
+            path = write_report(groups, target, rollout=args.rollout)
     print(f"wrote {path}")
     missing = evaluations_missing([run for runs in groups.values() for run in runs])
     if missing:

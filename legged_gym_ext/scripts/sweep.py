@@ -20,7 +20,7 @@ if not __package__:  # run as a file, from any directory
 
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import Parser, add_import_flag, apply_args_to_cfgs
-from legged_gym_ext.utils.errors import UserError, run_main
+from legged_gym_ext.utils.errors import UserError, run_main, user_errors
 
 if TYPE_CHECKING:
     from legged_gym_ext.reports.sweep import Method, Table
@@ -370,7 +370,8 @@ def _show(table: Table, args: argparse.Namespace) -> None:
     if not paths:
         print("nothing is trained yet")
         return
-    rows = methods_rows(group_runs(read_runs(paths)))
+    with user_errors("no table can be made of these folders"):
+        rows = methods_rows(group_runs(read_runs(paths)))
     if rows is not None:
         text = markdown_table(*rows)
         print(f"\n{text}\n")

@@ -100,9 +100,9 @@ def make_runner(
         if hasattr(runner.alg, "keep_in"):
             try:
                 runner.alg.keep_in(run_dir / AGGREGATE, None if resumed is None else resumed / AGGREGATE)
-            except ValueError as error:
+            except Exception as error:  # rounds of another form fail wherever they are used
                 discard_run(run_dir)
-                raise UserError(f"cannot resume: {error}") from error
+                raise UserError(f"cannot resume: {' '.join(str(error).split())}") from error
         runner.logger.log_dir = str(run_dir)
     return runner, train_cfg
 
@@ -172,6 +172,8 @@ def set_seed(seed: int) -> None:
     import numpy as np
     import torch
 
+    if not 0 <= seed < 2**32:  # what numpy takes
+        raise UserError(f"seed {seed}: expected 0 to {2**32 - 1}; set --seed")
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

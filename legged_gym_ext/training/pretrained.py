@@ -8,12 +8,12 @@ was measured. `benchmarks/ship.py` makes it from a run.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from legged_gym_ext import PACKAGE_DIR
-from legged_gym_ext.utils.errors import UserError, did_you_mean
+from legged_gym_ext.foreign import parse_json
+from legged_gym_ext.utils.errors import UserError, did_you_mean, user_errors
 
 FOLDER = PACKAGE_DIR / "resources" / "policies"
 PREFIX = "pretrained:"
@@ -81,7 +81,7 @@ def policy_file(name: str) -> Path:
 def read_card(folder: Path) -> dict[str, Any]:
     """What is known of a shipped policy; see `benchmarks/ship.py` for its entries."""
     try:
-        return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        return parse_json((folder / "card.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {folder / 'card.json'}: {error}; install the package again") from error
 
@@ -89,6 +89,8 @@ def read_card(folder: Path) -> dict[str, Any]:
 def describe(folder: Path) -> str:
     """A shipped policy in one line: how long it was trained, and what its student (or only policy) does."""
     card = read_card(folder)
-    ladder = f", ladder {card['ladder']['score']:.2f}" if card.get("ladder") else ""
-    began = f" after {card['began_with']}" if card.get("began_with") else ""
-    return f"shipped policy of {card['task']}: {card['steps'] / 1e6:.1f} M steps{began}, seed {card['seed']}{ladder}"
+    with user_errors(f"{folder / 'card.json'} is damaged, install the package again"):
+        ladder = f", ladder {card['ladder']['score']:.2f}" if card.get("ladder") else ""
+        began = f" after {card['began_with']}" if card.get("began_with") else ""
+        steps = f"{card['steps'] / 1e6:.1f} M steps"
+        return f"shipped policy of {card['task']}: {steps}{began}, seed {card['seed']}{ladder}"

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping
 
+from legged_gym_ext.foreign import refuse_code
 from legged_gym_ext.training.runs import checkpoints, find_run, load_checkpoint, load_run_configs, task_of_run
 from legged_gym_ext.utils.cli import apply_args_to_cfgs
 from legged_gym_ext.utils.config import to_dict, update_from_dict
-from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.errors import UserError, user_errors
 
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
@@ -57,11 +58,14 @@ def apply_run(run_dir: Path, task: str, env_cfg: LeggedRobotCfg, train_cfg: Legg
     """
     saved = load_run_configs(run_dir)
     _check_task(run_dir, task, task_of_run(run_dir))
+    with user_errors(f"the settings of run {run_dir} are refused"):
+        refuse_code(saved[1], "params/train.json")
     if "observations" not in saved[0] and hasattr(env_cfg, "observations"):  # of a version with this layout only
         saved[0]["observations"] = {"layout": "tutorial"}
     for (section, name), value in RETIRED.items():
-        if saved[1].get(section, {}).get(name) == value:
-            del saved[1][section][name]
+        fields = saved[1].get(section)
+        if isinstance(fields, dict) and fields.get(name) == value:
+            del fields[name]
     try:
         for cfg, values in zip((env_cfg, train_cfg), saved):
             update_from_dict(cfg, values)

@@ -257,7 +257,7 @@ class TrainRunner(OnPolicyRunner):
         self._check_task(path, infos)
         try:
             loaded_iteration = self.alg.load(checkpoint, load_cfg, strict)
-        except (KeyError, RuntimeError, ValueError) as error:
+        except Exception as error:  # contents of another form fail wherever they are used
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"checkpoint {path} does not fit the networks of task '{self.task}': {reason}; "
@@ -310,10 +310,10 @@ class TrainRunner(OnPolicyRunner):
             note = self.env.env.restore_snapshot(infos["env"], changed)
             if note is None and "rollout" in infos:
                 self.alg.load_rollout_state(infos["rollout"])
-        torch.set_rng_state(infos["torch_rng"].cpu())
-        if torch.cuda.is_available() and infos["cuda_rng"]:
-            torch.cuda.set_rng_state_all([state.cpu() for state in infos["cuda_rng"]])
-        self.logger.tot_timesteps, self.logger.tot_time = infos["total"]
+            torch.set_rng_state(infos["torch_rng"].cpu())
+            if torch.cuda.is_available() and infos["cuda_rng"]:
+                torch.cuda.set_rng_state_all([state.cpu() for state in infos["cuda_rng"]])
+            self.logger.tot_timesteps, self.logger.tot_time = (number + 0 for number in infos["total"])
         return note
 
     def _set_learning_rates(self, rates: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from legged_gym_ext import IN_REPOSITORY, ROOT_DIR
+from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, did_you_mean
@@ -35,7 +36,7 @@ def log_root(args: Any) -> Path:
     """Where runs are kept: `--log_root` (relative to the working directory) or `LOG_ROOT`."""
     if getattr(args, "log_root", None) == "":
         raise UserError("--log_root=: expected a folder")
-    return LOG_ROOT if getattr(args, "log_root", None) is None else Path(args.log_root).expanduser().resolve()
+    return LOG_ROOT if getattr(args, "log_root", None) is None else Path(os.path.expanduser(args.log_root)).resolve()
 
 
 def new_run_dir(log_root: Path, experiment: str, run_name: str = "") -> Path:
@@ -138,10 +139,9 @@ def _ended_at_start(run_dir: Path) -> bool:
         return False
     try:
         runner = load_run_configs(run_dir)[1].get("runner", {})
-    except UserError:
+        return runner.get("max_iterations", 0) + runner.get("stage2_iterations", 0) > 1
+    except (UserError, AttributeError, TypeError):  # of another program
         return False
-    iterations = runner.get("max_iterations", 0) + runner.get("stage2_iterations", 0)
-    return iterations > 1
 
 
 def run_age(run_dir: Path) -> tuple[bool, list[tuple[int, str]]]:
@@ -152,7 +152,7 @@ def run_age(run_dir: Path) -> tuple[bool, list[tuple[int, str]]]:
 
 def _named_run(folder: Path, names: list[str], wanted: str) -> Path:
     """The run that a user names: a folder of the experiment, or a path."""
-    for path in (folder / wanted, Path(wanted).expanduser()):
+    for path in (folder / wanted, Path(os.path.expanduser(wanted))):
         if path.is_dir():
             return path
         if path.is_file():
@@ -204,8 +204,8 @@ def load_checkpoint(path: Path, map_location: Any) -> dict[str, Any]:
                 f"checkpoint {path} cannot be loaded to '{map_location}': {reason}; set --rl_device"
             ) from error
         raise UserError(f"checkpoint {path} is damaged or not a checkpoint ({reason}); {advice}") from error
-    if not isinstance(checkpoint, dict) or "iter" not in checkpoint:
-        raise UserError(f"{path} is not a training checkpoint: expected a dictionary with the key 'iter'; {advice}")
+    if not isinstance(checkpoint, dict) or type(checkpoint.get("iter")) is not int:
+        raise UserError(f"{path} is not a training checkpoint: expected a dictionary with a number 'iter'; {advice}")
     return checkpoint
 
 
@@ -257,7 +257,7 @@ def save_run_configs(run_dir: Path, env_cfg: Any, train_cfg: Any, task: str | No
 def task_of_run(run_dir: Path) -> str | None:
     """Name of the task of a run; None if it is not recorded."""
     try:
-        task = json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8"))["task"]
+        task = parse_json((run_dir / RUN_FILE).read_text(encoding="utf-8"))["task"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return task if isinstance(task, str) else None
@@ -269,7 +269,7 @@ def load_run_configs(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     for name in ("env", "train"):
         path = run_dir / "params" / f"{name}.json"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:  # ValueError: not JSON, or not text
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"cannot read the run's configuration {path}: {reason}; use another --load_run") from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from legged_gym_ext.foreign import refuse_code
 from legged_gym_ext.training.run_settings import flat
 from legged_gym_ext.training.runs import (
     CHECKPOINT,
@@ -19,7 +21,7 @@ from legged_gym_ext.training.runs import (
     task_of_run,
 )
 from legged_gym_ext.utils.config import to_dict
-from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.errors import UserError, user_errors
 
 BY_JOINT = ("init_state.default_joint_angles.", "control.stiffness.", "control.damping.")
 """Beginnings of fields whose names are joints, or parts of them."""
@@ -77,19 +79,19 @@ def use_teacher(runner: Any, env_cfg: Any, wanted: str, log_root: Path) -> Path:
         raise UserError(f"--teacher={wanted}: the method of task '{runner.task}' has no use for a teacher")
     run_dir, path = find_teacher(wanted, log_root)
     saved_env, saved_train = load_run_configs(run_dir)
-    sets = saved_train.get("obs_groups", {})
-    critic_is_read = policy_reads("critic", sets, runner.cfg["obs_groups"])
-    check_meaning(run_dir, saved_env, env_cfg, runner.task, critic_is_read)
     env = runner.env
-    groups, read = env.groups, [group for names in sets.values() for group in names]
-    env.groups = tuple(dict.fromkeys([*groups, *read]))  # to build its networks, which are copied
-    try:
-        runner.alg.load_teacher(load_checkpoint(path, runner.device), saved_train, env.get_observations())
-    except (KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"--teacher={wanted}: {reason}") from error
-    finally:
-        env.groups = groups
+    groups = env.groups
+    with user_errors(f"--teacher={wanted}"):
+        refuse_code(saved_train, f"{run_dir}/params/train.json")
+        sets = saved_train.get("obs_groups", {})
+        critic_is_read = policy_reads("critic", sets, runner.cfg["obs_groups"])
+        check_meaning(run_dir, saved_env, env_cfg, runner.task, critic_is_read)
+        read = [group for names in sets.values() for group in names]
+        try:
+            env.groups = tuple(dict.fromkeys([*groups, *read]))  # to build its networks, which are copied
+            runner.alg.load_teacher(load_checkpoint(path, runner.device), saved_train, env.get_observations())
+        finally:
+            env.groups = groups
     return path
 
 
@@ -101,7 +103,7 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
             (its newest run), as a path or relative to `log_root`.
         log_root: where runs are.
     """
-    for path in (Path(wanted).expanduser(), log_root / wanted):
+    for path in (Path(os.path.expanduser(wanted)), log_root / wanted):
         if path.is_file():
             if CHECKPOINT.fullmatch(path.name) is None:
                 raise UserError(f"--teacher={wanted} is no checkpoint: expected model_<iteration>.pt or a run folder")

@@ -48,13 +48,8 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser(description: str, *, prog: str | None = None) -> Parser:
     """A parser with the flags that all programs share; a flag that is not given is None: keep the configuration."""
-    parser = Parser(
-        prog=prog,
-        description=description,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog=prog, description=description, epilog=EPILOG, formatter_class=raw, allow_abbrev=False)
     add = parser.add_argument
     add("--task", metavar="NAME", help="task to use, e.g. go2")
     add("--num_envs", type=int, metavar="N", help="number of environments")
@@ -74,14 +69,8 @@ def make_parser(description: str, *, prog: str | None = None) -> Parser:
 
 def add_import_flag(parser: argparse.ArgumentParser) -> None:
     """Add `--import`, for tasks that are not part of this package; `user_tasks.parse` imports them."""
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="Python file or module that registers tasks of your own; may be given several times",
-    )
+    text = "Python file or module that registers tasks of your own; may be given several times"
+    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE", help=text)
 
 
 def _iteration(text: str) -> int:

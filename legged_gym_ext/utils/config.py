@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import math
 import re
 from collections.abc import Iterator
 from functools import reduce
@@ -268,7 +267,7 @@ def _checked(reference: Any, value: Any) -> Any:
         return value
     if isinstance(reference, float):
         # nan compares false with everything and would pass every check.
-        if not isinstance(value, (int, float)) or math.isnan(value):
+        if not isinstance(value, (int, float)) or value != value or (isinstance(value, int) and abs(value) >= 2**1024):
             raise _WrongTypeError
         return float(value)
     if isinstance(reference, (list, tuple)):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from legged_gym_ext import IN_REPOSITORY, ROOT_DIR
+from legged_gym_ext.foreign import one_line
 
 TRACEBACK = "LEGGED_GYM_TRACEBACK"
 """Environment variable: if set, the traceback of a `UserError` and of its cause is printed, too."""
@@ -26,6 +27,10 @@ TRACEBACK = "LEGGED_GYM_TRACEBACK"
 
 class UserError(Exception):
     """Something the user can fix; the message is one line: what was found, what was expected, what to do."""
+
+    def __str__(self) -> str:
+        """One line, whatever stood in a file or on a command line."""
+        return one_line(super().__str__())
 
 
 class Terminated(KeyboardInterrupt):
@@ -99,10 +104,12 @@ def _exit_code(main: Callable[[list[str] | None], int | None]) -> str | int | No
     """Run `main` and return the exit code."""
     try:
         return main(sys.argv[1:]) or 0
-    except UserError as error:
+    except BrokenPipeError:
+        raise
+    except (UserError, OSError) as error:  # of the system: a name too long, a folder that nobody may read
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error if isinstance(error, UserError) else one_line(_reason(error))}", file=sys.stderr)
         return 2
     except Terminated as ended:
         print("terminated", file=sys.stderr)

@@ -6,6 +6,7 @@ of an episode [s].
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Tuple
@@ -155,7 +156,7 @@ def read_script(path: Path) -> Script:
         UserError: the file cannot be read, or a line is invalid.
     """
     try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = Path(os.path.expanduser(path)).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--script={path}: {getattr(error, 'strerror', None) or 'no text file'}") from error
     steps = []

@@ -48,7 +48,7 @@ def check_output(path: Path, suffixes: tuple[str, ...], packages: tuple[str, ...
     Raises:
         UserError: the file cannot be written, or a package is missing.
     """
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     check_packages(f"writing {path.name}", packages)
     if path.suffix.lower() not in suffixes:
         raise UserError(f"cannot write {path}: the name must end in {', '.join(suffixes)}")

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import os
+import sys
 from typing import Any, Mapping, Sequence
 
 import torch
@@ -40,6 +41,19 @@ def resolve(name: Any, home: str = "") -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"cannot find '{name}': expected \"module:name\" ({error})") from error
+
+
+def refuse_code(name: Any) -> None:
+    """Refuse a name from a file that `resolve` would import a module for, unless it is known already.
+
+    An import runs the module: a stranger's checkpoint must not choose it. Methods of a user are imported before.
+
+    Raises:
+        ValueError: such a name.
+    """
+    module = str(name).partition(":")[0] if ":" in str(name) else str(name).rpartition(".")[0]
+    if module and module.partition(".")[0] not in ("rsl_rl_ult", "rsl_rl") and module not in sys.modules:
+        raise ValueError(f"the teacher's settings name code of the module '{module}' ({name}): import it first")
 
 
 def option_names(function: Any) -> set:

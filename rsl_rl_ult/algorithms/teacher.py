@@ -60,6 +60,8 @@ def load_teacher(
     weights, name = weights_of(saved), cfg["algorithm"]["class_name"]
     if not weights or "method" not in saved:
         raise ValueError(f"the checkpoint was not written by one of our methods but by {name}: it cannot be a teacher")
+    for saved_name in (name, cfg["actor"].get("class_name")):
+        construct.refuse_code(saved_name)
     method = construct.resolve(name, "rsl_rl_ult.algorithms")
     network, sets = construct.make_network(method, obs, num_actions, cfg)
     check_shapes(weights, network.state_dict())

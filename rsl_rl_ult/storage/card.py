@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 SCHEMA = 1
 CARD = "meta.json"
 STREAMS = ("student", "privileged")
+DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 VOLATILE = ("created", "versions", "notes")
 """Fields of a card in which two parts of one data set may differ."""
 OF_A_TEACHER = ("teacher", "normalizers")
@@ -72,6 +74,20 @@ def make_card(
     return {"schema": SCHEMA, "drivers": list(drivers), **fields, "observations": seen, "columns": columns}
 
 
+def _check_columns(columns: Mapping[str, Any]) -> None:
+    """Refuse columns of another form than `make_card`'s, or without those of every shard (`TypeError`, `KeyError`)."""
+    for stream in STREAMS:
+        for name, column in columns[stream].items():
+            sizes = column["shape"]
+            if DTYPE.fullmatch(column["dtype"]) is None or not isinstance(sizes, list):
+                raise TypeError(name)
+            if not all(type(size) is int and 0 <= size < 2**31 for size in sizes):
+                raise TypeError(name)
+    for name, (dtype, shape) in ROW_COLUMNS.items():
+        if columns["student"][name] != {"dtype": dtype, "shape": list(shape)}:
+            raise TypeError(name)
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """The card of a data set.
 
@@ -81,15 +97,17 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = Path(folder) / CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-        schema, columns = card["schema"], card["columns"]
-        if not all(isinstance(columns[stream], dict) for stream in STREAMS):
-            raise KeyError("columns")
+        schema = card["schema"]
+        if schema == SCHEMA:
+            _check_columns(card["columns"])
+            if not all(isinstance(name, str) for name in [*card["drivers"], *card["observations"]]):
+                raise TypeError("drivers")
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(
             f"no data set in {folder}: cannot read {CARD} ({reason}); record one with collect.py"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path} is not the card of a data set: expected JSON with schema and columns") from None
     if schema != SCHEMA:
         raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}: read it with the version it names")

@@ -8,7 +8,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from rsl_rl_ult.storage.dataset import Dataset, segment_bounds
+from rsl_rl_ult.storage.dataset import Dataset, ShardError, read_arrays, segment_bounds
 
 RETURNS = "returns_to_go"
 """Column (R, 1): undiscounted sum of rewards from each transition to the end of its episode."""
@@ -48,6 +48,17 @@ class ReturnsDataset(Dataset):
         """The file in `folder` with the labels of a shard."""
         return Path(folder) / f"{self.folders.index(shard.parent):02d}-{shard.name}"
 
+    def _read_labels(self, path: Path, names: list[str], rows: int) -> dict[str, np.ndarray]:
+        assert self._labels is not None
+        file = self.label_path(self._labels, path)
+        try:
+            found = read_arrays(file, self.card["columns"]["student"], names)
+        except ShardError as error:
+            raise ValueError(f"{file}: {error}; delete it, and let the labels be written again") from None
+        if any(len(values) != rows for values in found.values()):
+            raise ValueError(f"{file} has labels of another shard: delete it, and let the labels be written again")
+        return found
+
     def read(
         self, path: Path, names: Sequence[str] | None = None, stream: str = "student"
     ) -> dict[str, np.ndarray] | None:
@@ -73,6 +84,5 @@ class ReturnsDataset(Dataset):
             found[RETURNS] = returns_to_go(arrays["rewards"], bounds)[:, None]
         if set(LABELS) & set(names):
             assert self._labels is not None, "add_labels comes first"
-            with np.load(self.label_path(self._labels, path), allow_pickle=False) as file:
-                found.update({name: file[name] for name in LABELS if name in names})
+            found.update(self._read_labels(path, [name for name in LABELS if name in names], len(arrays["episode"])))
         return found

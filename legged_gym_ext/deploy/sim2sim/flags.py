@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 from legged_gym_ext.training.pretrained import policy_file, tasks
@@ -141,7 +142,7 @@ def read_joint_map(words: list[str] | None) -> dict[str, str]:
     """
     pairs = list(words or [])
     if len(pairs) == 1 and "=" not in pairs[0]:
-        path = Path(pairs[0]).expanduser()
+        path = Path(os.path.expanduser(pairs[0]))
         try:
             pairs = [
                 text

@@ -12,6 +12,7 @@ file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,7 +266,7 @@ class PlainRobot:
 
 def _model_file(contract: Contract, model: Path | str | None) -> Path:
     if model is not None:
-        path = Path(model).expanduser()
+        path = Path(os.path.expanduser(model))
         if not path.is_file():
             raise UserError(f"robot model not found: {path}; --model takes an MJCF file")
         return path

@@ -123,10 +123,14 @@ class SimulatedGo2:
             if not isinstance(sample, RawBytes):
                 continue
             now = time.monotonic()
-            command = self._commands.read(sample.data)[0]
+            try:
+                command = self._commands.read(sample.data)[0]
+            except ValueError:  # no command at all
+                self.counts["crc_errors"] += 1
+                continue
             if self._commands.write(command) != sample.data:  # header, level and checksum must be right too
                 self.counts["crc_errors"] += 1
-            elif self.service:
+            elif self.service or not all(np.isfinite(values).all() for values in vars(command).values()):
                 self.counts["ignored"] += 1
             else:
                 self._take(command, now)
@@ -180,14 +184,14 @@ class SimulatedGo2:
         if not words:
             return
         order, *values = words
+        sticks = _sticks(values) if order == "sticks" else None
         if order in ("start", "stop"):
             keys = frozenset({"start"} if order == "start" else {"L2", "B"})
             self.remote = replace(self.remote, keys=keys)
         elif order == "release":
             self.remote = replace(self.remote, keys=frozenset())
-        elif order == "sticks" and len(values) == 3:
-            lx, ly, rx = (float(value) for value in values)
-            self.remote = replace(self.remote, lx=lx, ly=ly, rx=rx)
+        elif sticks is not None:
+            self.remote = replace(self.remote, **sticks)
         elif order == "fault" and values and values[0] in FAULTS:
             self.fault = values[0]
         elif order == "reset":
@@ -202,6 +206,16 @@ class SimulatedGo2:
             **self.counts,
         }
         emit(order, time.monotonic(), **(status if order == "status" else {}))
+
+
+def _sticks(words: list[str]) -> dict[str, float] | None:
+    """Deflections of the sticks from -1 to 1; None for other words."""
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        return None
+    inside = len(values) == 3 and all(-1.0 <= value <= 1.0 for value in values)
+    return dict(zip(("lx", "ly", "rx"), values)) if inside else None
 
 
 def emit(event: str, when: float, **values: Any) -> None:

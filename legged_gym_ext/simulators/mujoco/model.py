@@ -76,6 +76,8 @@ def load_robot(file: str, *, keep_ground: bool = False) -> mujoco.MjSpec:
         raise UserError(f"robot model not found: {path}; set --env.asset.file to an MJCF file")
     try:
         spec = mujoco.MjSpec.from_file(str(path))
+        for element in (*spec.bodies, *spec.joints, *spec.geoms):
+            _ = element.name  # a UnicodeDecodeError, where it is no text
     except ValueError as error:
         raise UserError(f"robot model {path} cannot be read by MuJoCo: {' '.join(str(error).split())}") from error
     ground = [] if keep_ground else list(spec.worldbody.geoms)
