@@ -126,14 +126,20 @@ def _collect(args: argparse.Namespace, cfgs: tuple, stop: Any) -> None:
     env, _ = task_registry.make_env(args.task, env_cfg)
     vec_env, policies, checkpoint = load_policies(env, args.task, train_cfg, run_dir)
     writer, collector = _open(args, vec_env, policies, checkpoint, env_cfg.seed)
-    with writer:
-        if collector is None:
-            print(f"nothing left to do: {args.out} has {writer.episodes} episodes; --episodes=N asks for more")
-            return
-        robots = pluralize(env.num_envs, "robot")
-        print(f"recording {args.policy} of {checkpoint} with {robots} to {args.out}", flush=True)
-        stop.defer()
-        _run(args, writer, collector, stop)
+    try:
+        with writer:  # its end writes what is left
+            if collector is None:
+                print(f"nothing left to do: {args.out} has {writer.episodes} episodes; --episodes=N asks for more")
+                return
+            robots = pluralize(env.num_envs, "robot")
+            print(f"recording {args.policy} of {checkpoint} with {robots} to {args.out}", flush=True)
+            stop.defer()
+            _run(args, writer, collector, stop)
+    except OSError as error:
+        raise UserError(
+            f"--out={args.out}: a shard could not be written ({error.strerror or error}); what was finished is whole, "
+            "the same command goes on"
+        ) from error
     print(_summary(args, writer))
 
 
@@ -203,13 +209,7 @@ def _run(args: argparse.Namespace, writer: ShardWriter, collector: Collector, st
                 flush=True,
             )
 
-    try:
-        collector.run(on_step)
-    except OSError as error:
-        raise UserError(
-            f"--out={args.out}: a shard could not be written ({error.strerror or error}); what was finished is whole, "
-            "the same command goes on"
-        ) from error
+    collector.run(on_step)
 
 
 def _summary(args: argparse.Namespace, writer: ShardWriter) -> str:

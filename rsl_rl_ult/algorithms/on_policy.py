@@ -42,7 +42,6 @@ class OnPolicyAlgorithm(Resumable):
         learning_rate: of the parameters that the schedule moves.
         updates: updates made so far.
         frozen_teacher: a teacher was loaded, and nothing but its student is trained.
-        latest_losses: losses () of the latest gradient step, by name, also where that step could not be made.
         returns: (S, N, 1) value targets of the rollout; there once `compute_returns` was called.
         advantages: (S, N, 1) its generalised advantages, standardised unless each minibatch does so; likewise.
         next_frames: (N, D) raw `actor` set after the rollout, for methods that sample trajectories; None elsewhere, and
@@ -140,7 +139,6 @@ class OnPolicyAlgorithm(Resumable):
         self.policies = self.make_policies(self.network, self.sets)
         self.states: list[RolloutState] = []
         self.updates, self.frozen_teacher = 0, False
-        self.latest_losses: dict[str, torch.Tensor] = {}
         self.next_frames: torch.Tensor | None = None
         self._step: Step | None = None  # acted, and not yet stored
 
@@ -352,7 +350,7 @@ class OnPolicyAlgorithm(Resumable):
         return {group: self.storage.flat(group) for group in self.groups if self.storage[group].dim() == 3}
 
     def gradient_step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One minibatch: loss, gradients, step. Returns metrics to log."""
+        """One minibatch: loss, gradients, step. Returns metrics to log, which `latest_losses` has before the step."""
         with self.autocast():
             loss, metrics = self.compute_loss(batch)
         self.latest_losses = {name: value.detach() for name, value in metrics.items()}

@@ -150,7 +150,7 @@ def kill_exports(kills: Kills) -> None:
         kills.kill(export.main, argv, out, seconds, calls)
         kills.expect(all((out / name).is_file() for name in names), "a file of the earlier export is gone")
         ExportedPolicy(out / "policy.onnx")
-        if kills.rng.random() < 0.3 or kills.counts["killed"] >= kills.count:
+        if kills.rng.random() < 0.3 or kills.counts.get("killed", 0) >= kills.count:
             done = run(export.main, argv, kills.log)
             kills.expect(done.code == 0, "the next command failed", done)
             kills.note("next commands that worked")

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from rsl_rl_ult.storage import dataset as dataset_module
+from rsl_rl_ult.storage import files
 from rsl_rl_ult.storage.dataset import (
     CARD,
     Dataset,
@@ -308,7 +308,7 @@ def test_a_full_disk_loses_nothing_that_was_finished_and_the_writer_goes_on(tmp_
     with ShardWriter(tmp_path, card()) as writer:
         before = sorted(path.name for path in tmp_path.iterdir())
         with monkeypatch.context() as patch:
-            patch.setattr(dataset_module.os, "fsync", full_disk)
+            patch.setattr(files.os, "fsync", full_disk)
             writer.add(segment(2, 7))
             with pytest.raises(OSError, match="No space left"):
                 writer.flush()
