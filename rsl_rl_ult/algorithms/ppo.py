@@ -133,8 +133,11 @@ class PPO(OnPolicyAlgorithm):
         """Shrink the learning rate after steps that changed the policy too much, raise it after timid ones."""
         mean, std = batch.originals(evaluation.mean), batch.originals(evaluation.std)
         kl = self.network.distribution.kl(batch.acted.mean, batch.acted.std, mean, std, self.kl_epsilon)
-        chosen = kl if batch.kl_rows is None else kl[batch.kl_rows]
-        kl = float(self.processes.mean(chosen.mean()))
+        if batch.kl_rows is None:
+            kl = float(self.processes.mean(kl.mean()))
+        else:  # processes may have unequal shares of the chosen samples, or none
+            rows = batch.kl_rows.to(kl.dtype)
+            kl = float(self.processes.mean((kl * rows).sum()) / self.processes.mean(rows.sum()).clamp(min=1e-6))
         if kl > self.desired_kl * 2.0:
             self.set_learning_rate(max(MIN_LEARNING_RATE, self.learning_rate / 1.5))
         elif 0.0 < kl < self.desired_kl / 2.0:
