@@ -159,9 +159,9 @@ def train(
         UserError: see `main`.
         KeyboardInterrupt: see `main`.
     """
+    from legged_gym_ext.training.number_watch import BrokenNumberError
     from legged_gym_ext.training.runs import checkpoints, discard_run
     from legged_gym_ext.training.stopping import GracefulStop
-    from legged_gym_ext.training.watch import BrokenNumberError
     from legged_gym_ext.utils import distributed
 
     log_once: Callable[[str], None] = print if distributed.rank() == 0 else lambda text: None

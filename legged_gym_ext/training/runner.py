@@ -17,11 +17,11 @@ from rsl_rl.runners import OnPolicyRunner, on_policy_runner
 from legged_gym_ext import ROOT_DIR
 from legged_gym_ext.task_registry import resolve
 from legged_gym_ext.training.logger import CompactLogger
+from legged_gym_ext.training.number_watch import NumberWatch, write_tensors
 from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.training.run_settings import POLICY_RATES, Changes
 from legged_gym_ext.training.runs import WriteError, checkpoints, load_checkpoint, os_error_reason
 from legged_gym_ext.training.stopping import is_lost_process
-from legged_gym_ext.training.watch import Watch, write_tensors
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.errors import UserError, user_errors
 
@@ -44,7 +44,7 @@ class TrainRunner(OnPolicyRunner):
         alg: the algorithm; methods with a student or with state beyond 5.x's protocol offer `inference_policies`,
             `rollout_state`, `load_rollout_state` and `set_learning_rate`.
         logger: writes scalars and shows progress.
-        watch: ends the training at the first broken number; None with `check_for_nan=False`.
+        number_watch: ends the training at the first broken number; None with `check_for_nan=False`.
         stop: handles the signals that end a training; None: Ctrl-C is an exception anywhere.
         after_iteration: called with the iteration after each one, in every process; None: nothing is.
         iterations_done: by this object, without those of a checkpoint.
@@ -53,7 +53,7 @@ class TrainRunner(OnPolicyRunner):
     env: RslRlVecEnv
     alg: Any
     logger: CompactLogger
-    watch: Watch | None = None
+    number_watch: NumberWatch | None = None
     stop: GracefulStop | None = None
     after_iteration: Callable[[int], None] | None = None
     iterations_done = 0
@@ -100,7 +100,7 @@ class TrainRunner(OnPolicyRunner):
         self.logger.after_iteration = self._after_iteration
         self.task = task
         if self.cfg.get("check_for_nan", True):
-            self.watch = Watch(self)
+            self.number_watch = NumberWatch(self)
             self.cfg["check_for_nan"] = False  # upstream's own check sees less, in more time
         self._comparison: Any = None  # made by what the environment names under `comparison`
         if self.cfg.get("eval_interval", 0) > 0 and hasattr(self.alg, "inference_policies"):
@@ -138,8 +138,8 @@ class TrainRunner(OnPolicyRunner):
         Raises:
             UserError: the first iteration failed, a number broke, or the last checkpoint could not be written.
         """
-        if self.watch is not None:
-            self.watch.iteration = self.current_learning_iteration
+        if self.number_watch is not None:
+            self.number_watch.iteration = self.current_learning_iteration
         self._saved_at, self._learning = time.monotonic(), True
         if self.stop is not None:
             self.stop.defer()
@@ -153,8 +153,8 @@ class TrainRunner(OnPolicyRunner):
                     "another process of this training has ended, see above; what was learnt up to the last checkpoint "
                     "is kept, and --resume goes on from it"
                 ) from error
-            if self.watch is not None:
-                self.watch.explain(error)
+            if self.number_watch is not None:
+                self.number_watch.explain(error)
             if self.iterations_done:
                 raise
             with user_errors(f"task '{self.task}': the training cannot start"):
@@ -168,9 +168,9 @@ class TrainRunner(OnPolicyRunner):
 
     def _after_iteration(self, it: int) -> None:
         """Check the networks; end on request, in all processes at once; save if the last checkpoint is old."""
-        if self.watch is not None:
-            self.watch.check_update()
-            self.watch.iteration = it + 1
+        if self.number_watch is not None:
+            self.number_watch.check_update()
+            self.number_watch.iteration = it + 1
         self.iterations_done += 1
         if self.after_iteration is not None:
             self.after_iteration(it)

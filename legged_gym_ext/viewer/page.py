@@ -5,7 +5,6 @@ Callbacks of the page run in viser's threads: they only queue requests for the `
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -257,11 +256,10 @@ class Page:
         if self.notice:
             rows.append(self.notice)
         state = f"{player.seconds:.1f} s"
-        with contextlib.suppress(ZeroDivisionError):
-            if player.paused:
-                state += ", **paused**"
-            elif player.steps and self._speed < 0.9:
-                state += f", {1.0 / max(self._speed, 0.01):.1f} times slower than real time"
+        if player.paused:
+            state += ", **paused**"
+        elif player.steps and self._speed < 0.9:
+            state += f", {1.0 / max(self._speed, 0.01):.1f} times slower than real time"
         falls = f"{player.falls} falls" if player.falls != 1 else "1 fall"
         rows.append(f"{state}, {falls}")
         return "  \n".join(rows)

@@ -14,9 +14,8 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import torch
-
-from legged_gym_ext.training.runs import WriteError, atomic_write, checkpoints
+from legged_gym_ext.training.number_watch import write_tensors
+from legged_gym_ext.training.runs import WriteError, checkpoints
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.viewer.web import check_page, free_port, page_url
 
@@ -137,7 +136,7 @@ class WatchPage:
         levels: dict[str, Any] = {} if terrain is None else terrain.level_statistics()
         level = {"level": float(levels["level"])} if "level" in levels else {}
         saved.update(iter=it, infos={"task": runner.task, "iteration": it, **level})
-        atomic_write(self._run_dir / WEIGHTS, lambda path: torch.save(saved, path))
+        write_tensors(self._run_dir / WEIGHTS, saved)
 
     def _start(self) -> None:
         from legged_gym_ext import PACKAGE_DIR

@@ -28,10 +28,10 @@ class RslRlVecEnv(VecEnv):
     configuration, `history` (N, T, D) of the policy's frames.
 
     Attributes:
-        watch: called with observations and rewards (N,) of every step; None: nobody looks.
+        on_step: called with observations and rewards (N,) of every step; None: nobody looks.
     """
 
-    watch: Callable[[TensorDict, torch.Tensor], None] | None = None
+    on_step: Callable[[TensorDict, torch.Tensor], None] | None = None
 
     def __init__(self, env: LeggedRobot, groups: Iterable[str] | None = None) -> None:
         """Wrap `env`, with the named groups of observations, all by default; others are not stored by the learner."""
@@ -69,6 +69,6 @@ class RslRlVecEnv(VecEnv):
         """Make one control step with `actions` (N, A); returns observations, rewards (N,), dones (N,) and extras."""
         _, _, rewards, dones, extras = self.env.step(actions)
         observations = self.get_observations()
-        if self.watch is not None:
-            self.watch(observations, rewards)
+        if self.on_step is not None:
+            self.on_step(observations, rewards)
         return observations, rewards.clone(), dones.long(), extras

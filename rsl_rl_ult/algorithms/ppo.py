@@ -16,6 +16,8 @@ from rsl_rl_ult.modules.actor_critic import Evaluation
 from rsl_rl_ult.storage import Batch, RolloutStorage
 
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 1e-2
+KL_SOURCES = ("all", "teacher")
+"""Of methods with a teacher and a student: the samples whose KL steers the learning rate."""
 """Bounds of the adaptive schedule, those of rsl-rl-lib."""
 
 
@@ -135,9 +137,11 @@ class PPO(OnPolicyAlgorithm):
         kl = self.network.distribution.kl(batch.acted.mean, batch.acted.std, mean, std, self.kl_epsilon)
         if batch.kl_rows is None:
             kl = float(self.processes.mean(kl.mean()))
-        else:  # processes may have unequal shares of the chosen samples, or none
+        else:  # processes may have unequal shares of the chosen samples; where nobody has one, all samples count
             rows = batch.kl_rows.to(kl.dtype)
-            kl = float(self.processes.mean((kl * rows).sum()) / self.processes.mean(rows.sum()).clamp(min=1e-6))
+            sums = torch.stack(((kl * rows).sum(), rows.sum(), kl.mean()))
+            chosen, count, everything = self.processes.mean(sums).tolist()
+            kl = chosen / count if count else everything
         if kl > self.desired_kl * 2.0:
             self.set_learning_rate(max(MIN_LEARNING_RATE, self.learning_rate / 1.5))
         elif 0.0 < kl < self.desired_kl / 2.0:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from rsl_rl_ult.algorithms.mixing import spread
+from rsl_rl_ult.algorithms.ppo import KL_SOURCES
 from rsl_rl_ult.algorithms.ppo_ts import PPO_TS
 from rsl_rl_ult.algorithms.rollout_state import Decision
 from rsl_rl_ult.algorithms.student import RolloutWindows
@@ -89,7 +90,7 @@ class PPO_CTS(PPO_TS):  # noqa: N801
         self.scale_encoder_learning_rate = chosen["scale_encoder_learning_rate"] if scales is None else scales
         for name, value, known in (
             ("advantage_norm", advantage_norm, ("joint", "per_group")),
-            ("kl_source", kl_source, ("all", "teacher")),
+            ("kl_source", kl_source, KL_SOURCES),
         ):
             if value not in known:
                 raise ValueError(f"algorithm.{name} '{value}': expected {' or '.join(known)}")

@@ -10,7 +10,7 @@ import torch
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms.metrics import GradientCosines
 from rsl_rl_ult.algorithms.mixing import MetricsByActor, Mixing, schedule_iterations
-from rsl_rl_ult.algorithms.ppo import MAX_LEARNING_RATE, PPO
+from rsl_rl_ult.algorithms.ppo import KL_SOURCES, MAX_LEARNING_RATE, PPO
 from rsl_rl_ult.algorithms.rollout_state import Decision
 from rsl_rl_ult.algorithms.ult_rollout import ActingCache, trajectories
 from rsl_rl_ult.modules.actor_critic import Tensors
@@ -20,7 +20,6 @@ from rsl_rl_ult.policies.policy_ult import CachedPolicy
 
 IMITATION_LOSSES = ("mse", "kl")
 POLICY_SAMPLES = ("acted", "student_from_teacher", "mixture")
-KL_SOURCES = ("all", "teacher")
 
 
 class PPO_ULT(PPO):  # noqa: N801
@@ -185,9 +184,8 @@ class PPO_ULT(PPO):  # noqa: N801
     def make_batch(self, rows: torch.Tensor) -> ULTBatch:
         """Also what a pass over the segments reads."""
         batch = super().make_batch(rows)
-        teacher = self.storage.flat("teacher")[rows]
-        if self.kl_source == "teacher" and bool(teacher.any()):  # at mix_ratio 0 there is only the student's
-            batch.kl_rows = teacher
+        if self.kl_source == "teacher":
+            batch.kl_rows = self.storage.flat("teacher")[rows]
         return trajectories(batch, self.acting, rows, self.next_frames, self.symmetry, self.num_mini_batches)
 
     def surrogate(self, per_sample: torch.Tensor, batch: ULTBatch, evaluation: ULTEvaluation) -> torch.Tensor:

@@ -45,7 +45,7 @@ class Batch:
     actions: torch.Tensor
     """(K B, A)."""
     kl_rows: torch.Tensor | None
-    """(B,) bool, the originals whose KL steers the learning rate; None for all."""
+    """(B,) bool, the originals whose KL steers the learning rate; None, or none of them: all."""
     step: int
     """Number of the gradient step in this update, from 0."""
 

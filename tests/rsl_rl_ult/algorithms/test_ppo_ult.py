@@ -171,9 +171,14 @@ def test_the_learning_rate_follows_the_teachers_kl():
 
 def test_without_a_teacher_that_acts_the_learning_rate_follows_the_student():
     env = ToyEnv(8)
-    alg = build(ult_cfg(mix_ratio=0.0), env)
+    alg = build(ult_cfg(mix_ratio=0.0, schedule="adaptive"), env)
     collect(alg, env, env.get_observations(), 6)
-    assert alg.kl_source == "teacher" and first_batch(alg).kl_rows is None
+    batch = first_batch(alg)
+    assert batch.kl_rows is not None and not batch.kl_rows.any()
+    evaluation, before = alg.evaluate(batch), alg.learning_rate
+    evaluation.mean = batch.acted.mean + 1.0
+    alg._adapt_learning_rate(batch, evaluation)
+    assert alg.learning_rate == pytest.approx(before / 1.5)
 
 
 @pytest.mark.parametrize("samples", ["acted", "student_from_teacher", "mixture"])

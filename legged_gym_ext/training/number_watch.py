@@ -1,8 +1,8 @@
 """Watches the numbers of a training: the first that is not finite, or explodes, ends it with its name and a report.
 
-Checked are, in every step, observations, rewards and their terms; before every gradient step its gradients; before the
-first one of an update what was collected; after an update, weights and the deviation of the actions. A broken number
-ends the training before anything is saved again: checkpoints hold good numbers.
+Checked are, in every step on the CPU, observations, rewards and their terms; before every gradient step its gradients;
+before the first one of an update what was collected; after an update, weights and the deviation of the actions. A
+broken number ends the training before anything is saved again: checkpoints hold good numbers.
 """
 
 from __future__ import annotations
@@ -37,14 +37,20 @@ class BrokenNumberError(UserError):
     """A number of the training is not finite or has exploded; the message says which, and where the batch is."""
 
 
-class Watch:
+class NumberWatch:
     """Watches one training."""
 
     def __init__(self, runner: TrainRunner) -> None:
-        """Watch the robots and the algorithm of `runner` from now on."""
+        """Watch the robots and the algorithm of `runner` from now on.
+
+        Attributes:
+            every_step: look at every step of the robots. Not on a GPU, which would wait for each look: there broken
+                observations and rewards are found before they are learnt from, without the term.
+        """
         self.runner, self._update_checked = runner, True
+        self.every_step = torch.device(runner.device).type == "cpu"
         self.iteration = runner.current_learning_iteration
-        runner.env.watch = self.check_step
+        runner.env.on_step = self.check_step
         runner.alg.optimizer.register_step_pre_hook(lambda *_: self.check_gradients())
 
     # -- checks ------------------------------------------------------------------------------------------------------
@@ -56,6 +62,8 @@ class Watch:
             BrokenNumberError: with term and robot.
         """
         self._update_checked = False
+        if not self.every_step:
+            return
         terms = getattr(self.runner.env.env, "rewards", None)
         parts = {} if terms is None else {"": terms.parts}
         frames = {name: values for name, values in observations.items() if name != "history"}  # of frames seen before
@@ -118,7 +126,9 @@ class Watch:
 
     def _check_rollout(self) -> None:
         rollout = rollout_of(self.runner.alg)
-        for name in (name for name in COLLECTED if name in rollout):
+        sets = () if self.every_step else self.runner.cfg["obs_groups"].values()
+        groups = sorted({group for names in sets for group in names})
+        for name in (name for name in (*groups, *COLLECTED) if name in rollout):
             limit = LARGEST_STD if name == "std" else LARGEST
             if not _largest([rollout[name]]) <= limit:
                 self.check_update()  # a broken weight is the cause

@@ -15,8 +15,8 @@ import torch
 from legged_gym_ext.envs.base import rewards
 from legged_gym_ext.envs.base.observations import Observations
 from legged_gym_ext.scripts import train
+from legged_gym_ext.training.number_watch import BrokenNumberError, NumberWatch
 from legged_gym_ext.training.runs import checkpoints, load_checkpoint
-from legged_gym_ext.training.watch import BrokenNumberError
 from legged_gym_ext.utils.errors import UserError
 from tests.legged_gym_ext.training.test_training import build
 from tests.small_trainings import newest, start
@@ -68,6 +68,15 @@ def test_the_command_that_a_broken_number_ends_with_goes_on_from_the_last_good_c
     train.main(words[2:])
     assert "resumed from" in capsys.readouterr().out
     assert list(checkpoints(newest(tmp_path))) == [2, 3]
+
+
+def test_without_a_look_at_every_step_a_broken_reward_is_found_before_it_is_learnt_from(tmp_path, monkeypatch):
+    # As on a GPU, where each look would make the device wait.
+    monkeypatch.setattr(NumberWatch, "check_step", lambda watch, *_: setattr(watch, "_update_checked", False))
+    break_reward(monkeypatch, "action_rate", at=STEPS + 1, robot=3, value=math.nan)
+    with pytest.raises(UserError, match=r"iteration 1: 'rewards' of robot 3 in step 1 of the rollout is nan"):
+        train.main(start(tmp_path, "--max_iterations=3", "--train.runner.save_interval=1"))
+    assert list(checkpoints(newest(tmp_path))) == [0]
 
 
 def test_a_reward_that_breaks_in_the_first_iteration_keeps_the_batch_though_there_is_no_checkpoint(
@@ -168,7 +177,7 @@ def test_watching_changes_no_weight_of_a_healthy_training(tmp_path, task):
     ends = []
     for check in (True, False):
         runner = build(tmp_path, task=task, num_envs=8, check_for_nan=check)
-        assert (runner.watch is not None) == check
+        assert (runner.number_watch is not None) == check
         runner.learn(2, init_at_random_ep_len=True)
         modules = [module for module in vars(runner.alg).values() if isinstance(module, torch.nn.Module)]
         ends.append([value for module in modules for value in module.state_dict().values()])
