@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -81,6 +82,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="mean",
         help="execute mean actions (default), or draw them with the deviation of the training",
     )
+    pretrained.add_flag(parser, "record the policies that are part of this package, instead of one of your runs")
     add("--rows_per_shard", type=int, default=65536, metavar="N", help="rows of one shard, about 1 kB each (65536)")
 
 

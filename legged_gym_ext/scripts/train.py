@@ -46,11 +46,17 @@ def main(argv: list[str] | None = None) -> int:
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     from legged_gym_ext.simulators import prepare_engine
     from legged_gym_ext.training import run_settings
+    from legged_gym_ext.training.next_step import OFFLINE, training_command
     from legged_gym_ext.training.output import tolerate_broken_stdout
     from legged_gym_ext.training.runs import log_root
     from legged_gym_ext.training.teacher import refuse_teacher
 
     root = log_root(args)
+    if train_cfg.algorithm.class_name in OFFLINE:
+        raise UserError(
+            f"task '{args.task}' learns from a data set, not in a simulator; record one with collect.py, then: "
+            + training_command(args.task, train_cfg, root)
+        )
     shipped = pretrained.find_for(args.task, args, train_cfg.runner)
     if shipped is not None:
         env_cfg, train_cfg = run_settings.fine_tuning_cfgs(args.task, args, shipped)
@@ -101,7 +107,8 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--teacher",
         metavar="RUN",
-        help="run folder or checkpoint of a teacher of the same robot: only its student is trained (TS, RMA, DAgger)",
+        help="run folder or checkpoint of a teacher of the same robot, or pretrained:TASK: only its student is trained "
+        "(TS, RMA, DAgger)",
     )
     add(
         "--logger",

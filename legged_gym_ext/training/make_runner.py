@@ -83,7 +83,7 @@ def make_runner(
     elif log_root is not None and not runner_cfg.teacher and getattr(runner.alg, "needs_teacher", False):
         raise UserError(
             f"task '{name}' learns from a trained teacher: add --teacher=RUN, a run folder or checkpoint of the same "
-            "robot, such as --teacher=logs/go2_rma/<run>"
+            "robot, such as --teacher=logs/go2_rma/<run> or --teacher=pretrained:go2_rma"
         )
     elif runner_cfg.teacher and log_root is not None:
         path = use_teacher(runner, env.cfg, runner_cfg.teacher, log_root)

@@ -16,6 +16,13 @@ from legged_gym_ext.utils.errors import display_path, python_command
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfgPPO
 
+OFFLINE = {
+    "rsl_rl_ult.offline:BC": ("distill", "--dataset=FOLDER"),
+    "rsl_rl_ult.offline:BC_ULT": ("distill", "--dataset=FOLDER"),
+    "rsl_rl_ult.offline:MULTI": ("multi_task", "--out=FOLDER"),
+}
+"""`algorithm.class_name` of methods that learn from data -> the script that trains them, and what it needs."""
+
 SCRIPTS = PACKAGE_DIR / "scripts"
 
 
@@ -71,3 +78,15 @@ def task_flags(
         if newest_run(siblings)[0] != run_dir:
             flags.append(f"--load_run={run_dir.name}")
     return flags
+
+
+def training_command(task: str, train_cfg: LeggedRobotCfgPPO, log_root: Path) -> str:
+    """Shell command that trains a task: train.py, or the script that teaches a student from data."""
+    flags = task_flags(task, train_cfg.runner, log_root)
+    name = getattr(train_cfg.algorithm, "class_name", None)
+    if name not in OFFLINE:
+        return script_command("train", flags)
+    script, needed = OFFLINE[name]
+    if script == "multi_task":  # told the task of the teachers, not of the student
+        flags = ["--task=TEACHERS" if flag.startswith("--task=") else flag for flag in flags]
+    return script_command(script, [needed, *flags])

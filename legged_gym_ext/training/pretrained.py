@@ -17,7 +17,7 @@ from legged_gym_ext.utils.errors import UserError, did_you_mean, user_errors
 
 FOLDER = PACKAGE_DIR / "resources" / "policies"
 PREFIX = "pretrained:"
-"""Beginning of a policy's name where a file is expected: `sim2sim.py --policy pretrained:go2_ult`."""
+"""Beginning of its name where a file or run is expected: `sim2sim.py --policy pretrained:go2_ult`, `--teacher`."""
 
 
 def add_flag(parser: argparse.ArgumentParser, help: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from legged_gym_ext.foreign import refuse_code
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.training.run_settings import flat
 from legged_gym_ext.training.runs import (
     CHECKPOINT,
@@ -100,9 +101,12 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
 
     Args:
         wanted: a checkpoint (its iteration counts), a run folder (its newest checkpoint) or the folder of an experiment
-            (its newest run), as a path or relative to `log_root`.
+            (its newest run), as a path or relative to `log_root`; or `pretrained:TASK`, the policy of this package.
         log_root: where runs are.
     """
+    if wanted.startswith(pretrained.PREFIX):
+        run = pretrained.find(wanted[len(pretrained.PREFIX) :])
+        return run, find_checkpoint(run)
     for path in (Path(os.path.expanduser(wanted)), log_root / wanted):
         if path.is_file():
             if CHECKPOINT.fullmatch(path.name) is None:
@@ -116,7 +120,7 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
             return run, find_checkpoint(run)
     raise UserError(
         f"--teacher={wanted}: no such run or checkpoint; give a path, or one relative to {log_root}, such as "
-        "go2_ts/<run>"
+        f"go2_ts/<run>, or {pretrained.PREFIX}TASK with one of {', '.join(pretrained.tasks())}"
     )
 
 

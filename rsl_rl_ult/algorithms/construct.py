@@ -38,9 +38,16 @@ def resolve(name: Any, home: str = "") -> Any:
         name = f"{home}:{name}"
     module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = importlib.import_module(module)
+    except (ImportError, ValueError) as error:
         raise ValueError(f"cannot find '{name}': expected \"module:name\" ({error})") from error
+    if not hasattr(found, attribute):
+        near = difflib.get_close_matches(attribute, dir(found), n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ValueError(
+            f"cannot find '{name}': {hint}expected \"module:name\" (module '{module}' has no attribute '{attribute}')"
+        )
+    return getattr(found, attribute)
 
 
 def refuse_code(name: Any) -> None:
@@ -70,11 +77,12 @@ def option_names(function: Any) -> set:
     return names
 
 
-def check_options(cls: type, options: Mapping[str, Any], section: str) -> None:
-    """Refuse options that `cls` does not have, naming the nearest one."""
+def check_options(cls: type, options: Mapping[str, Any], section: str, others: Sequence[str] = ()) -> None:
+    """Refuse options that `cls` does not have, naming the nearest one; a host takes `others` in this section, too."""
     known = option_names(cls)
     for name in options:
         if name not in known:
+            known |= set(others)
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" (did you mean '{near[0]}'?)" if near else ""
             raise ValueError(f"{section} has no option '{name}' for {cls.__name__}{hint}; known: {sorted(known)}")

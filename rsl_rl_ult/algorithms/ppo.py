@@ -16,9 +16,10 @@ from rsl_rl_ult.modules.actor_critic import Evaluation
 from rsl_rl_ult.storage import Batch, RolloutStorage
 
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 1e-2
+"""Bounds of the adaptive schedule, those of rsl-rl-lib."""
+
 KL_SOURCES = ("all", "teacher")
 """Of methods with a teacher and a student: the samples whose KL steers the learning rate."""
-"""Bounds of the adaptive schedule, those of rsl-rl-lib."""
 
 
 class PPO(OnPolicyAlgorithm):

@@ -43,8 +43,8 @@ class Columns:
             start += count
         if start != dim:
             raise ValueError(
-                f"policy.critic_obs_terms adds up to {start} columns, the critic observation (privileged_obs_buf) has "
-                f"{dim}:\n{self.table()}"
+                f"policy.critic_obs_terms adds up to {start} columns, the critic observation has {dim} "
+                f"(env.num_privileged_obs; where that is None, env.num_observations):\n{self.table()}"
             )
         chosen = {
             "privileged": self._columns("privileged_terms", privileged),

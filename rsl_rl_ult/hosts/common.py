@@ -40,6 +40,8 @@ class HostPolicy(nn.Module):
 
     is_recurrent = False
     core_class: type[OnPolicyAlgorithm] = PPO
+    own_options: tuple = ()
+    """Options of the host's `policy` section that the network does not get."""
 
     def __init__(self, dims: Mapping[str, int], num_actions: int, sets: Mapping[str, list], options: Mapping) -> None:
         """Build the network.
@@ -55,7 +57,7 @@ class HostPolicy(nn.Module):
         options = {name: value for name, value in options.items() if name != "class_name"}
         if options.pop("state_dependent_std", False):
             raise ValueError("policy.state_dependent_std: our networks learn one deviation per action; set it to False")
-        check_options(cls.network_class, options, "policy")
+        check_options(cls.network_class, options, "policy", self.own_options)
         self.network = cls.network_class(**network_sizes(cls, dims), num_actions=num_actions, **options)
         self.sets = {name: list(groups) for name, groups in sets.items()}
         self.core: list = []  # the algorithm, once there is one; in a list, because modules register what they own

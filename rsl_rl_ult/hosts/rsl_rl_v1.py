@@ -34,6 +34,8 @@ SHOWN_BY_HOST = ("value", "surrogate")
 class _Policy(HostPolicy):
     """A policy as 1.0.2 builds it: (num_obs, num_critic_obs, num_actions, **policy section)."""
 
+    own_options = ("critic_obs_terms", "privileged_terms", "critic_terms")
+
     def __init__(
         self,
         num_obs: int,

@@ -19,7 +19,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mujoco")
 pytest.importorskip("rsl_rl")
 
+from legged_gym_ext.envs import task_registry  # noqa: E402
 from legged_gym_ext.scripts import collect, dataset, distill, evaluate, export, train  # noqa: E402
+from legged_gym_ext.training import pretrained  # noqa: E402
 from legged_gym_ext.training.runs import checkpoints  # noqa: E402
 from legged_gym_ext.utils.errors import UserError  # noqa: E402
 from rsl_rl_ult.storage.dataset import Dataset, read_card  # noqa: E402
@@ -236,10 +238,42 @@ def test_a_cloned_student_can_be_recorded_and_taught_from(data, tmp_path):
         train.main([*flags, f"--log_root={tmp_path}"])
 
 
-def test_no_training_in_an_environment(tmp_path):
-    with pytest.raises(UserError, match="this method learns from a data set: record one"):
-        train.main(["--task=go2_bc_flat", "--num_envs=4", f"--log_root={tmp_path / 'logs'}", "--logger=none"])
+@pytest.mark.parametrize(
+    ("task", "command"),
+    [
+        ("go2_bc_flat", r"distill\.py --dataset=FOLDER --task=go2_bc_flat"),
+        ("go2_bc_ult", r"distill\.py --dataset=FOLDER --task=go2_bc_ult"),
+        ("go2_multi", r"multi_task\.py --out=FOLDER --task=TEACHERS"),
+    ],
+)
+def test_what_learns_from_data_is_not_trained_by_train_and_the_error_has_the_right_command(
+    task, command, tmp_path, monkeypatch, capsys
+):
+    """Before anything is built, whether it is to be trained or looked at."""
+    monkeypatch.setattr(task_registry, "make_env", lambda *_: pytest.fail("an environment was built"))
+    flags = [f"--task={task}", "--num_envs=4", f"--log_root={tmp_path / 'logs'}"]
+    with pytest.raises(UserError, match=rf"learns from a data set, not in a simulator; .*{command}"):
+        train.main([*flags, "--logger=none"])
+    with pytest.raises(UserError, match=rf"no runs of experiment '{task}'.*\(to train: .*{command}"):
+        evaluate.main(flags)
+    assert capsys.readouterr().out == ""
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_task_without_runs_offers_the_policy_of_the_package_where_there_is_one(tmp_path):
+    for task, offered in (("go2_rma", True), ("go2_ts", False)):
+        with pytest.raises(UserError, match="no runs of experiment") as error:
+            record(tmp_path, tmp_path / "out", task=task)
+        assert ("--pretrained: the policy of this package" in str(error.value)) == offered
+
+
+def test_the_policy_of_the_package_is_recorded(tmp_path, capsys):
+    flags = ["--task=go2_rma", "--pretrained", "--num_envs=2", "--episodes=2", "--env.env.episode_length_s=0.2"]
+    collect.main([*flags, f"--out={tmp_path / 'out'}"])
+    assert "shipped policy of go2_rma" in capsys.readouterr().out
+    dataset = Dataset(tmp_path / "out")
+    assert dataset.card["task"] == "go2_rma"
+    assert (pretrained.find("go2_rma") / dataset.card["teacher"]["checkpoint"]).is_file()
 
 
 @pytest.mark.parametrize(

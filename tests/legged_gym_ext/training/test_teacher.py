@@ -12,7 +12,8 @@ import torch
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 from legged_gym_ext.scripts import train
-from legged_gym_ext.training.runs import checkpoints
+from legged_gym_ext.training import pretrained
+from legged_gym_ext.training.runs import checkpoints, find_checkpoint
 from legged_gym_ext.training.teacher import check_meaning
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
@@ -66,6 +67,12 @@ def test_an_experiment_below_the_log_folder_names_its_newest_run(trained, capsys
     assert f"teacher: {newest(trained, TASK) / 'model_0.pt'}, frozen" in capsys.readouterr().out
 
 
+def test_the_policy_of_the_package_can_be_the_teacher(tmp_path, capsys):
+    train.main(start(tmp_path, "--max_iterations=1", "--teacher=pretrained:go2_rma", task="go2_dagger"))
+    checkpoint = find_checkpoint(pretrained.find("go2_rma"))
+    assert f"teacher: {checkpoint}, frozen" in capsys.readouterr().out
+
+
 def refused(root: Path, teacher: str | Path, *flags: str, task: str = TASK) -> str:
     """The one line of the error, after which there is no run."""
     with pytest.raises(UserError) as error:
@@ -77,6 +84,9 @@ def refused(root: Path, teacher: str | Path, *flags: str, task: str = TASK) -> s
 def test_a_teacher_that_is_not_there_or_does_not_fit_is_one_line(trained, tmp_path):
     run = newest(trained, TASK)
     assert "--teacher=nothing: no such run or checkpoint" in refused(tmp_path, "nothing")
+    assert "no policy of task 'go2_rna' is part of this package; did you mean go2_rma?" in refused(
+        tmp_path, "pretrained:go2_rna"
+    )
     assert "holds no checkpoint" in refused(tmp_path, run / "params")
     assert "is no checkpoint: expected model_<iteration>.pt" in refused(tmp_path, run / "params" / "env.json")
     other_layout = refused(tmp_path, run, "--env.observations.layout=tutorial")

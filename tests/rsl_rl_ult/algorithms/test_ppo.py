@@ -162,7 +162,10 @@ def broken(**changes) -> dict:
         ({"algorithm__optimizer": "lion"}, "optimizer 'lion': expected one of adam, adamw, sgd, rmsprop"),
         ({"algorithm__num_mini_batches": 0}, "num_mini_batches=0"),
         ({"actor__latent_dims": 3}, "actor has no option 'latent_dims' for ActorCriticTS .did you mean 'latent_dim'"),
-        ({"actor__class_name": "ActorCriticTSS"}, "cannot find 'rsl_rl_ult.modules:ActorCriticTSS'"),
+        (
+            {"actor__class_name": "ActorCriticTSS"},
+            "cannot find 'rsl_rl_ult.modules:ActorCriticTSS': did you mean 'ActorCriticTS'",
+        ),
         ({"actor__class_name": "ActorCritic2"}, "cannot find"),
         ({"critic__class_name": "CNNModel"}, "our networks have an MLP critic"),
         ({"critic__layers": 3}, "critic has no option 'layers'"),

@@ -289,7 +289,7 @@ def test_a_table_of_columns_that_does_not_add_up_is_shown():
     with pytest.raises(ValueError) as error:
         make_runner("TS", policy={"critic_obs_terms": {"obs": 4, "load": 2}})
     text = str(error.value)
-    assert "adds up to 6 columns, the critic observation (privileged_obs_buf) has 9" in text
+    assert "adds up to 6 columns, the critic observation has 9 (env.num_privileged_obs; where that is None" in text
     assert "obs      4  [0:4]" in text and "load     2  [4:6]" in text
 
 
@@ -297,6 +297,7 @@ def test_a_table_of_columns_that_does_not_add_up_is_shown():
     ("policy", "message"),
     [
         ({"privileged_terms": ["lode"]}, r"policy.privileged_terms names \['lode'\]"),
+        ({"critic_obs_term": {"obs": 4}}, r"policy has no option 'critic_obs_term' .*did you mean 'critic_obs_terms'"),
         ({"critic_terms": []}, "policy.critic_terms names no block"),
         ({"critic_obs_terms": {"obs": 9, "load": 0}}, "'load' has 0 columns"),
         ({"histroy_length": 3}, "did you mean 'history_length'"),
