@@ -68,7 +68,7 @@ def test_an_experiment_below_the_log_folder_names_its_newest_run(trained, capsys
 
 
 def test_the_policy_of_the_package_can_be_the_teacher(tmp_path, capsys):
-    train.main(start(tmp_path, "--max_iterations=1", "--teacher=pretrained:go2_rma", task="go2_dagger"))
+    train.main(start(tmp_path, "--max_iterations=1", "--teacher=pretrained:go2_rma", task="go2_rma"))
     checkpoint = find_checkpoint(pretrained.find("go2_rma"))
     assert f"teacher: {checkpoint}, frozen" in capsys.readouterr().out
 
