@@ -118,7 +118,10 @@ def import_minari(name: str, folder: Path | str, root: Path | str | None = None)
     try:
         source = minari.load_dataset(name)
     except (FileNotFoundError, ValueError, KeyError) as error:
-        raise ValueError(f"cannot load Minari's data set '{name}': {' '.join(str(error).split())[:120]}") from error
+        raise ValueError(
+            f"cannot load Minari's data set '{name}': not on this machine, or damaged; get it by \"minari download "
+            f'{name}" if it is one of theirs ({" ".join(str(error).split())[:120]})'
+        ) from error
     text = source.storage.metadata.get(CARD)
     if text is None:
         spaces = source.observation_space, source.action_space
