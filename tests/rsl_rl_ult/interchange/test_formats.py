@@ -72,7 +72,7 @@ def test_d4rls_readers_cut_where_we_do(data, tmp_path):
 
 def test_a_data_set_that_minari_does_not_have_here_is_one_line_with_the_command_that_gets_it(tmp_path):
     pytest.importorskip("minari")
-    with pytest.raises(ValueError, match='not on this machine.* get it by "minari download world/walk-v0"') as error:
+    with pytest.raises(ValueError, match=r'not on this machine.* get it by "minari download world/walk-v0"') as error:
         minari_format.import_minari("world/walk-v0", tmp_path / "back", tmp_path / "minari")
     assert "\n" not in str(error.value) and not (tmp_path / "back").exists()
 
