@@ -53,8 +53,8 @@ class SegmentLoader:
     """Passes over a data set, each transition once per pass; no piece reaches into another episode.
 
     Shards are read in a new order in each pass, the first one alone and then as many at once as `buffer_rows` allow;
-    samples are shuffled among those. At most two such buffers are in memory, the present one and the one that is read ahead, and `prefetch`
-    minibatches; a buffer holds at least one shard, however large.
+    samples are shuffled among those. At most two such buffers are in memory, the present one and the one that is read
+    ahead, and `prefetch` minibatches; a buffer holds at least one shard, however large.
 
     Only the stream `student` is read. Privileged columns are in other files, and asking for one is an error.
 
