@@ -25,7 +25,7 @@ UNITS = {
     "linear_rmse": "m/s",
     "yaw_rmse": "rad/s",
     "progress": "distance along the command / commanded distance, 0: stuck, 1: as fast as commanded",
-    "fall_rate": "share of episodes (20 s) that end in a fall",
+    "fall_rate": "share of episodes that end in a fall",
     "episode_length": "s",
     "energy": "W, mean of the summed absolute joint powers",
 }

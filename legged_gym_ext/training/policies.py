@@ -94,7 +94,7 @@ def run_cfgs(
         shipped = pretrained.find_for(task, args, cli_train.runner)
         if shipped is not None:
             print(pretrained.describe(shipped))
-        run_dir = shipped or _find_run(task, cli_train.runner, log_root(args))
+        run_dir = shipped or _find_run(task, args, cli_train.runner, log_root(args))
         apply_run(run_dir, str(task), env_cfg, train_cfg)
     # Which checkpoint is loaded, and on which engine and devices, is not a setting of the run.
     for field in ("engine", "device", "num_threads"):
@@ -108,13 +108,17 @@ def run_cfgs(
     return env_cfg, train_cfg, run_dir
 
 
-def _find_run(task: str | None, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path) -> Path:
-    """The run to load; if there is none, the error names the command that trains one."""
+def _find_run(
+    task: str | None, args: argparse.Namespace, runner_cfg: type[LeggedRobotCfgPPO.runner], log_root: Path
+) -> Path:
+    """The run to load; if there is none, the error names the command that trains one, and a shipped policy."""
     try:
         return find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
     except UserError as error:
         command = script_command("train", task_flags(str(task), runner_cfg, log_root))
-        raise UserError(f"{error} (to train: {command})") from error
+        # `export.py` does not know the flag.
+        shipped = "; without training: add --pretrained" if hasattr(args, "pretrained") else ""
+        raise UserError(f"{error} (to train: {command}{shipped if task in pretrained.tasks() else ''})") from error
 
 
 def load_policies(
