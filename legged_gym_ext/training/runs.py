@@ -103,8 +103,8 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None 
     if not folder.is_dir():
         others = [path.name for path in log_root.iterdir() if path.is_dir()] if log_root.is_dir() else []
         raise UserError(
-            f"no runs of experiment '{experiment}' in {log_root}{did_you_mean(experiment, others)}; train one first, or "
-            "name another --experiment_name or --log_root"
+            f"no runs of experiment '{experiment}' in {log_root}{did_you_mean(experiment, others)}; train one first, "
+            "or name another --experiment_name or --log_root"
         )
     chosen, skipped = newest_run(runs)
     if chosen is None:

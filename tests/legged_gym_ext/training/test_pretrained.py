@@ -114,7 +114,7 @@ def test_pretrained_and_a_run_of_ones_own_are_refused_together(main, other, tmp_
 
 def test_a_name_without_the_prefix_is_a_file():
     assert pretrained.policy_file("go2_ult/policy.onnx") == Path("go2_ult/policy.onnx")
-    with pytest.raises(UserError, match="policy not found: go2_ult; .* is pretrained:go2_ult$"):
+    with pytest.raises(UserError, match=r"policy not found: go2_ult; .* is pretrained:go2_ult$"):
         pretrained.policy_file("go2_ult")
     assert pretrained.policy_file("pretrained:go2_ult") == pretrained.FOLDER / "go2_ult" / "policy.onnx"
 
