@@ -117,8 +117,9 @@ def _find_run(
     except UserError as error:
         command = script_command("train", task_flags(str(task), runner_cfg, log_root))
         # `export.py` does not know the flag.
-        shipped = "; without training: add --pretrained" if hasattr(args, "pretrained") else ""
-        raise UserError(f"{error} (to train: {command}{shipped if task in pretrained.tasks() else ''})") from error
+        flag = hasattr(args, "pretrained") and runner_cfg.load_run in (None, -1, "-1", "")
+        shipped = "; without training: add --pretrained" if flag and task in pretrained.tasks() else ""
+        raise UserError(f"{error} (to train: {command}{shipped})") from error
 
 
 def load_policies(

@@ -174,7 +174,7 @@ def find_checkpoint(run_dir: Path, checkpoint: int | str | None = None) -> Path:
         return list(found.values())[-1]
     match = re.fullmatch(r"(?:model_)?(\d+)(?:\.pt)?", str(checkpoint))
     if match is None or int(match[1]) not in found:
-        raise UserError(f"no checkpoint {checkpoint} in {run_dir}; there are {', '.join(map(str, found))}")
+        raise UserError(f"no checkpoint {checkpoint} in {run_dir}; its iterations: {', '.join(map(str, found))}")
     return found[int(match[1])]
 
 

@@ -208,7 +208,7 @@ def test_a_checkpoint_is_found_by_number_and_by_name(tmp_path: Path, wanted: str
 @pytest.mark.parametrize("wanted", [51, "last", "model_5.pt", -2])
 def test_a_missing_checkpoint_lists_those_there_are(tmp_path: Path, wanted: str | int) -> None:
     run = make_run(tmp_path, "r", 50, 100, 0)
-    with pytest.raises(UserError, match=rf"no checkpoint {wanted} in .*; there are 0, 50, 100"):
+    with pytest.raises(UserError, match=rf"no checkpoint {wanted} in .*; its iterations: 0, 50, 100"):
         find_checkpoint(run, wanted)
 
 
