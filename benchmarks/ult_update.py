@@ -31,7 +31,7 @@ from legged_gym_ext.envs.go2.go2_methods import Go2ULTCfgPPO
 from legged_gym_ext.utils.config import to_dict
 from rsl_rl_ult.algorithms import construct
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT, Readouts
-from rsl_rl_ult.modules.transformer import attend
+from rsl_rl_ult.modules.attention import attend
 
 DEFAULTS = {n: p.default for n, p in inspect.signature(ActorCriticULT).parameters.items() if p.default is not p.empty}
 WIDE = {

@@ -20,11 +20,12 @@ from legged_gym_ext.doctor.probes import (
     TENSORBOARD,
     TORCH,
     WANDB,
+    WARP,
     WINDOW,
     probe,
     version_of,
 )
-from legged_gym_ext.simulators import ENGINES, PAIR, PINNED, cure, version_for_mjbatch
+from legged_gym_ext.simulators import ENGINES, PAIR, PINNED, WARP_DRIVER, cure, version_for_mjbatch
 from legged_gym_ext.simulators.mujoco import gl
 from legged_gym_ext.utils.cpus import usable_cpus
 from legged_gym_ext.utils.errors import install_command, installed
@@ -253,7 +254,18 @@ def _warp() -> Finding:
     missing = [package for package in ("mujoco_warp", "warp") if not installed(package)]
     if missing:
         return note("mujoco_warp", f"{' and '.join(missing)} not installed: {use}")
-    return ok("mujoco_warp", f"{version_of('mujoco-warp')}, warp {version_of('warp-lang')}: {use}")
+    pair = f"{version_of('mujoco-warp')}, warp {version_of('warp-lang')}"
+    found, reason = probe(WARP)
+    if reason is not None:
+        advice = f"{install_command('train,mujoco,gpu')}; other engines do not need it"
+        return problem("mujoco_warp", f"{pair}: cannot be imported: {reason}", advice)
+    if not found["cards"]:
+        return note("mujoco_warp", f"{pair}: Warp finds no NVIDIA GPU, on a CPU it is slow and for tests; {use}")
+    driver = f"CUDA {'.'.join(map(str, found['driver']))}"
+    if tuple(found["driver"]) < WARP_DRIVER:
+        oldest = ".".join(map(str, WARP_DRIVER))
+        return problem("mujoco_warp", f"{pair}: the driver supports {driver}", f"update it: CUDA {oldest} or newer")
+    return ok("mujoco_warp", f"{pair}, driver for {driver}, {', '.join(found['cards'])}: {use}")
 
 
 def _isaacgym() -> Finding:

@@ -89,6 +89,14 @@ exe = imageio_ffmpeg.get_ffmpeg_exe()
 done = subprocess.run([exe, "-hide_banner", "-encoders"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 print(json.dumps({"exe": exe, "h264": b"libx264" in done.stdout}))
 """
+WARP = """
+import warp
+warp.config.log_level = warp.LOG_WARNING
+warp.init()
+print(json.dumps({
+    "cards": [device.name for device in warp.get_cuda_devices()], "driver": warp.get_cuda_driver_version()
+}))
+"""
 
 
 def probe(code: str, *arguments: str) -> tuple[Any, str | None]:

@@ -212,7 +212,7 @@ def _segment_mask(window: int, context: int) -> list[list[bool]]:
     """Which frame (rows) sees which (columns) by the transformer's mask, in a segment with the end of an episode."""
     import torch
 
-    from rsl_rl_ult.modules.transformer import band_mask
+    from rsl_rl_ult.modules.attention import band_mask
 
     before = range(window, window + context + DRAWN_END)  # long enough for the first frame to have a whole window
     age = torch.tensor([[*before, *range(1, DRAWN_STEPS - DRAWN_END + 1)]])

@@ -37,6 +37,8 @@ ENGINES = {
 PINNED = {"mujoco": "3.14.0", "mjbatch": "0.1.4"}
 """The pair of the default engine that is tested; setup.py and constraints.txt name the same."""
 
+WARP_DRIVER = (12, 4)
+"""Oldest CUDA version of a driver for MuJoCo Warp: the solver's loop is a conditional node of a CUDA graph."""
 
 PAIR = f"pip install {' '.join(f'{package}=={version}' for package, version in PINNED.items())}"
 

@@ -52,8 +52,8 @@ class _Chunk:
 class SegmentLoader:
     """Passes over a data set, each transition once per pass; no piece reaches into another episode.
 
-    Shards are read in a new order in each pass, as many at once as `buffer_rows` allow; samples are shuffled among
-    those. At most two such buffers are in memory, the present one and the one that is read ahead, and `prefetch`
+    Shards are read in a new order in each pass, the first one alone and then as many at once as `buffer_rows` allow;
+    samples are shuffled among those. At most two such buffers are in memory, the present one and the one that is read ahead, and `prefetch`
     minibatches; a buffer holds at least one shard, however large.
 
     Only the stream `student` is read. Privileged columns are in other files, and asking for one is an error.
@@ -139,13 +139,13 @@ class SegmentLoader:
         order = [self.dataset.shards[index] for index in rng.permutation(len(self.dataset.shards))]
         samples = skipped = 0
         with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self._read, order)
+            coming = reader.submit(self._read, order, 1)  # one shard: nobody waits until a whole buffer is read
             while True:
                 chunk = coming.result()
                 if chunk is None:
                     break
                 self._rows = [self._rows[1], 0]
-                coming = reader.submit(self._read, order)
+                coming = reader.submit(self._read, order, self.buffer_rows)
                 for batch in self._cut(chunk, rng):
                     samples += len(batch)
                     yield batch
@@ -153,14 +153,14 @@ class SegmentLoader:
                 del chunk
         self.samples, self.skipped = samples, skipped
 
-    def _read(self, order: list[Path]) -> _Chunk | None:
-        """Take shards off `order` until a buffer is full; None at its end."""
+    def _read(self, order: list[Path], most: int) -> _Chunk | None:
+        """Take shards off `order`, at least one, until there are `most` rows; None at its end."""
         names: list[str] = list(
             dict.fromkeys([*self.groups, *self.columns, *(["actions"] if self.last_actions else [])])
         )
         parts: list[dict[str, np.ndarray]] = []
         rows = 0
-        while order and (not parts or rows + len(parts[-1]["episode"]) <= self.buffer_rows):
+        while order and (not parts or rows + len(parts[-1]["episode"]) <= most):
             arrays = self.dataset.read(order.pop(0), [*names, "transition", "episode", "step"])
             if arrays is not None:
                 parts.append(arrays)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import warp as wp
 
+from legged_gym_ext.simulators import WARP_DRIVER
 from legged_gym_ext.simulators.mujoco.model import ModelInfo
 from legged_gym_ext.utils.errors import UserError, did_you_mean, pluralize
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from legged_gym_ext.terrain import Terrain
 
 SOLVERS = ("newton", "cg")
-DRIVER = (12, 4)
-"""Oldest CUDA version of a driver: the solver's loop is a conditional node of the CUDA graph."""
 
 TOUCHING = {mujoco.mjtGeom.mjGEOM_SPHERE: 1, mujoco.mjtGeom.mjGEOM_CAPSULE: 2, mujoco.mjtGeom.mjGEOM_ELLIPSOID: 1}
 """Contacts that a geom can have with a plane; others have at most four."""
@@ -78,11 +77,11 @@ def check_device(name: str) -> torch.device:
         raise UserError(f"--sim_device={name}: there are {count} CUDA devices, the last one is cuda:{count - 1}")
     prepare_warp()
     driver = wp.get_cuda_driver_version()
-    if driver is None or tuple(driver) < DRIVER:
+    if driver is None or tuple(driver) < WARP_DRIVER:
         found = "none that Warp can use" if driver is None else f"CUDA {driver[0]}.{driver[1]}"
         raise UserError(
             f"--sim_device={name}: the NVIDIA driver supports {found}, MuJoCo Warp's graphs need "
-            f"CUDA {DRIVER[0]}.{DRIVER[1]} or newer; update the driver"
+            f"CUDA {WARP_DRIVER[0]}.{WARP_DRIVER[1]} or newer; update the driver"
         )
     return torch.device("cuda", index)
 

@@ -24,7 +24,8 @@ from legged_gym_ext.scripts import report  # noqa: E402
 from legged_gym_ext.utils.errors import UserError  # noqa: E402
 from legged_gym_ext.viewer.player import nominal  # noqa: E402
 from rsl_rl_ult.modules import ActorCriticULT  # noqa: E402
-from rsl_rl_ult.modules.transformer import Transformer, band_mask  # noqa: E402
+from rsl_rl_ult.modules.attention import band_mask  # noqa: E402
+from rsl_rl_ult.modules.transformer import Transformer  # noqa: E402
 from tests.report_runs import evaluate, figures, ladder, tiles, write_run  # noqa: E402
 
 # -- numbers behind the pictures ---------------------------------------------------------------------------------------

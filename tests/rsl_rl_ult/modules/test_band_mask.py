@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsl_rl_ult.modules.transformer import band_mask
+from rsl_rl_ult.modules.attention import band_mask
 
 
 @st.composite

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rsl_rl_ult.modules import transformer as module
-from rsl_rl_ult.modules.transformer import Transformer, attend, attend_and_self, band_mask
+from rsl_rl_ult.modules.attention import attend, attend_and_self, band_mask
+from rsl_rl_ult.modules.transformer import Transformer
 
 # (layers, T, S): T larger and smaller than S, one and several layers, a window of one frame.
 SHAPES = [(1, 1, 5), (1, 4, 7), (2, 3, 8), (2, 6, 3), (3, 5, 4), (3, 2, 9)]

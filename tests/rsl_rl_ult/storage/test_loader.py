@@ -87,6 +87,16 @@ def test_samples_are_shuffled(tmp_path):
     assert neighbours < 20  # of 399: by chance about 2 x 399 / 400 = 2
 
 
+def test_learning_begins_after_one_shard_and_later_buffers_are_full(tmp_path):
+    with ShardWriter(tmp_path, card(), 100) as writer:
+        for episode in range(9):
+            writer.add(segment(episode, 99))
+    order = [episode for episode, _ in samples(loader(tmp_path, buffer_rows=400, prefetch=0).epoch())]
+    assert len(set(order)) == 9
+    buffers = [set(order[first:last]) for first, last in ((0, 99), (99, 495), (495, 891))]
+    assert [len(episodes) for episodes in buffers] == [1, 4, 4]
+
+
 def test_episodes_to_keep_are_kept_and_no_others(tmp_path):
     record(tmp_path, 100)
     rest = {e for e, _ in samples(loader(tmp_path, keep=lambda e: ~held_out(e, 0.3)).epoch())}
