@@ -219,9 +219,9 @@ class TaskRegistry:
         if name is None:
             raise UserError(f"no task given; use --task=NAME with one of: {', '.join(self.names)}")
         if name not in self._tasks:
-            raise UserError(
-                f"unknown task '{name}'{did_you_mean(name, self.names)}; tasks are: {', '.join(self.names)}"
-            )
+            near = did_you_mean(name, self.names)
+            others = "`describe.py --list` names all tasks" if near else f"tasks are: {', '.join(self.names)}"
+            raise UserError(f"unknown task '{name}'{near}; {others}")
         return self._tasks[name]
 
     def get_cfgs(self, name: str | None) -> tuple[LeggedRobotCfg, LeggedRobotCfgPPO]:

@@ -35,7 +35,8 @@ class ExportedPolicy:
         """
         self.path = Path(os.path.expanduser(path))
         if not self.path.is_file():
-            raise UserError(f"policy not found: {self.path}; write one with export.py")
+            found = "is a folder" if self.path.is_dir() else "not found"
+            raise UserError(f"policy {found}: {self.path}; give the file policy.onnx that export.py writes")
         if find_spec("onnxruntime") is None:
             raise UserError(f"running {self.path.name} needs the package 'onnxruntime': {INSTALL}")
         self._session = open_session(self.path)
@@ -136,4 +137,6 @@ def open_session(path: Path) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception type per kind of damage
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path} cannot be read as an ONNX model ({reason}); export it again") from error
+        raise UserError(
+            f"{path} cannot be read as an ONNX model ({reason}); give the file policy.onnx that export.py writes"
+        ) from error

@@ -14,7 +14,7 @@ import numpy as np
 from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.reports.events import Curves, event_files, merge_curves, processes_of, read_events, seconds_of
 from legged_gym_ext.training.runs import checkpoints, find_run, load_checkpoint, load_run_configs, run_age
-from legged_gym_ext.utils.errors import UserError
+from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 COMMIT = re.compile(r"^[0-9a-f]{40}$", re.MULTILINE)
 OWN_FIELDS = (
@@ -132,6 +132,12 @@ def find_run_dirs(names: list[str], log_root: Path) -> list[Path]:
                 raise UserError(f"run '{name}' is a file; give its folder")
             if path.is_absolute() or len(path.parts) > 2:  # what was meant is a folder, not a name below `log_root`
                 path = find_run(path.parent.parent, path.parent.name, path.name)
+            elif run and not (log_root / experiment).is_dir():
+                known = [folder.name for folder in log_root.iterdir()] if log_root.is_dir() else []
+                raise UserError(
+                    f"no run '{name}', here or in {log_root}{did_you_mean(experiment, known)}; give a run folder "
+                    "logs/<experiment>/<date>_<run>, or <experiment>, or <experiment>/<date>_<run>"
+                )
             else:
                 path = find_run(log_root, experiment, run or None)
         elif not (path / "params").is_dir() and not checkpoints(path) and not list(path.glob("events.*")):

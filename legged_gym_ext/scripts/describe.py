@@ -273,11 +273,11 @@ def _show_control(control: dict[str, Any], ground: dict[str, Any] | None) -> Non
         f"standing height {control['base_height_target_m']:g} m"
     )
     if ground is not None:
-        levels = len(ground["difficulty"])
+        levels, columns = len(ground["difficulty"]), ground["columns"]
         print(
-            f"ground {ground['size_m'][0]:g} x {ground['size_m'][1]:g} m, {levels} levels of "
-            f"{', '.join(f'{count} {kind}' for kind, count in ground['columns'].items())}; "
-            f"tiles of {ground['tile_m'][0]:g} x {ground['tile_m'][1]:g} m"
+            f"ground {ground['size_m'][0]:g} x {ground['size_m'][1]:g} m, {levels} levels x {sum(columns.values())} "
+            f"columns of tiles of {ground['tile_m'][0]:g} x {ground['tile_m'][1]:g} m: "
+            f"{', '.join(f'{count} {kind}' for kind, count in columns.items())}"
         )
 
 

@@ -94,7 +94,7 @@ def run_cfgs(
         shipped = pretrained.find_for(task, args, cli_train.runner)
         if shipped is not None:
             print(pretrained.describe(shipped))
-        run_dir = shipped or _find_run(task, cli_train, log_root(args), hasattr(args, "pretrained"))
+        run_dir = shipped or _find_run(task, args, cli_train, log_root(args))
         apply_run(run_dir, str(task), env_cfg, train_cfg)
     # Which checkpoint is loaded, and on which engine and devices, is not a setting of the run.
     for field in ("engine", "device", "num_threads"):
@@ -108,21 +108,16 @@ def run_cfgs(
     return env_cfg, train_cfg, run_dir
 
 
-def _find_run(task: str | None, train_cfg: LeggedRobotCfgPPO, log_root: Path, or_shipped: bool) -> Path:
-    """The run to load; if there is none, the error names the command that trains one.
-
-    Args:
-        task: name of the task.
-        train_cfg: its training configuration with the command line applied.
-        log_root: folder of all experiments.
-        or_shipped: the program has a flag `--pretrained`.
-    """
+def _find_run(task: str | None, args: argparse.Namespace, train_cfg: LeggedRobotCfgPPO, log_root: Path) -> Path:
+    """The run to load; if there is none, the error names the command that trains one, and a shipped policy."""
     runner_cfg = train_cfg.runner
     try:
         return find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
     except UserError as error:
         command = training_command(str(task), train_cfg, log_root)
-        shipped = "; --pretrained: the policy of this package" if or_shipped and task in pretrained.tasks() else ""
+        # Not every program has the flag, export.py for one.
+        flag = hasattr(args, "pretrained") and runner_cfg.load_run in (None, -1, "-1", "")
+        shipped = "; without training: add --pretrained" if flag and task in pretrained.tasks() else ""
         raise UserError(f"{error} (to train: {command}{shipped})") from error
 
 

@@ -73,9 +73,13 @@ def policy_file(name: str) -> Path:
     """The ONNX file that a user names: a path, or `pretrained:TASK`.
 
     Raises:
-        UserError: there is no such shipped policy.
+        UserError: there is no such shipped policy, or the prefix is missing.
     """
-    return find(name[len(PREFIX) :]) / "policy.onnx" if name.startswith(PREFIX) else Path(name)
+    if name.startswith(PREFIX):
+        return find(name[len(PREFIX) :]) / "policy.onnx"
+    if name in tasks() and not Path(name).exists():
+        raise UserError(f"policy not found: {name}; the policy of that task in this package is {PREFIX}{name}")
+    return Path(name)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def find_run(log_root: Path, experiment: str, load_run: str | int | Path | None 
     if not folder.is_dir():
         others = [path.name for path in log_root.iterdir() if path.is_dir()] if log_root.is_dir() else []
         raise UserError(
-            f"no runs of experiment '{experiment}' in {log_root}{did_you_mean(experiment, others)}; train a task with "
-            f"--experiment_name={experiment} first"
+            f"no runs of experiment '{experiment}' in {log_root}{did_you_mean(experiment, others)}; train one first, "
+            "or name another --experiment_name or --log_root"
         )
     chosen, skipped = newest_run(runs)
     if chosen is None:
@@ -174,7 +174,7 @@ def find_checkpoint(run_dir: Path, checkpoint: int | str | None = None) -> Path:
         return list(found.values())[-1]
     match = re.fullmatch(r"(?:model_)?(\d+)(?:\.pt)?", str(checkpoint))
     if match is None or int(match[1]) not in found:
-        raise UserError(f"no checkpoint {checkpoint} in {run_dir}; there are {', '.join(map(str, found))}")
+        raise UserError(f"no checkpoint {checkpoint} in {run_dir}; its iterations: {', '.join(map(str, found))}")
     return found[int(match[1])]
 
 

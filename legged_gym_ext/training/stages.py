@@ -20,8 +20,7 @@ LEGEND = {
     "lava": "share of episodes that ended in lava",
     "level": "mean difficulty of the ground under the robots, 0 to 9",
     "nan_resets": "robots reset so far because their physics became non-finite",
-    "return teacher/student": "mean returns of both, measured every eval_interval iterations; in mazes their success, "
-    "too",
+    "return teacher/student": "mean returns of both, measured every eval_interval iterations",
     "now": "the stage, from means over 10 iterations: learning to stand (falls 0.5 or more), standing, stepping (mean "
     "of both trackings 0.5 or more), walking (0.7), climbing (level 0.5)",
     "next level": "earliest time, if the level goes on rising as it does",
@@ -41,9 +40,15 @@ REACH = 1.0  # times the duration that a trend was seen for: nothing later is pr
 
 
 def legend(names: Iterable[str], width: int = 118) -> str:
-    """The figures `names` and what they mean, in lines of at most `width` columns."""
-    text = "; ".join(f"{name}: {LEGEND[name]}" for name in names)
-    return "\n".join(textwrap.wrap(text, width, initial_indent="figures: ", subsequent_indent="  "))
+    """The figures `names` and what they mean, each on a line of its own of at most `width` columns."""
+    shown = list(names)
+    column = max(map(len, shown))
+    lines = ["figures:"]
+    for name in shown:
+        lines += textwrap.wrap(
+            f"{name:{column}}  {LEGEND[name]}", width, initial_indent="  ", subsequent_indent=" " * (column + 4)
+        )
+    return "\n".join(lines)
 
 
 def figures_of(*, robots: bool, levels: bool, compared: bool) -> list[str]:

@@ -64,14 +64,18 @@ def _reason(error: Exception) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str], n: int = 3) -> list[str]:
-    """Up to `n` candidates most similar to `name`, best first; of dotted names the last part alone counts as well."""
+    """Up to `n` candidates most similar to `name`, best first; of dotted names the last part alone, or its initials."""
 
     def ratio(a: str, b: str) -> float:
         return difflib.SequenceMatcher(None, a.lower(), b.lower()).ratio()
 
     scores = {}
     for candidate in candidates:
-        whole, last = ratio(name, candidate), ratio(name.rpartition(".")[2], candidate.rpartition(".")[2])
+        section, _, part = name.rpartition(".")
+        there, _, word = candidate.rpartition(".")
+        whole, last = ratio(name, candidate), ratio(part, word)
+        if "_" in word and section == there and part == "".join(piece[:1] for piece in word.split("_")):
+            last = 1.0  # the initials: algorithm.lr
         # Below these limits (difflib's own default, and a stricter one for short last parts) names are unrelated.
         if whole >= 0.6 or last >= 0.7:
             scores[candidate] = (max(whole, last), whole)

@@ -138,10 +138,16 @@ def test_what_is_no_configuration_class_is_refused_and_not_registered(
 
 
 @pytest.mark.parametrize("verb", ["get_cfgs", "make_env"])
-def test_an_unknown_task_names_the_nearest_and_all_there_are(registry: TaskRegistry, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("wlak", "did you mean walk?; `describe.py --list` names all tasks"), ("zzz", "tasks are: hop, walk")],
+)
+def test_an_unknown_task_names_the_nearest_or_all_there_are(
+    registry: TaskRegistry, verb: str, name: str, told: str
+) -> None:
     with pytest.raises(UserError) as caught:
-        getattr(registry, verb)("wlak")
-    assert str(caught.value) == "unknown task 'wlak'; did you mean walk?; tasks are: hop, walk"
+        getattr(registry, verb)(name)
+    assert str(caught.value) == f"unknown task '{name}'; {told}"
 
 
 def test_no_task_at_all_says_which_flag_to_use(registry: TaskRegistry) -> None:

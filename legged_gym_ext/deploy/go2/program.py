@@ -54,7 +54,12 @@ OPERATOR_CHECKS = (
 
 def make_parser() -> Parser:
     """All flags."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(
+        prog="python -m legged_gym_ext.deploy.go2",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--policy", metavar="FILE", help="policy.onnx as written by export.py (a student, or a method with one policy)")
     add("--interface", metavar="NAME", help="network interface to the robot, e.g. eth0 (see: ip -br addr)")

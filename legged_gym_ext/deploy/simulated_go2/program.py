@@ -225,7 +225,12 @@ def emit(event: str, when: float, **values: Any) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse flags and run."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(
+        prog="python -m legged_gym_ext.deploy.simulated_go2",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument(
         "--interface", default="lo", metavar="NAME", help="network interface (default: lo, this computer only)"
     )

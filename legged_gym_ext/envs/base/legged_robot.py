@@ -69,7 +69,9 @@ class LeggedRobot:
         try:
             self.rng = torch.Generator(device=self.device)
         except RuntimeError:
-            raise UserError(f"sim.device '{cfg.sim.device}' is not available here; use --sim_device=cpu") from None
+            raise UserError(
+                f"sim.device '{cfg.sim.device}' is not available here; use --sim_device=cpu, without --preset"
+            ) from None
         self.rng.manual_seed(int(cfg.seed))
         self.dt = cfg.control.decimation * cfg.sim.dt  # s, control step
         self.max_episode_length = max(1, round(cfg.env.episode_length_s / self.dt))

@@ -40,7 +40,12 @@ class VideoView(Scene):
         """See `Scene` for `robot`, `alone` and `draft`; `width` and `height` are of the frames [px]."""
         super().__init__(env, robot, alone=alone, draft=draft)
         self.shadows = True
-        self._renderer = mujoco.Renderer(self.model, height, width)
+        try:
+            self._renderer = mujoco.Renderer(self.model, height, width)
+        except mujoco.FatalError as error:  # its library is chosen at import, in this process perhaps before `gl` chose
+            raise UserError(
+                f"MuJoCo cannot draw in this process ({error}); set MUJOCO_GL=egl or osmesa before Python starts"
+            ) from error
         viewer = env.cfg.viewer
         self._camera = mujoco.MjvCamera()
         self._camera.distance, self._camera.azimuth, self._camera.elevation = (

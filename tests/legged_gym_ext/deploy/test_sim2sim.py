@@ -255,6 +255,8 @@ def written(folder: Path, what: str) -> Path:
     path = folder / "policy.onnx"
     if what == "rubbish":
         path.write_bytes(b"no model")
+    elif what == "folder":
+        path.mkdir()
     elif what == "no metadata":
         exported.write(path, exported.contract(), metadata="")
     elif what == "teacher":
@@ -270,6 +272,7 @@ def written(folder: Path, what: str) -> Path:
 
 MISTAKES = [
     ("missing", (), "policy not found"),
+    ("folder", (), "policy is a folder"),
     ("rubbish", (), "cannot be read as an ONNX model"),
     ("no metadata", (), "has no metadata"),
     ("teacher", (), "is a teacher"),

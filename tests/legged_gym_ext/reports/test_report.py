@@ -250,6 +250,8 @@ def test_mistakes_are_one_clear_line(tmp_path):
     for words, message in (
         (["go2_flat/fune"], "did you mean fine"),
         (["go2_flot"], "did you mean go2_flat"),
+        (["go2_flot/fine"], "no run 'go2_flot/fine', here or in"),
+        (["go2_flot/fine"], "did you mean go2_flat"),
         ([str(tmp_path / "go2_flat" / "fune")], f"no run 'fune' in {tmp_path / 'go2_flat'}; did you mean fine"),
         ([str(tmp_path / "file")], "is a file"),
         ([str(empty)], "is no run folder"),

@@ -96,6 +96,13 @@ def test_a_task_without_a_policy_names_those_with_one(tmp_path):
         sim2sim.main(["--policy=pretrained:go2_utl", "--headless"])
 
 
+@pytest.mark.parametrize(("task", "said"), [("go2_ult", True), ("colour_maze_teacher", False)])
+def test_without_a_run_a_shipped_policy_is_named_where_there_is_one(task, said, tmp_path):
+    with pytest.raises(UserError, match="no runs of experiment") as error:
+        evaluate.main([f"--task={task}", f"--log_root={tmp_path}"])
+    assert ("without training: add --pretrained" in str(error.value)) == said
+
+
 @pytest.mark.parametrize("main", [train.main, evaluate.main, play.main])
 @pytest.mark.parametrize("other", ["--load_run=a", "--checkpoint=3", "--train.runner.resume=true"])
 def test_pretrained_and_a_run_of_ones_own_are_refused_together(main, other, tmp_path):
@@ -106,7 +113,9 @@ def test_pretrained_and_a_run_of_ones_own_are_refused_together(main, other, tmp_
 
 
 def test_a_name_without_the_prefix_is_a_file():
-    assert pretrained.policy_file("go2_ult") == Path("go2_ult")
+    assert pretrained.policy_file("go2_ult/policy.onnx") == Path("go2_ult/policy.onnx")
+    with pytest.raises(UserError, match=r"policy not found: go2_ult; .* is pretrained:go2_ult$"):
+        pretrained.policy_file("go2_ult")
     assert pretrained.policy_file("pretrained:go2_ult") == pretrained.FOLDER / "go2_ult" / "policy.onnx"
 
 

@@ -173,11 +173,9 @@ def test_naming_a_checkpoint_file_as_run_says_which_flags_to_use(tmp_path: Path)
 
 def test_a_missing_experiment_says_what_to_train_and_what_was_meant(tmp_path: Path) -> None:
     make_run(tmp_path, "2026-01-01_10-00-00", 50, experiment="go2_blind")
-    with pytest.raises(
-        UserError, match=r"did you mean go2_blind\?; train a task with --experiment_name=go2_blnd first"
-    ):
+    with pytest.raises(UserError, match=r"did you mean go2_blind\?; train one first, or name another"):
         find_run(tmp_path, "go2_blnd")
-    with pytest.raises(UserError, match="train a task with --experiment_name=go2 first"):
+    with pytest.raises(UserError, match=r"no runs of experiment 'go2' in .*; train one first"):
         find_run(tmp_path / "nowhere", "go2")
 
 
@@ -208,7 +206,7 @@ def test_a_checkpoint_is_found_by_number_and_by_name(tmp_path: Path, wanted: str
 @pytest.mark.parametrize("wanted", [51, "last", "model_5.pt", -2])
 def test_a_missing_checkpoint_lists_those_there_are(tmp_path: Path, wanted: str | int) -> None:
     run = make_run(tmp_path, "r", 50, 100, 0)
-    with pytest.raises(UserError, match=rf"no checkpoint {wanted} in .*; there are 0, 50, 100"):
+    with pytest.raises(UserError, match=rf"no checkpoint {wanted} in .*; its iterations: 0, 50, 100"):
         find_checkpoint(run, wanted)
 
 

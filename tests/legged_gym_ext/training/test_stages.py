@@ -73,6 +73,7 @@ def test_every_figure_of_the_screen_is_explained():
     assert {"success", "lava"} <= set(figures_of(robots=False, levels=False, compared=False))
     both = figures_of(robots=True, levels=True, compared=True)
     assert set(both) - set(rough) == {"return teacher/student"}
-    text = legend(rough)
-    assert text.startswith("figures: steps: ") and max(map(len, text.splitlines())) <= 120
-    assert all(f"{name}: " in " ".join(text.split()) for name in rough)
+    title, *lines = legend(rough).splitlines()
+    assert title == "figures:" and max(map(len, lines)) <= 120
+    starts = [line.strip() for line in lines if not line.startswith("   ")]
+    assert all(line.startswith(f"{name}  ") for line, name in zip(starts, rough, strict=True))

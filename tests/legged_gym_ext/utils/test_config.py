@@ -364,3 +364,9 @@ def test_at_most_n_names_are_suggested_best_first() -> None:
 
 def test_the_same_last_part_is_nearer_than_a_similar_path() -> None:
     assert nearest("env.dt", ["env.d", "sim.dt"]) == ["sim.dt", "env.d"]
+
+
+def test_initials_are_found() -> None:
+    fields = ["algorithm.lam", "algorithm.learning_rate", "actor.latent_reader"]
+    assert nearest("algorithm.lr", fields)[0] == "algorithm.learning_rate"
+    assert "actor.latent_reader" not in nearest("algorithm.lr", fields)

@@ -24,7 +24,7 @@ from legged_gym_ext.viewer.frontends import scripted_command
 from legged_gym_ext.viewer.player import Player, nominal
 from legged_gym_ext.viewer.video import video_file, write_strip
 
-pytest.importorskip("mujoco")
+mujoco = pytest.importorskip("mujoco")
 
 
 @pytest.fixture
@@ -165,6 +165,16 @@ def test_a_mujoco_that_cannot_be_imported_is_not_taken_for_a_lack_of_opengl(monk
     monkeypatch.setattr(gl, "_probe", lambda *_: "ImportError: broken")
     with pytest.raises(UserError, match=r"'mujoco' cannot be imported \(ImportError: broken\): pip install mujoco==3"):
         gl.choose_offscreen()
+
+
+def test_opengl_that_was_chosen_too_late_is_one_line(monkeypatch, tmp_path):
+    def renderer(*_):
+        raise mujoco.FatalError("an OpenGL platform library has not been loaded")
+
+    monkeypatch.setattr(gl, "choose_offscreen", lambda: None)
+    monkeypatch.setattr(mujoco, "Renderer", renderer)
+    with pytest.raises(UserError, match=r"has not been loaded\); set MUJOCO_GL=egl or osmesa before Python starts"):
+        play.main(["--task=go2_flat", "--agent=zero", f"--strip={tmp_path / 'x.png'}", "--video_length=0.1"])
 
 
 def test_users_choice_of_opengl_is_not_replaced(monkeypatch):
