@@ -264,7 +264,7 @@ def test_a_task_without_runs_offers_the_policy_of_the_package_where_there_is_one
     for task, offered in (("go2_rma", True), ("go2_ts", False)):
         with pytest.raises(UserError, match="no runs of experiment") as error:
             record(tmp_path, tmp_path / "out", task=task)
-        assert ("--pretrained: the policy of this package" in str(error.value)) == offered
+        assert ("add --pretrained" in str(error.value)) == offered
 
 
 def test_the_policy_of_the_package_is_recorded(tmp_path, capsys):
