@@ -122,14 +122,18 @@ def resumed_cfgs(
 def fine_tuning_cfgs(task: str, args: argparse.Namespace, shipped: Path) -> tuple[LeggedRobotCfg, LeggedRobotCfgPPO]:
     """Configurations to train a shipped policy further: the task's, overwritten by its own, then by the flags.
 
-    How long and with how much output, section `runner`, is the task's: a training of its own begins.
+    How long and with how much output, section `runner` and the length of ULT's mixing schedule, is the task's: a
+    training of its own begins.
     """
     from legged_gym_ext.envs import task_registry
 
     env_cfg, train_cfg = task_registry.get_cfgs(task)
-    runner = to_dict(train_cfg.runner)
+    algorithm: Any = train_cfg.algorithm
+    runner, schedule = to_dict(train_cfg.runner), getattr(algorithm, "mix_iterations", None)
     apply_run(shipped, task, env_cfg, train_cfg)
     update_from_dict(train_cfg, {"runner": runner})
+    if hasattr(algorithm, "mix_iterations"):
+        algorithm.mix_iterations = schedule
     apply_args_to_cfgs(args, env_cfg, train_cfg)
     return env_cfg, train_cfg
 
