@@ -42,7 +42,7 @@ from tests.viser_client import open_page  # noqa: E402
 SLIDER, SPEED = "forward [m/s]", 0.5  # of the page
 GROUND = "/ground"  # moves below a robot that the camera follows
 FAR = 0.5  # m
-LIMIT = 1800.0  # s of one step
+LIMIT = 7200.0  # s of one step
 UNITS = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
 
 
