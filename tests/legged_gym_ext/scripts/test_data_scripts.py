@@ -293,7 +293,10 @@ def test_the_policy_of_the_package_is_recorded(tmp_path, capsys):
         (["--dataset={data}", "--max_iterations=0"], "--max_iterations=0: expected at least 1"),
         (["--dataset={data}/meta.json"], "no data set in {data}/meta.json: cannot read meta.json"),
         (["--dataset={data}", "--train.algorithm.held_out=2"], "algorithm.held_out=2.0: a share of the episodes"),
-        (["--dataset={data}", "--train.algorithm.held_out=0.0001"], "too few episodes; record more"),
+        (
+            ["--dataset={data}", "--train.algorithm.held_out=0.0001"],
+            " held out (held_out=0.0001), expected one of each; record about 46050",
+        ),
         (["--dataset={data}", "--train.algorithm.batchsize=2"], "did you mean algorithm.batch_size"),
     ],
 )
