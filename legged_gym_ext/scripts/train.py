@@ -125,9 +125,9 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         "--watch",
         nargs="?",
         const=str(PORT),
-        metavar="PORT",
+        metavar="[HOST:]PORT",
         help="show the newest policy on one robot on a page for browsers on this machine, in a process of low "
-        f"priority; default: {PORT}, 0: any free port",
+        f"priority; default: {PORT}, 0: any free port; other hosts than 127.0.0.1: with a token",
     )
     add(
         "--video",

@@ -242,14 +242,23 @@ class Cloning:
         return self.passes - self.best_pass >= self.settings.patience
 
     def train_pass(self) -> Iterator[float]:
-        """One pass over the episodes to learn from; yields the loss of each gradient step."""
+        """One pass over the episodes to learn from; yields the loss of each gradient step.
+
+        Raises:
+            ValueError: a gradient is not finite; nothing was learnt from it.
+        """
         loader = self.loader(learnt=True)
         begin = time.perf_counter()
         for batch in loader.epoch(self.passes):
             loss = self._loss(*self._valid(batch))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.parameters(), self.settings.cloning_grad_norm)
+            norm = nn.utils.clip_grad_norm_(self.parameters(), self.settings.cloning_grad_norm)
+            if not norm.isfinite():
+                raise ValueError(
+                    f"pass {self.passes + 1}, step {self.steps + 1}: the gradient is not finite, the loss is "
+                    f"{float(loss.detach()):g}; try a lower algorithm.cloning_rate than {self.settings.cloning_rate:g}"
+                )
             self.optimizer.step()
             self.steps += 1
             yield float(loss.detach())

@@ -228,6 +228,14 @@ def test_a_cloning_is_resumed_in_its_folder(data, tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+def test_a_cloning_whose_gradient_breaks_is_one_line_and_learns_nothing_from_it(data, tmp_path):
+    with pytest.raises(UserError) as error:
+        distill.main([f"--dataset={data}", f"--log_root={tmp_path}", *FAST, "--train.algorithm.cloning_rate=1e30"])
+    assert "pass 1, step 2: the gradient is not finite, the loss is" in str(error.value)
+    assert "lower algorithm.cloning_rate than 1e+30; there is nothing to keep" in str(error.value)
+    assert not list(tmp_path.glob("*/*"))
+
+
 def test_a_cloned_student_can_be_recorded_and_taught_from(data, tmp_path):
     """A run of one student is no teacher, and collect.py says so."""
     distill.main([f"--dataset={data}", f"--log_root={tmp_path}", *FAST])
