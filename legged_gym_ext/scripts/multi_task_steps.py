@@ -100,6 +100,8 @@ class Pipeline:
         """All steps, one after the other."""
         names = self.args.regimes
         data = {name: self._timed("record", self._record, name) for name in names}
+        for name in names:
+            self._timed("evaluation", self._reference, name, data[name])
         with user_errors("the data sets cannot be learnt from"):
             scale = torch.stack([fit_scales(data[name], 0.1).action_scale for name in names]).amax(0)
         teachers = {name: self._timed("teachers", self._teacher, name, data[name], scale) for name in names}
@@ -301,24 +303,40 @@ class Pipeline:
         student.copy_to(network, BODY)
         return network.eval(), sets, train_cfg
 
+    def _exam(self, dataset: ReturnsDataset) -> tuple[Exam, Any]:
+        """Robots of the student's task in the environment of a data set."""
+        env_cfg, _, task = self._cfgs(dataset.card)
+        env_cfg.env.num_envs, env_cfg.seed = self.args.eval_envs, SEED
+        set_seed(SEED)
+        env, _ = task_registry.make_env(task, env_cfg)
+        return Exam(RslRlVecEnv(env, ["policy"])), env
+
+    def _reference(self, name: str, dataset: ReturnsDataset) -> None:
+        """Returns of a robot that stands and of the policy that was recorded: what 0 and 100 % are.
+
+        Before anything is learnt: a policy that stands no better is an error at once.
+        """
+        if name in self.results["references"]:
+            return
+        exam, env = self._exam(dataset)
+        low, mean = exam.mean_return(Standing(env.num_actions)), mean_return(dataset)
+        # With checkpoints of several qualities, it is the mean of all that was recorded.
+        high = recorded_return(self.args, dataset.card) if self.args.quality == "expert" else mean
+        print(f"{name}: standing {low:.2f}, recorded policy {high:.2f}, its data {mean:.2f}", flush=True)
+        if not high > low:
+            raise UserError(
+                f"'{name}': the recorded policy earns {high:.2f}, a robot that stands {low:.2f}: train it for longer, "
+                "there is nothing to learn from it"
+            )
+        self.results["references"][name] = {"standing": low, "behaviour": high, "data": mean, "task": self.args.task}
+
     def _evaluate(self, data: dict, teachers: dict, students: dict) -> None:
-        """Returns of a standing robot, of all teachers and of all students, in every regime."""
+        """Returns of all teachers and of all students, in every regime."""
         for name, dataset in data.items():
             left = [key for key in students if name not in self.results["students"][key].get("returns", {})]
-            known = self.results["references"].get(name, {})
-            if not left and "return" in self.results["teachers"].get(name, {}) and known:
+            if not left and "return" in self.results["teachers"].get(name, {}):
                 continue
-            env_cfg, _, task = self._cfgs(dataset.card)
-            env_cfg.env.num_envs, env_cfg.seed = self.args.eval_envs, SEED
-            set_seed(SEED)
-            env, _ = task_registry.make_env(task, env_cfg)
-            exam = Exam(RslRlVecEnv(env, ["policy"]))
-            if not known:
-                low, mean = exam.mean_return(Standing(env.num_actions)), mean_return(dataset)
-                high = recorded_return(self.args, dataset.card) if self.args.quality == "expert" else mean
-                known = {"standing": low, "behaviour": high, "data": mean, "task": dataset.card["task"]}
-                self.results["references"][name] = known
-                print(f"{name}: standing {low:.2f}, recorded policy {high:.2f}, its data {mean:.2f}", flush=True)
+            exam, env = self._exam(dataset)
             target = mean_return(dataset, 0.9)
             self._score("teachers", name, name, exam.mean_return(DecisionPolicy(teachers[name], target)))
             for key in left:

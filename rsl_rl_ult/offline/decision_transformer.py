@@ -91,7 +91,6 @@ class DecisionSettings:
         if self.teacher_head not in HEADS:
             raise ValueError(f"teacher_head '{self.teacher_head}': expected one of {', '.join(HEADS)}")
 
-
     def rate(self, update: int) -> float:
         """Learning rate of a gradient step, counted from 0."""
         if update < self.warmup_updates or not self.decay_updates:
