@@ -63,6 +63,9 @@ class OnPolicyAlgorithm(Resumable):
     samples_trajectories: bool = False
     """Minibatches are whole trajectories of some environments, not single steps of all."""
 
+    can_compile: bool = False
+    """`torch_compile_mode` compiles `evaluate`: the loss is made from it, and asks for no gradient at inner values."""
+
     max_learning_rate: float = math.inf
     """Upper bound, whoever sets the learning rate."""
 
