@@ -53,8 +53,10 @@ def main(argv: list[str] | None = None) -> int:
 
     root = log_root(args)
     if train_cfg.algorithm.class_name in OFFLINE:
+        script, _ = OFFLINE[train_cfg.algorithm.class_name]
+        first = "its command records one, too: " if script == "multi_task" else "record one with collect.py, then: "
         raise UserError(
-            f"task '{args.task}' learns from a data set, not in a simulator; record one with collect.py, then: "
+            f"task '{args.task}' learns from a data set, not in a simulator; {first}"
             + training_command(args.task, train_cfg, root)
         )
     shipped = pretrained.find_for(args.task, args, train_cfg.runner)
