@@ -1,12 +1,13 @@
-"""The whole project under several versions of Python, and the plugin alone under 3.8, as old forks have it.
+"""The whole project under several versions of Python, torch, numpy and rsl-rl-lib; the plugin alone under Python 3.8.
 
 Each version gets a fresh virtual environment, with the pip that it brings and the README's install command. Then two
 tasks are trained for two iterations, and a few core tests run. Python 3.8, with torch 1.10.2, runs the contract of
-rsl_rl 1.0.2 and writes every policy that can be exported. Interpreters are those of the system, of pyenv or of uv; a
-version that is not to be had is "not run". Needs some 6 GB of disk where pip brings torch with CUDA.
+rsl_rl 1.0.2 and writes every policy that can be exported. "3.10 oldest" has the oldest versions that our metadata and
+rsl-rl-lib's allow, "3.13 newest" what pip takes without constraints. Interpreters are those of the system, of pyenv or
+of uv; a version that is not to be had is "not run". Needs some 6 GB of disk where pip brings torch with CUDA.
 
     python benchmarks/python_matrix.py --json benchmarks/results/python_matrix.json
-    python benchmarks/python_matrix.py --pythons 3.12 --folder /tmp/matrix
+    python benchmarks/python_matrix.py --pythons 3.12 "3.10 oldest" --folder /tmp/matrix
 """
 
 from __future__ import annotations
@@ -26,7 +27,29 @@ from pathlib import Path
 from interpreters import OLDEST, clean_environment, find_python, make_environment
 
 ROOT = Path(__file__).resolve().parents[1]
-VERSIONS = ("3.8", "3.10", "3.11", "3.12", "3.13")
+PINS: dict[str, tuple[str, ...]] = {
+    "3.8": OLDEST,
+    "3.8 oldest": ("torch==1.10.0", "numpy==1.17.3", "pytest<8.4"),
+    "3.10": ("-c", "constraints.txt"),
+    "3.10 oldest": ("torch==2.6.0", "rsl-rl-lib==5.5.0", "tensordict==0.7.0", "numpy==1.23.5"),
+    "3.11": ("-c", "constraints.txt"),
+    "3.12": ("-c", "constraints.txt"),
+    "3.13": ("-c", "constraints.txt"),
+    "3.13 newest": (),
+}
+"""Row -> what pip is told besides the project's name."""
+
+PRINT_VERSIONS = """
+import platform
+from importlib import metadata
+found = ["Python " + platform.python_version()]
+for name in ("torch", "numpy", "rsl-rl-lib"):
+    try:
+        found.append(name + " " + metadata.version(name))
+    except metadata.PackageNotFoundError:
+        pass
+print(", ".join(found))
+"""
 EXTRAS = "train,mujoco"
 TASKS = ("go2_flat", "go2_ult_flat")
 CORE = ("test_losses", "test_storage", "test_transformer", "test_ppo_faithful", "test_environment")
@@ -39,7 +62,7 @@ NOT_RUN = "not run"
 def main() -> int:
     """Parse flags, run, print the table; 1 when anything failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pythons", nargs="+", default=VERSIONS, metavar="3.X")
+    parser.add_argument("--pythons", nargs="+", default=list(PINS), choices=PINS, metavar="3.X")
     parser.add_argument("--folder", type=Path, help="where the environments are made; a temporary folder by default")
     parser.add_argument(
         "--json", type=Path, help="also write the table to this file; rows of other versions in it stay"
@@ -52,25 +75,26 @@ def main() -> int:
         rows[version] = row_of(version, args.folder)
         print(f"{version}: {rows[version]}", flush=True)
         if args.json:
-            ordered = sorted(rows.values(), key=lambda row: int(row["version"].split(".")[1]))
+            ordered = sorted(rows.values(), key=lambda row: list(PINS).index(row["version"]))
             args.json.write_text(json.dumps({"rows": ordered}, indent=1) + "\n", encoding="utf-8")
     print(table([rows[version] for version in args.pythons]))
     return 1 if any(failed(rows[version]) for version in args.pythons) else 0
 
 
 def row_of(version: str, folder: Path | None) -> dict[str, str]:
-    """Everything for one version of Python."""
+    """Everything for one row."""
     row = {"version": version, "date": datetime.date.today().isoformat(), "run with": NOT_RUN}
     row.update(dict.fromkeys(COLUMNS, NOT_RUN))
-    found = find_python(version)
+    number = version.split()[0]
+    found = find_python(number)
     if found is None:
-        return {**row, "run with": f"{NOT_RUN}: no Python {version} on the PATH, in pyenv or from uv"}
-    place = Path(tempfile.mkdtemp(dir=folder, prefix=f"python{version}-"))
+        return {**row, "run with": f"{NOT_RUN}: no Python {number} on the PATH, in pyenv or from uv"}
+    place = Path(tempfile.mkdtemp(dir=folder, prefix=f"python{number}-"))
     try:
         python = make_environment(found, place / "venv")
         row["install"] = install(python, version)
         if row["install"].startswith("ok"):
-            row["run with"] = versions_of(python)
+            row["run with"] = output([python, "-c", PRINT_VERSIONS])
             row.update(checks(python, version, place))
     finally:
         shutil.rmtree(place)
@@ -80,11 +104,10 @@ def row_of(version: str, folder: Path | None) -> dict[str, str]:
 def install(python: str, version: str) -> str:
     """The README's command, with the pip that this Python brings; 3.8 gets what forks have, and the plugin alone."""
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if version == "3.8":
-        commands = [[*pip, *OLDEST], [*pip, "--no-deps", "-e", "."]]
+    if is_old(version):
+        commands = [[*pip, *PINS[version]], [*pip, "--no-deps", "-e", "."]]
     else:
-        constraints = ["-c", "constraints.txt"]
-        commands = [[*pip, *constraints, "-e", f".[{EXTRAS}]"], [*pip, *constraints, "pytest"]]
+        commands = [[*pip, *PINS[version], "-e", f".[{EXTRAS}]"], [*pip, *PINS[version], "pytest"]]
     start, found = time.monotonic(), "ok"
     for command in commands:
         found = run(command, timeout=3600)
@@ -94,30 +117,24 @@ def install(python: str, version: str) -> str:
     return f"ok, pip {pip_version}, {(time.monotonic() - start) / 60:.0f} min"
 
 
+def is_old(version: str) -> bool:
+    """Whether a row has the Python of old forks."""
+    return version.startswith("3.8")
+
+
 def checks(python: str, version: str, place: Path) -> dict[str, str]:
     """Trainings and tests in an environment that is ready; the plugin's Python 3.8 has no engine to train on."""
-    names = CONTRACT if version == "3.8" else CORE
+    names = CONTRACT if is_old(version) else CORE
     found = {
         "tests": run(
             [python, *PYTEST, *(str(next((ROOT / "tests").rglob(f"{name}.py"))) for name in names)], last_line=True
         )
     }
-    if version != "3.8":
+    if not is_old(version):
         flags = ["--headless", "--num_envs=16", "--max_iterations=2", f"--log_root={place / 'logs'}"]
         for task in TASKS:
             found[task] = run([python, "legged_gym_ext/scripts/train.py", f"--task={task}", *flags])
     return found
-
-
-def versions_of(python: str) -> str:
-    """Versions of Python and torch."""
-    return output(
-        [
-            python,
-            "-c",
-            "import platform, torch; print('Python', platform.python_version() + ', torch', torch.__version__)",
-        ]
-    )
 
 
 def output(command: list[str]) -> str:

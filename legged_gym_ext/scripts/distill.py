@@ -122,10 +122,12 @@ def _distill(args: argparse.Namespace, stop: GracefulStop) -> None:
     stop.defer()
     try:
         _train(task, cloning, dataset, train_cfg, run_dir, stop)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ValueError) as ended:
         kept = f"kept {_checkpoint(run_dir, cloning)}" if cloning.best_pass else "there is nothing to keep"
         if not cloning.best_pass:
             discard_run(run_dir)
+        if isinstance(ended, ValueError):
+            raise UserError(f"{ended}; {kept}") from ended
         print(f"\nended early in pass {cloning.passes + 1}, which is lost; {kept}")
         raise
     print(_next_steps(task, train_cfg, root, run_dir, cloning))

@@ -152,8 +152,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--web",
         nargs="?",
         const=str(PORT),
-        metavar="PORT",
-        help=f"serve a page for browsers on this machine, without a window; default: {PORT}, 0: any free port",
+        metavar="[HOST:]PORT",
+        help=f"serve a page for browsers on this machine, without a window; default: {PORT}, 0: any free port; "
+        "other hosts than 127.0.0.1: with a token",
     )
     add(
         "--follow",

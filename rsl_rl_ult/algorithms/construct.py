@@ -204,7 +204,9 @@ def refuse_unsupported(cfg: Mapping[str, Any]) -> None:
     if mode and mode not in COMPILE_MODES:
         raise ValueError(f"torch_compile_mode={mode}: expected None or one of {', '.join(COMPILE_MODES)}")
     if mode and not hasattr(torch, "compile"):
-        raise ValueError(f"torch_compile_mode={mode} needs torch 2.0 or newer, found {torch.__version__}: set it to None")
+        raise ValueError(
+            f"torch_compile_mode={mode} needs torch 2.0 or newer, found {torch.__version__}: set it to None"
+        )
 
 
 def network_sizes(cls: Any, dims: Mapping[str, int]) -> dict[str, int]:

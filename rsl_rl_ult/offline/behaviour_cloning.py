@@ -24,7 +24,7 @@ from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
 from rsl_rl_ult.modules.mlp import EmpiricalNormalization
 from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 from rsl_rl_ult.policies.policy_ult import CachedPolicy
-from rsl_rl_ult.storage.dataset import Dataset, held_out
+from rsl_rl_ult.storage.dataset import Dataset, held_out, too_few_episodes
 from rsl_rl_ult.storage.loader import SegmentLoader, Segments
 
 TARGETS = {"teacher": "teacher_actions", "executed": "actions"}
@@ -194,10 +194,7 @@ class Cloning:
         if not learnt and not spared:
             raise ValueError("the data set has no shard with transitions that can be read")
         if not learnt or not spared:
-            raise ValueError(
-                f"the data set has {learnt} transitions to learn from and {spared} held out "
-                f"(held_out={self.settings.held_out}): too few episodes; record more"
-            )
+            raise ValueError(too_few_episodes(self.dataset, self.settings.held_out, self.seed))
         return learnt
 
     # -- the student -------------------------------------------------------------------------------------------------
@@ -245,14 +242,23 @@ class Cloning:
         return self.passes - self.best_pass >= self.settings.patience
 
     def train_pass(self) -> Iterator[float]:
-        """One pass over the episodes to learn from; yields the loss of each gradient step."""
+        """One pass over the episodes to learn from; yields the loss of each gradient step.
+
+        Raises:
+            ValueError: a gradient is not finite; nothing was learnt from it.
+        """
         loader = self.loader(learnt=True)
         begin = time.perf_counter()
         for batch in loader.epoch(self.passes):
             loss = self._loss(*self._valid(batch))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.parameters(), self.settings.cloning_grad_norm)
+            norm = nn.utils.clip_grad_norm_(self.parameters(), self.settings.cloning_grad_norm)
+            if not norm.isfinite():
+                raise ValueError(
+                    f"pass {self.passes + 1}, step {self.steps + 1}: the gradient is not finite, the loss is "
+                    f"{float(loss.detach()):g}; try a lower algorithm.cloning_rate than {self.settings.cloning_rate:g}"
+                )
             self.optimizer.step()
             self.steps += 1
             yield float(loss.detach())

@@ -19,7 +19,7 @@ from rsl_rl_ult import losses
 from rsl_rl_ult.modules.decision_transformer import HEADS, DecisionTransformer
 from rsl_rl_ult.modules.mlp import EmpiricalNormalization
 from rsl_rl_ult.offline.behaviour_cloning import TARGETS
-from rsl_rl_ult.storage.dataset import Dataset, held_out
+from rsl_rl_ult.storage.dataset import Dataset, held_out, too_few_episodes
 from rsl_rl_ult.storage.loader import SegmentLoader, Segments
 from rsl_rl_ult.storage.returns import RETURNS, ReturnsDataset
 from rsl_rl_ult.storage.stream import BatchStream
@@ -168,10 +168,7 @@ def fit_scales(dataset: Dataset, share: float, seed: int = 0) -> Scales:
             normalizer.update(torch.from_numpy(arrays["policy"][rows]))
             sizes.append(np.abs(arrays["actions"][rows]))
     if not sizes or not spared:
-        raise ValueError(
-            f"the data set has {sum(map(len, sizes))} transitions to learn from and {spared} held out "
-            f"(held_out={share}): too few episodes; record more"
-        )
+        raise ValueError(too_few_episodes(dataset, share, seed))
     joined = np.concatenate(sizes)
     scale = torch.from_numpy(np.quantile(joined, SCALE_QUANTILE, axis=0).astype(np.float32)).clamp(min=1e-6)
     return Scales(normalizer.mean[0].clone(), normalizer.std[0].clone(), scale, len(joined))  # pyright: ignore

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import json
 import os
 import resource
 import shutil
@@ -23,6 +22,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from tests.reliability import record
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 180.0  # s that a process may need to prepare its files
@@ -74,6 +75,7 @@ class Worker:
         self._process: subprocess.Popen | None = None
         self._pipe: Any = None
         self._places: set[str] = set()
+        self._written: dict[str, int] = {}
 
     def call(self, target: str, *inputs: Any, deadline: float = DEADLINE) -> Outcome:
         """The outcome of `target(*inputs)`."""
@@ -85,6 +87,8 @@ class Worker:
         except (EOFError, OSError):
             outcome = self._stop("died", "")
         self.counts[outcome.kind] = self.counts.get(outcome.kind, 0) + 1
+        if sum(self.counts.values()) % 100 == 0:
+            self._write()
         return outcome
 
     def check(self, target: str, *inputs: Any) -> Outcome:
@@ -137,9 +141,14 @@ class Worker:
         if self._process is not None:
             self._stop("closed", "")
         self._folder.cleanup()
-        if counts := os.environ.get("FUZZ_COUNTS"):
-            with open(counts, "a", encoding="utf-8") as file:
-                file.write(json.dumps({self.module: self.counts}) + "\n")
+        self._write()
+
+    def _write(self) -> None:
+        """Add what is new to the counts of all runs."""
+        if path := os.environ.get("FUZZ_COUNTS"):
+            new = {kind: number - self._written.get(kind, 0) for kind, number in self.counts.items()}
+            record.add(Path(path).absolute(), "fuzzing", self.module, new)
+            self._written = dict(self.counts)
 
 
 # -- in the process ----------------------------------------------------------------------------------------------------

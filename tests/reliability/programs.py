@@ -5,16 +5,19 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import gc
 import importlib
 import io
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -58,6 +61,7 @@ def run(
         before: called in the new process first, to prepare a fault.
     """
     begin = time.monotonic()
+    gc.freeze()  # what is there is not looked through, and so not copied, in the new process
     pid = os.fork()
     if pid == 0:
         _become(main, argv, log, before)
@@ -76,7 +80,7 @@ def run(
 
 
 def import_as(log: Path) -> None:
-    """Import what the program with this log had imported, so that the next one need not."""
+    """Import what the programs with this log had imported, so that the next ones need not."""
     for name in log.with_suffix(".modules").read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(Exception):
             importlib.import_module(name)
@@ -84,11 +88,18 @@ def import_as(log: Path) -> None:
 
 def _become(main: Callable[[list[str]], Any], argv: list[str], log: Path, before: Callable[[], None]) -> None:
     """Be the program, and end with it."""
-    code = 70
+    os.setsid()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1), os.dup2(file, 2)
+    _end_with(main, argv, log, before)
+
+
+def _end_with(
+    main: Callable[[list[str]], Any], argv: list[str], log: Path, before: Callable[[], None] = lambda: None
+) -> None:
+    """Run a program in this process, whose files 1 and 2 are its output, and end."""
+    code, known = 70, set(sys.modules)
     try:
-        os.setsid()
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.dup2(file, 1), os.dup2(file, 2)
         sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
         before()
@@ -99,8 +110,49 @@ def _become(main: Callable[[list[str]], Any], argv: list[str], log: Path, before
         traceback.print_exc()
     finally:
         sys.stdout.flush(), sys.stderr.flush()
-        log.with_suffix(".modules").write_text("\n".join(sys.modules), encoding="utf-8")
+        with open(log.with_suffix(".modules"), "a", encoding="utf-8") as file:
+            file.writelines(f"{name}\n" for name in list(sys.modules) if name not in known)
         os._exit(code)
+
+
+def fork_scripts(module: Any, log: Path) -> None:
+    """Let a module that starts our scripts fork them, so that imports are paid for once.
+
+    All else is as it is there: session, pipes, signal when the parent ends.
+
+    Args:
+        module: one that uses `subprocess.Popen` and `subprocess.run`.
+        log: of the program, see `run`; the processes are listed beside it, see `forked`.
+    """
+
+    def start(command: list[str], preexec_fn: Any = None, env: Any = None, **options: Any) -> subprocess.Popen:
+        def become() -> None:
+            if preexec_fn is not None:
+                preexec_fn()
+            with open(log.with_suffix(".forked"), "a", encoding="utf-8") as file:
+                file.write(f"{os.getpid()}\n")
+            os.closerange(3, 1024)  # as when a program is started; the parent waits for it
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.environ.update(env or {})
+            _end_with(importlib.import_module(f"legged_gym_ext.scripts.{Path(command[1]).stem}").main, command[2:], log)
+
+        return subprocess.Popen(command, preexec_fn=become, **options)
+
+    def run_script(command: list[str], check: bool) -> None:
+        start(command).wait()
+
+    module.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": start, "run": run_script})
+
+
+def forked(log: Path) -> list[int]:
+    """Processes of `fork_scripts` that have not ended."""
+    listed = log.with_suffix(".forked")
+    found = []
+    for line in listed.read_text(encoding="utf-8").splitlines() if listed.exists() else ():
+        with contextlib.suppress(OSError):
+            state = Path(f"/proc/{line}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            found += [int(line)] if state != "Z" else []
+    return found
 
 
 class Disk:
@@ -121,10 +173,11 @@ class Disk:
             count_in: file to which the number of calls so far is written.
         """
         self.root, self.fault, self.number, self.count_in, self.calls = str(root), fault, number, count_in, 0
-        self._open = builtins.open
+        self._open, self._process = builtins.open, 0
 
     def install(self) -> None:
-        """Replace the functions of this process."""
+        """Replace the functions of this process; one that it forks has a disk without faults."""
+        self._process = os.getpid()
         builtins.open = io.open = self.open  # pyright: ignore
         for name in DISK_CALLS:
             setattr(os, name, self._refusing(getattr(os, name)))
@@ -139,14 +192,16 @@ class Disk:
 
     def _refusing(self, function: Callable) -> Callable:
         def call(path: Any, *args: Any, **kwargs: Any) -> Any:
-            if isinstance(path, int) or self._below(path):
+            if (isinstance(path, int) and os.getpid() == self._process) or self._below(path):
                 self._meets("")
             return function(path, *args, **kwargs)
 
         return call
 
     def _below(self, path: Any) -> bool:
-        return isinstance(path, (str, os.PathLike)) and os.path.abspath(os.fspath(path)).startswith(self.root)
+        if not isinstance(path, (str, os.PathLike)) or os.getpid() != self._process:
+            return False
+        return os.path.abspath(os.fspath(path)).startswith(self.root)
 
     def _meets(self, kind: str) -> bool:
         """Count a call and do what is to be done in it; True: the file shall refuse what is written."""

@@ -244,6 +244,14 @@ def test_a_cloning_is_resumed_in_its_folder(data, tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+def test_a_cloning_whose_gradient_breaks_is_one_line_and_learns_nothing_from_it(data, tmp_path):
+    with pytest.raises(UserError) as error:
+        distill.main([f"--dataset={data}", f"--log_root={tmp_path}", *FAST, "--train.algorithm.cloning_rate=1e30"])
+    assert "pass 1, step 2: the gradient is not finite, the loss is" in str(error.value)
+    assert "lower algorithm.cloning_rate than 1e+30; there is nothing to keep" in str(error.value)
+    assert not list(tmp_path.glob("*/*"))
+
+
 def test_a_cloned_student_can_be_recorded_and_taught_from(data, tmp_path):
     """A run of one student is no teacher, and collect.py says so."""
     distill.main([f"--dataset={data}", f"--log_root={tmp_path}", *FAST])
@@ -309,7 +317,10 @@ def test_the_policy_of_the_package_is_recorded(tmp_path, capsys):
         (["--dataset={data}", "--max_iterations=0"], "--max_iterations=0: expected at least 1"),
         (["--dataset={data}/meta.json"], "no data set in {data}/meta.json: cannot read meta.json"),
         (["--dataset={data}", "--train.algorithm.held_out=2"], "algorithm.held_out=2.0: a share of the episodes"),
-        (["--dataset={data}", "--train.algorithm.held_out=0.0001"], "too few episodes; record more"),
+        (
+            ["--dataset={data}", "--train.algorithm.held_out=0.0001"],
+            " held out (held_out=0.0001), expected one of each; record about 46050",
+        ),
         (["--dataset={data}", "--train.algorithm.batchsize=2"], "did you mean algorithm.batch_size"),
     ],
 )

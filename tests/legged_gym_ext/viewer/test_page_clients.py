@@ -77,12 +77,13 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("message", MALFORMED, ids=range(len(MALFORMED)))
-def test_a_malformed_message_ends_at_most_its_own_connection(page, message):
+def test_a_malformed_message_ends_at_most_its_own_connection(page, message, caplog):
     with contextlib.suppress(ConnectionClosed), open_page(page._server.get_port()) as browser:
         browser.send(message)
         browser.ping().wait(2.0)
     assert steers(page, 0.25)
     assert steers(page, 0.0)
+    assert all(len(record.getMessage().splitlines()) == 1 and not record.exc_info for record in caplog.records)
 
 
 def test_values_that_a_slider_cannot_have_change_nothing(page):

@@ -37,12 +37,73 @@ def test_what_is_no_address_is_refused(text):
         web.parse_address(text)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "[::]", "example.org", "127.0.0.1.example.org"])
-def test_other_machines_get_a_tunnel_instead_of_an_open_port(host):
-    with pytest.raises(UserError, match=r"no password.*--web 81 here, and there ssh -L 81:127\.0\.0\.1:81 MACHINE"):
-        web.parse_address(f"{host}:81")
-    with pytest.raises(UserError, match=r"--watch 81 here, and there ssh -L"):
-        train.main(["--task=go2_flat", f"--watch={host}:81"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "example.org", "127.0.0.1.example.org"])
+def test_addresses_that_others_reach_have_a_token_of_their_own(monkeypatch, host):
+    monkeypatch.setenv(web.TOKEN, "")  # so that it is put back as it was
+    monkeypatch.delenv(web.TOKEN)
+    assert web.page_token("127.0.0.1") == web.page_token("localhost") == ""
+    assert web.parse_address(f"{host}:81") == (host, 81)
+    token = web.page_token(host)
+    assert len(token) == 32 and web.page_url(host, 81).endswith(f":81/?token={token}")
+    monkeypatch.delenv(web.TOKEN)
+    assert web.page_token(host) != token
+
+
+@pytest.mark.parametrize("token", ["short", "a b c d e f g h i j", "x" * 15, "ö" * 20, "a;b" * 8])
+def test_a_weak_token_is_refused(monkeypatch, token):
+    monkeypatch.setenv(web.TOKEN, token)
+    for main, flag in ((play.main, "--web"), (train.main, "--watch")):
+        with pytest.raises(UserError, match="ULT_PAGE_TOKEN: expected 16 or more letters"):
+            main(["--task=go2_flat", f"{flag}=0.0.0.0:0"])
+    assert web.parse_address("0") == ("127.0.0.1", 0)  # needs none
+
+
+@pytest.fixture
+def token_server(monkeypatch):
+    """One at an address that asks for a token: all of this machine."""
+    pytest.importorskip("mjviser")
+    monkeypatch.setenv(web.TOKEN, "a-token-of-the-tests")
+    with web.page_server("0.0.0.0", 0) as opened:
+        yield opened
+
+
+def fetch(port: int, path: str = "/", **headers: str) -> tuple[int, str]:
+    """Status of a request, and the cookie that it sets."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.headers.get("Set-Cookie", "")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_without_its_token_the_page_is_closed(token_server):
+    port, refused = token_server.get_port(), (403, web.REFUSED)
+    for path in ("/", "/?token=", "/?token=x", "/?token=a-token-of-the-test", "/x?token=%ff", "/?token=a&token=b"):
+        assert fetch(port, path) == refused
+    for cookie in ("", "x", f"{web.COOKIE}=", f"{web.COOKIE}=x", "\xff=;;;=", f"{web.COOKIE}=a-token-of-the-tests2"):
+        assert fetch(port, Cookie=cookie) == refused
+    status, cookie = fetch(port, "/?token=a-token-of-the-tests")
+    assert status == 200 and cookie == f"{web.COOKIE}=a-token-of-the-tests; HttpOnly; SameSite=Strict; Path=/"
+    assert fetch(port, Cookie=cookie.partition(";")[0]) == (200, "")
+
+
+def test_without_its_token_the_socket_of_the_page_is_closed(token_server):
+    from websockets.exceptions import InvalidStatus
+
+    from tests.viser_client import open_page
+
+    port, cookie = token_server.get_port(), {"Cookie": f"{web.COOKIE}=a-token-of-the-tests"}
+    for headers in ({}, {"Cookie": f"{web.COOKIE}=x"}):
+        with pytest.raises(InvalidStatus) as error, open_page(port, additional_headers=headers):
+            pass
+        assert error.value.response.status_code == 403
+    for foreign in ("http://evil.example", f"http://127.0.0.1:{port + 1}", "null"):
+        with pytest.raises(InvalidStatus), open_page(port, origin=foreign, additional_headers=cookie):
+            pass
+    with open_page(port, origin=f"http://127.0.0.1:{port}", additional_headers=cookie):
+        pass
 
 
 def test_a_taken_port_is_one_line_that_names_another():
@@ -126,7 +187,7 @@ def test_a_viser_that_cannot_be_guarded_is_refused(monkeypatch):
     pytest.importorskip("mjviser")
     from contextlib import nullcontext
 
-    monkeypatch.setattr(web, "_own_pages_only", lambda: nullcontext([]))
+    monkeypatch.setattr(web, "_own_pages_only", lambda token: nullcontext([]))
     with pytest.raises(UserError, match=r"install 1\.1\.1"), web.page_server("127.0.0.1", 0):
         pass
 
