@@ -93,6 +93,8 @@ class Pipeline:
                 raise UserError(
                     f"{path.parent} was begun with --{name}={before}, now it is {now}: choose another --out"
                 )
+        if self.results.get("teachers") and "policy" not in self.results.get("args", {}):
+            raise UserError(f"{path.parent} was begun by an earlier version, with other teachers: choose another --out")
         for part in ("references", "teachers", "students", "seconds"):
             self.results.setdefault(part, {})
 
