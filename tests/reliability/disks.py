@@ -125,7 +125,7 @@ def _go_on(kills: Kills, main: Any, argv: list[str], out: Path, chosen: argparse
 
 def _files(folder: Path) -> dict[str, bool]:
     """Names of all files below a folder, and whether they hold something."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    found = sorted(path for path in folder.rglob("[!.]*") if path.is_file())  # without locks
     return {str(path.relative_to(folder)): path.stat().st_size > 0 for path in found}
 
 
