@@ -24,6 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from legged_gym_ext.utils.errors import run_main
+
 TASK = "go2_dagger"
 ARMS: dict[str, dict[str, Any]] = {
     "cloning": {"beta_schedule": "constant", "beta_start": 1.0},
@@ -229,7 +231,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=style.DPI, facecolor="white")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Train what is missing, print the table and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -247,7 +249,7 @@ def main() -> None:
     add("--eval_robots", type=int, default=24, help="robots of these comparisons, half of them driven by each")
     add("--final_robots", type=int, default=64, help="robots of the last one")
     add("--ladder_robots", type=int, default=1, help="per kind and level; 0: no ladder")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     from legged_gym_ext.utils.cpus import limit_spinning
 
     limit_spinning()
@@ -271,4 +273,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

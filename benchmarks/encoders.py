@@ -29,6 +29,7 @@ from legged_gym_ext.training.make_runner import set_seed
 from legged_gym_ext.training.policies import Policy
 from legged_gym_ext.training.runs import find_checkpoint, load_checkpoint
 from legged_gym_ext.utils.cpus import usable_cpus
+from legged_gym_ext.utils.errors import run_main
 from rsl_rl_ult.algorithms import PPO_TS
 from rsl_rl_ult.modules import ActorCriticTS
 
@@ -141,14 +142,14 @@ def evaluate(alg: OneTeacher, num_envs: int) -> dict[str, dict[str, float]]:
     return results
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parse flags, train, evaluate, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder of a trained go2_ts_flat")
     parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--num_envs", type=int, default=256, help="robots of the evaluation")
     parser.add_argument("--json", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(usable_cpus())
     set_seed(1)
     env, alg = make_teacher(args.run)
@@ -181,4 +182,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -96,10 +96,11 @@ def rows(plan: Plan) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
         if method != "go2_ult":
             yield f"training {task}, {first}", lambda m=method: training(plan, m, first)
             continue
-        for precision, mixed in (("float32", False), ("bfloat16", True)):
+        modes = ("float32", False, None), ("bfloat16", True, None), ("bfloat16, compiled", True, "default")
+        for name, mixed, mode in modes[: 2 if plan.device == "cpu" else 3]:
             yield (
-                f"training {task} in {precision}, {first}",
-                lambda m=method, on=mixed: training(plan, m, first, use_mixed_precision=on),
+                f"training {task} in {name}, {first}",
+                lambda m=method, on=mixed, how=mode: training(plan, m, first, how, use_mixed_precision=on),
             )
     for count in plan.sizes:
         for ground in plan.grounds:
@@ -185,7 +186,9 @@ def stepping(plan: Plan, ground: str, num_envs: int) -> dict[str, Any]:
     }
 
 
-def training(plan: Plan, method: str, num_envs: int, **algorithm: Any) -> dict[str, Any]:
+def training(
+    plan: Plan, method: str, num_envs: int, compile_mode: str | None = None, **algorithm: Any
+) -> dict[str, Any]:
     """Control steps per second of training and seconds of an update."""
     from legged_gym_ext.envs import task_registry
 
@@ -195,6 +198,7 @@ def training(plan: Plan, method: str, num_envs: int, **algorithm: Any) -> dict[s
     env = make_env(plan, task, num_envs)
     _, train_cfg = task_registry.get_cfgs(task)
     train_cfg.runner.device, train_cfg.runner.logger = plan.device, "none"
+    train_cfg.runner.torch_compile_mode = compile_mode
     for name, value in algorithm.items():
         setattr(train_cfg.algorithm, name, value)
     runner = task_registry.make_alg_runner(env, task, train_cfg, None)[0]

@@ -13,11 +13,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from legged_gym_ext.utils.errors import run_main
+
 METRICS = ("linear_tracking", "yaw_tracking", "fall_rate")
 TARGET = 0.85  # of both trackings
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parse flags, evaluate, write the figures and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, one per seed")
@@ -25,7 +27,7 @@ def main() -> None:
     parser.add_argument("--num_envs", type=int, default=128)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--png", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     curves = {run.name: curve(args.task, run, args.num_envs) for run in args.runs}
     args.json.write_text(
         json.dumps({"task": args.task, "num_envs": args.num_envs, "runs": curves}, indent=2) + "\n", encoding="utf-8"
@@ -81,4 +83,4 @@ def plot(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from legged_gym_ext.utils.errors import run_main  # noqa: E402
 from rsl_rl_ult.storage.dataset import Dataset, read_card, shard_paths  # noqa: E402
 
 POLICIES = {
@@ -113,7 +114,7 @@ def evaluate(args: argparse.Namespace, task: str, flags: list[str]) -> dict[str,
     return {name: {metric: round(found[metric], 4) for metric in METRICS} for name, found in policies.items()}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Record, clone and evaluate what is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--task", default="go2_rma")
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--num_envs", type=int, default=300, help="robots that record")
     parser.add_argument("--eval_envs", type=int, default=512)
     parser.add_argument("--train", nargs="*", default=[], help="overrides, such as runner.max_iterations=12")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = (
         json.loads(args.json.read_text(encoding="utf-8")) if args.json.is_file() else {"students": []}
@@ -158,4 +159,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -21,6 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from legged_gym_ext.utils.errors import run_main
+
 
 class Standing:
     """A policy that does nothing: what is measured is stepping and recording, not a network."""
@@ -125,7 +127,7 @@ def measure_feeding(folder: str, transitions: int) -> dict[str, float]:
     return result
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measure, print and optionally write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--task", default="go2_ts")
@@ -135,7 +137,7 @@ def main() -> None:
     parser.add_argument("--dataset", help="measure feeding on this data set instead")
     parser.add_argument("--transitions", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path, help="add the result to this file")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.dataset:
         result: dict[str, Any] = {"feeding": measure_feeding(args.dataset, args.transitions)}
     else:
@@ -147,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

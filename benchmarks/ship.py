@@ -1,7 +1,8 @@
 """Make a policy part of the package: `ship.py --task=go2_rma --load_run=RUN --checkpoint=2441`.
 
-Writes `legged_gym_ext/resources/policies/<task>/`: the weights and settings as a run folder, `policy.onnx` and
-`policy.pt`, each compared with the policy, and `card.json` with what was measured on this folder:
+Writes `legged_gym_ext/resources/policies/<task>/`: the weights and settings as a run folder, `policy.onnx`, compared
+with the policy, and `card.json` with what was measured on this folder. TorchScript would be the same weights once more,
+a third of the folder: `export.py --task=go2_rma --pretrained --out=FOLDER` writes it. Entries of a card:
 
     task, method, policy   name, algorithm, and who acts: "policy", or "student" where there is one
     checkpoint, seed       iteration, seed of the training
@@ -9,6 +10,7 @@ Writes `legged_gym_ext/resources/policies/<task>/`: the weights and settings as 
     date, commit           of the training's end; of the code that exported
     command                that trains it: the settings in which the run differs from the task
     resumed_from           run that it continued, with whose settings up to there; null
+    parts                  of a training that was resumed, oldest first: run, last iteration, command (null: unknown)
     began_with             another policy whose networks it began with; null
     shipped_with           this command
     evaluation             `evaluate.py`: robots, seed, metrics by policy
@@ -28,7 +30,6 @@ import shlex
 import shutil
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,37 @@ def write_run(task: str, run_dir: Path, checkpoint: Path, made: Path) -> dict[st
     """Write weights and settings of a checkpoint to the folder `made`; returns what a card says of the training."""
     import torch
 
-    from legged_gym_ext.envs import task_registry
-    from legged_gym_ext.training.run_settings import apply_run, flat
     from legged_gym_ext.training.runs import load_checkpoint, load_run_configs, save_run_configs
-    from legged_gym_ext.utils.config import lookup, to_dict
+
+    cfgs = settings(task, run_dir)
+    made.mkdir()
+    save_run_configs(made, *cfgs, task=task)
+    saved = load_checkpoint(checkpoint, "cpu")
+    steps, seconds = saved["infos"]["total"]
+    saved.pop("optimizer_state_dict", None)
+    saved["infos"] = {"task": task, "env": {"command_ranges": saved["infos"]["env"]["command_ranges"]}}
+    torch.save(saved, made / checkpoint.name)
+    runner = load_run_configs(run_dir)[1]["runner"]
+    ended = datetime.datetime.fromtimestamp(checkpoint.stat().st_mtime)
+    return {
+        "task": task,
+        "method": cfgs[1].algorithm.class_name.rpartition(":")[2],
+        "checkpoint": saved["iter"],
+        "seed": cfgs[1].seed,
+        "steps": steps,
+        "hours": round(seconds / 3600.0, 2),
+        "date": f"{ended:%Y-%m-%d}",
+        "command": command(task, run_dir),
+        "resumed_from": Path(str(runner["load_run"])).name if runner.get("resume") else None,
+        "parts": parts(task, run_dir, saved["iter"]),
+    }
+
+
+def settings(task: str, run_dir: Path) -> tuple[Any, Any]:
+    """Configurations of environment and training of a run, with what names its machine as the task has it."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.training.run_settings import apply_run
+    from legged_gym_ext.utils.config import lookup
 
     own, cfgs = task_registry.get_cfgs(task), task_registry.get_cfgs(task)
     apply_run(run_dir, task, *cfgs)
@@ -108,32 +136,47 @@ def write_run(task: str, run_dir: Path, checkpoint: Path, made: Path) -> dict[st
             section, _, name = field.rpartition(".")
             if hasattr(lookup(cfg, section), name):
                 setattr(lookup(cfg, section), name, getattr(lookup(default, section), name))
-    made.mkdir()
-    save_run_configs(made, *cfgs, task=task)
-    saved = load_checkpoint(checkpoint, "cpu")
-    steps, seconds = saved["infos"]["total"]
-    saved.pop("optimizer_state_dict", None)
-    saved["infos"] = {"task": task, "env": {"command_ranges": saved["infos"]["env"]["command_ranges"]}}
-    torch.save(saved, made / checkpoint.name)
+    return cfgs
+
+
+def command(task: str, run_dir: Path, *more: str) -> str:
+    """The command that trains with the settings of a run, and the flags `more`."""
+    from legged_gym_ext.envs import task_registry
+    from legged_gym_ext.training.run_settings import flat
+    from legged_gym_ext.utils.config import to_dict
+
+    own, cfgs = task_registry.get_cfgs(task), settings(task, run_dir)
     before, now = (dict(flat({"env": to_dict(env), "train": to_dict(train)})) for env, train in (own, cfgs))
-    seed = cfgs[1].seed
     skipped = ("env.seed", "train.seed", "env.domain_rand.seed")
     changed = [f"--{name}={_text(now[name])}" for name in now if name not in skipped and now[name] != before.get(name)]
-    runner = load_run_configs(run_dir)[1]["runner"]
-    ended = datetime.datetime.fromtimestamp(checkpoint.stat().st_mtime)
-    return {
-        "task": task,
-        "method": cfgs[1].algorithm.class_name.rpartition(":")[2],
-        "checkpoint": saved["iter"],
-        "seed": seed,
-        "steps": steps,
-        "hours": round(seconds / 3600.0, 2),
-        "date": f"{ended:%Y-%m-%d}",
-        "command": shlex.join(
-            ["python", "legged_gym_ext/scripts/train.py", f"--task={task}", "--headless", f"--seed={seed}", *changed]
-        ),
-        "resumed_from": Path(str(runner["load_run"])).name if runner.get("resume") else None,
-    }
+    flags = [f"--task={task}", "--headless", f"--seed={cfgs[1].seed}", *more, *changed]
+    return shlex.join(["python", "legged_gym_ext/scripts/train.py", *flags])
+
+
+def parts(task: str, run_dir: Path, until: int) -> list[dict[str, Any]]:
+    """What a training that was resumed consists of, oldest first; empty for one that was not.
+
+    Args:
+        task: name of the task.
+        run_dir: the last run; those before it are looked for where it says, and beside it.
+        until: last iteration that counts.
+    """
+    from legged_gym_ext.training.runs import find_checkpoint, load_run_configs
+
+    found: list[dict[str, Any]] = []
+    while True:
+        runner = load_run_configs(run_dir)[1]["runner"]
+        part: dict[str, Any] = {"run": run_dir.name, "until": until, "command": command(task, run_dir)}
+        found.insert(0, part)
+        if not runner.get("resume"):
+            return found if len(found) > 1 else []
+        named = Path(str(runner["load_run"]))
+        run_dir = named if named.is_absolute() and named.is_dir() else run_dir.parent / named.name
+        if not run_dir.is_dir():
+            return [{"run": named.name, "until": None, "command": None}, *found]
+        until = int(find_checkpoint(run_dir, runner["checkpoint"]).stem.rpartition("_")[2])
+        resumed = ("--resume", f"--load_run={run_dir.name}", f"--checkpoint={until}")
+        part["command"] = command(task, Path(run_dir.parent, part["run"]), *resumed)
 
 
 def _text(value: Any) -> str:
@@ -142,7 +185,7 @@ def _text(value: Any) -> str:
 
 
 def export(task: str, made: Path, run: str) -> dict[str, Any]:
-    """Write `policy.onnx` and `policy.pt`, which name the run as `run`; returns the policy's role and the commit."""
+    """Write `policy.onnx`, which names the run as `run`; returns the policy's role and the commit."""
     from legged_gym_ext.deploy.export.writer import export_policies
     from legged_gym_ext.scripts.export import NUM_ENVS, level_ground, make_sources
     from legged_gym_ext.training.policies import run_cfgs
@@ -159,16 +202,7 @@ def export(task: str, made: Path, run: str) -> dict[str, Any]:
         for line in report.statements:
             print(line)
         shutil.copy(Path(folder, "exported", "policy.onnx"), made)
-        _without_source(Path(folder, "exported", "policy.pt"), made / "policy.pt")
     return {"policy": contract.role, "commit": contract.provenance["git_commit"]}
-
-
-def _without_source(path: Path, target: Path) -> None:
-    """Copy a TorchScript file without the debugging records, which name files of this machine and are a third of it."""
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
-        for item in old.infolist():
-            if not item.filename.endswith(".debug_pkl"):
-                new.writestr(item.filename, old.read(item.filename))
 
 
 def measure(args: argparse.Namespace, made: Path, checkpoint: Path) -> dict[str, Any]:

@@ -5,6 +5,11 @@ friction 0.5, 20 ms of delay, a file with the legs in another order, and the sol
 
     python benchmarks/sim2sim.py go2=a/policy.onnx go2_ult=b/policy.onnx --episodes 64 \
         --json result.json --markdown result.md
+
+With --models, on other people's files of the robot instead: each as it is, and once more with the joint damping and a
+solver that converges, where those of the file are not the training's.
+
+    python benchmarks/sim2sim.py pretrained:go2_ult --models menagerie=unitree_go2/go2.xml --episodes 8 --duration 8
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from legged_gym_ext.training.pretrained import policy_file
 from legged_gym_ext.utils.errors import run_main
 
 SEED = 12345
@@ -28,17 +34,25 @@ SEED = 12345
 def main(argv: list[str] | None = None) -> int:
     """Parse flags, run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("policies", nargs="+", metavar="[NAME=]FILE", help="exported policies")
+    parser.add_argument("policies", nargs="+", metavar="[NAME=]FILE", help="exported policies, or pretrained:TASK")
     parser.add_argument("--episodes", type=int, default=64, metavar="N")
     parser.add_argument("--conditions", nargs="+", metavar="NAME", choices=list(conditions()), help="default: all")
+    parser.add_argument("--duration", type=float, default=20.0, metavar="S", help="of an episode")
+    parser.add_argument("--models", nargs="+", metavar="[NAME=]FILE", help="MJCF files instead of the conditions")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
+    chosen: dict[str, dict[str, Any]] = {}
+    for word in args.models or ():
+        model, _, file = word.rpartition("=")
+        chosen[model or Path(file).stem] = {"model": Path(file)}
     rows = []
     for word in args.policies:
         name, _, path = word.rpartition("=")
-        for condition in args.conditions or conditions():
-            row = run(name or Path(path).stem, Path(path), condition, args.episodes)
+        name, path = name or path.rpartition(":")[2], policy_file(path)
+        tried = [(each, conditions()[each]) for each in args.conditions or conditions()]
+        for condition, changes in tried if not chosen else both(path, chosen):
+            row = run(name, path, condition, changes, args.episodes, args.duration)
             rows.append(row)
             print(
                 " ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()),
@@ -65,6 +79,25 @@ def conditions() -> dict[str, dict[str, Any]]:
     }
 
 
+def both(path: Path, chosen: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Each file as it is, and with what the notes of sim2sim.py advise."""
+    from legged_gym_ext.deploy.policy_file import ExportedPolicy
+    from legged_gym_ext.deploy.sim2sim.loop import FEW_ITERATIONS
+    from legged_gym_ext.deploy.sim2sim.robot import PlainRobot
+
+    contract, found = ExportedPolicy(path).contract, []
+    low, high = contract.model["joints"]["joint_damping"]
+    for name, changes in chosen.items():
+        robot, advised = PlainRobot(contract, changes["model"]), {}
+        if not low <= robot.joint_values["joint_damping"][0] <= robot.joint_values["joint_damping"][1] <= high:
+            advised["joint_damping"] = 0.5 * (low + high)
+        if (robot.file_iterations or FEW_ITERATIONS) < FEW_ITERATIONS:
+            advised["iterations"] = 100
+        words = ", ".join(f"--{flag} {value:.4g}" for flag, value in advised.items())
+        found += [(name, changes)] + ([(f"{name} {words}", {**changes, **advised})] if advised else [])
+    return found
+
+
 def permuted(source: Path, target: Path) -> Path:
     """Write the MJCF `source` with the base's child bodies, its legs, in the opposite order."""
     tree = ET.parse(source)
@@ -77,7 +110,9 @@ def permuted(source: Path, target: Path) -> Path:
     return target
 
 
-def run(name: str, path: Path, condition: str, episodes: int) -> dict[str, Any]:
+def run(
+    name: str, path: Path, condition: str, changes: dict[str, Any], episodes: int, duration: float
+) -> dict[str, Any]:
     """One row of the table."""
     from legged_gym_ext import PACKAGE_DIR
     from legged_gym_ext.deploy.controller import Controller
@@ -85,23 +120,24 @@ def run(name: str, path: Path, condition: str, episodes: int) -> dict[str, Any]:
     from legged_gym_ext.deploy.sim2sim.loop import Trial, run_episodes
     from legged_gym_ext.deploy.sim2sim.robot import Physics, PlainRobot
 
-    controller, changes = Controller(ExportedPolicy(path)), dict(conditions()[condition])
+    controller, changes = Controller(ExportedPolicy(path)), dict(changes)
     robot_name = controller.contract.robot
     with tempfile.TemporaryDirectory() as folder:
-        model = None
+        model = changes.pop("model", None)
         if changes.pop("legs", False):
             source = PACKAGE_DIR / "resources" / "robots" / robot_name / f"{robot_name}.xml"
             model = permuted(source, Path(folder) / "permuted.xml")
         robot = PlainRobot(controller.contract, model, physics=Physics(**changes))
     trial = Trial(controller, robot, seed=SEED)
     begin = time.perf_counter()
-    for _ in run_episodes(trial, episodes, SEED):
+    for _ in run_episodes(trial, episodes, SEED, duration):
         pass
     figures = trial.metrics.compute()
     return {
         "policy": name,
         "condition": condition,
         "episodes": episodes,
+        "seconds": duration,
         **figures,
         "wall_seconds": time.perf_counter() - begin,
     }

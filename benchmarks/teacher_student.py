@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from legged_gym_ext.training.runs import find_checkpoint, load_checkpoint, load_run_configs
+from legged_gym_ext.utils.errors import run_main
 
 SHOWN = ("return", "linear_tracking", "yaw_tracking", "fall_rate")
 COMPARED = 64  # robots of a comparison, as in the tasks
@@ -172,14 +173,14 @@ def plot_both(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Parse flags, read the runs, print the table and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--png", type=Path, help="teacher and student of every seed, one panel per task")
     parser.add_argument("--both_png", type=Path, help="all tasks in one, against steps and against time")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rows = [read_run(run) for run in args.runs]
     args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
@@ -197,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

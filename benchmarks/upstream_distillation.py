@@ -24,6 +24,7 @@ from rsl_rl.models import RNNModel
 from rsl_rl.storage import RolloutStorage
 from torch import nn
 
+from legged_gym_ext.utils.errors import run_main, user_errors
 from rsl_rl_ult.algorithms.teacher import Teacher, load_teacher
 
 STEPS, EPOCHS, GRADIENT_LENGTH = 24, 2, 12
@@ -96,13 +97,14 @@ def run(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     from legged_gym_ext.training.teacher import find_teacher
     from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
+    folder, path = find_teacher(str(args.teacher), Path())
+    saved, cfg = load_checkpoint(path, "cpu"), load_run_configs(folder)[1]
     env_cfg, _ = make_cfgs(args, "on_policy", seed)
     set_seed(seed)
     env, _ = task_registry.make_env(TASK, env_cfg)
     vec_env = RslRlVecEnv(env, ["policy", "critic", "privileged"])
-    folder, path = find_teacher(str(args.teacher), Path())
-    saved, cfg = load_checkpoint(path, "cpu"), load_run_configs(folder)[1]
-    teacher = load_teacher(saved, cfg, vec_env.get_observations(), vec_env.num_actions)
+    with user_errors(f"--teacher={args.teacher}"):
+        teacher = load_teacher(saved, cfg, vec_env.get_observations(), vec_env.num_actions)
     shown = Policy(copy.deepcopy(teacher.policy), "cpu")
     alg = train(vec_env, teacher, args.rounds)
     alg.eval_mode()
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     return {"seed": seed, "steps": steps, "final": {name: _short(figures) for name, figures in final.items()}}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Train and print one line per seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -123,7 +125,7 @@ def main() -> None:
     add("--rounds", type=int, default=16)
     add("--num_envs", type=int, default=128)
     add("--final_robots", type=int, default=64)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     args.batch_size, args.interval, args.eval_robots = 1, 1, 2  # of DAgger's configuration, which is not trained here
     torch.set_num_threads(1)
     for seed in args.seeds:
@@ -131,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

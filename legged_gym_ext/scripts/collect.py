@@ -66,9 +66,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--episodes", type=int, default=EPISODES, metavar="N", help=f"episodes in the data set in all ({EPISODES})")
     add(
         "--policy",
-        choices=("teacher", "student", "mixed"),
+        choices=("teacher", "student", "mixed", "deployed"),
         default="teacher",
-        help="who acts (teacher); the labels are the teacher's actions whoever acts",
+        help="who acts (teacher); deployed: the student, or the only policy",
+    )
+    add(
+        "--labels",
+        choices=("teacher", "own"),
+        default="teacher",
+        help="mean actions of the teacher whoever acts (default), or of who acts: own",
     )
     add(
         "--mix",
@@ -163,14 +169,19 @@ def _open(
     from rsl_rl_ult.storage.recorder import Recorder
 
     env = vec_env.env
+    if args.policy == "deployed":
+        args.policy = "student" if "student" in policies else "teacher"
     roles = by_role(policies, args.policy)
+    own = args.labels == "own"
+    labeller = roles["student" if own and args.policy == "student" else "teacher"]
     streams = columns(env)
     card = make_card(
         streams["student"],
         streams["privileged"],
         DRIVERS,
         DTYPES,
-        **describe(env, args.task, checkpoint, roles["teacher"]),
+        **describe(env, args.task, checkpoint, labeller),
+        **({"labels": "own"} if own else {}),
     )
     try:
         writer = ShardWriter(args.out, card, args.rows_per_shard)
@@ -186,7 +197,7 @@ def _open(
     ratio = {"teacher": 1.0, "student": 0.0, "mixed": 0.5 if args.mix_ratio is None else args.mix_ratio}[args.policy]
     mixing = Mixing(env.num_envs, ratio, args.mix or "per_episode", seed=seed, device=env.device)
     recorder = Recorder(writer, env.num_envs, env.max_episode_length, episodes_per_env=quota)
-    return writer, Collector(vec_env, roles, mixing, recorder, seed, args.actions == "sampled")
+    return writer, Collector(vec_env, roles, mixing, recorder, seed, args.actions == "sampled", own)
 
 
 def _run(args: argparse.Namespace, writer: ShardWriter, collector: Collector, stop: Any) -> None:

@@ -11,6 +11,7 @@ if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legged_gym_ext import PACKAGE_DIR
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -35,10 +36,13 @@ def main(argv: list[str] | None = None) -> int:
         "has one, as teacher.onnx and teacher.pt), and compare each file with the policy over 1000 steps."
     )
     parser.add_argument("--out", metavar="FOLDER", help="where to write; default: exported/ in the run's folder")
+    pretrained.add_flag(parser, "export the policy that is part of this package")
     args = parse(parser, argv)
     limit_spinning()
     if args.out is not None and (not args.out or Path(args.out).is_file()):
         raise UserError(f"--out={args.out}: expected the name of a folder")
+    if args.pretrained and args.out is None:
+        raise UserError("--pretrained writes nothing into the package: add --out=FOLDER")
 
     from legged_gym_ext.envs import task_registry
     from legged_gym_ext.simulators import prepare_engine

@@ -14,6 +14,7 @@ from typing import Any
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from legged_gym_ext.training import pretrained
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
@@ -58,12 +59,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the whole."""
     add = parser.add_argument
     add("--out", metavar="FOLDER", help="everything goes there: data, teachers, students, results.json, pictures")
+    add(
+        "--policy",
+        choices=("deployed", "teacher"),
+        default="deployed",
+        help="who is recorded: what is deployed, a method's student or its only policy (default), or its teacher, who "
+        "sees more than those who learn from it",
+    )
+    add("--actions", choices=("mean", "sampled"), default="sampled", help="executed while recording (sampled)")
+    pretrained.add_flag(parser, "record the policy that is part of this package, instead of one of your runs")
     add("--regimes", default="all", metavar="A,B", help="forward,backward,sideways,turning,slopes,stairs (all)")
     add("--quality", choices=("expert", "medium", "mixed"), default="expert", help="of the data (expert)")
     add("--medium_checkpoint", type=int, metavar="IT", help="with medium and mixed: an early checkpoint of the run")
     add("--episodes", type=int, default=256, metavar="N", help="recorded per regime (256)")
     add("--teacher_updates", type=int, default=3000, metavar="N", help="gradient steps of each teacher (3000)")
-    add("--teacher_rate", type=float, default=5e-4, metavar="F", help="their learning rate (5e-4)")
+    add("--teacher_rate", type=float, default=1e-3, metavar="F", help="their learning rate at its highest (1e-3)")
     add("--teacher_head", choices=("gaussian", "mse"), default="gaussian", help="of the teachers (gaussian)")
     add("--returns", action="store_true", help="teachers are told a return to go; expert data need none")
     add("--teacher_rtg", choices=("data", "target"), default="data", help="with --returns: what it is in distillation")
@@ -97,6 +107,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--teacher_rate={args.teacher_rate}: expected a positive number")
     if args.quality != "expert" and args.medium_checkpoint is None:
         raise UserError(f"--quality={args.quality} needs --medium_checkpoint=IT, an early checkpoint of the run")
+    if args.pretrained and args.quality != "expert":
+        raise UserError(f"--quality={args.quality} needs checkpoints of a training: the package has one; name a run")
     args.regimes = list(REGIMES) if args.regimes == "all" else args.regimes.split(",")
     for regime in args.regimes:
         overrides(regime)

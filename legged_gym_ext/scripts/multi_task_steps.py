@@ -16,7 +16,7 @@ from legged_gym_ext.envs import task_registry
 from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.scripts import collect
 from legged_gym_ext.scripts.multi_task import SIZES
-from legged_gym_ext.training.evaluation import run_episodes
+from legged_gym_ext.scripts.multi_task_scores import SEED, Exam, Standing, recorded_return
 from legged_gym_ext.training.make_runner import set_seed, to_rsl_cfg
 from legged_gym_ext.training.policies import Policy, run_cfgs
 from legged_gym_ext.training.regimes import overrides
@@ -44,39 +44,12 @@ from rsl_rl_ult.storage.returns import ReturnsDataset
 
 BODY = "robot"
 SAVE_UPDATES, SAVE_ROUNDS = 500, 20  # between two states to go on from
-SEED = 12345  # of evaluations
-
-
-class _Standing:
-    """Zero actions: the robot holds its default pose."""
-
-    def __init__(self, num_actions: int) -> None:
-        self.num_actions = num_actions
-
-    def __call__(self, observations: Any) -> torch.Tensor:
-        return torch.zeros(len(observations["policy"]), self.num_actions)
-
-
-class _Telling:
-    """An environment that tells a policy what it earned."""
-
-    def __init__(self, vec_env: RslRlVecEnv, policy: Any) -> None:
-        self.env, self._vec_env, self._policy = vec_env.env, vec_env, policy
-
-    def get_observations(self) -> Any:
-        return self._vec_env.get_observations()
-
-    def step(self, actions: torch.Tensor) -> tuple:
-        result = self._vec_env.step(actions)
-        if hasattr(self._policy, "observe"):
-            self._policy.observe(result[1])
-        return result
 
 
 SETTINGS = (
-    "task", "load_run", "checkpoint", "regimes", "quality", "medium_checkpoint", "episodes", "teacher_updates",
-    "teacher_rate", "teacher_head", "returns", "teacher_rtg", "rounds", "round_updates", "projection", "distance",
-    "eval_envs",
+    "task", "load_run", "checkpoint", "pretrained", "policy", "actions", "regimes", "quality", "medium_checkpoint",
+    "episodes", "teacher_updates", "teacher_rate", "teacher_head", "returns", "teacher_rtg", "rounds", "round_updates",
+    "projection", "distance", "eval_envs",
 )  # fmt: skip
 """Flags that make results what they are; orders, sizes and seeds may be added later."""
 
@@ -127,6 +100,8 @@ class Pipeline:
         """All steps, one after the other."""
         names = self.args.regimes
         data = {name: self._timed("record", self._record, name) for name in names}
+        for name in names:
+            self._timed("evaluation", self._reference, name, data[name])
         with user_errors("the data sets cannot be learnt from"):
             scale = torch.stack([fit_scales(data[name], 0.1).action_scale for name in names]).amax(0)
         teachers = {name: self._timed("teachers", self._teacher, name, data[name], scale) for name in names}
@@ -163,30 +138,29 @@ class Pipeline:
 
     # -- data --------------------------------------------------------------------------------------------------------
 
-    def _checkpoints(self) -> list[tuple[int | None, str]]:
-        """Checkpoint (None: the last) and kind of actions of each part of the data."""
+    def _checkpoints(self) -> list[int | None]:
+        """Checkpoint of each part of the data; None: the last."""
         args = self.args
-        if args.quality == "expert":
-            return [(None, "mean")]
-        if args.quality == "medium":
-            return [(args.medium_checkpoint, "sampled")]
+        if args.quality != "mixed":
+            return [None if args.quality == "expert" else args.medium_checkpoint]
         _, _, run = run_cfgs(args.task, argparse.Namespace(**vars(args)))
         there = [number for number in checkpoints(run) if number >= args.medium_checkpoint] if run else []
         picked = [there[round(index * (len(there) - 1) / 4)] for index in range(5)] if there else []
         if not picked:
             raise UserError(f"--medium_checkpoint={args.medium_checkpoint}: the run has no checkpoint from there on")
-        return [(number, "sampled") for number in dict.fromkeys(picked)]
+        return list(dict.fromkeys(picked))
 
     def _record(self, name: str) -> ReturnsDataset:
         """The data set of a regime; recorded with collect.py where it is not whole."""
         args, parts = self.args, self._checkpoints()
         folders = [self.out / "data" / f"{name}-{args.quality}" / f"part-{index}" for index in range(len(parts))]
-        for folder, (checkpoint, actions) in zip(folders, parts):
+        for folder, checkpoint in zip(folders, parts):
             done = folder / "done"
             wanted = max(10, args.episodes // len(parts))
             if done.exists() and int(done.read_text(encoding="utf-8")) >= wanted:
                 continue
-            flags = [f"--task={args.task}", f"--out={folder}", f"--episodes={wanted}", f"--actions={actions}"]
+            flags = [f"--task={args.task}", f"--out={folder}", f"--episodes={wanted}", f"--actions={args.actions}"]
+            flags += [f"--policy={args.policy}", "--labels=own", *(["--pretrained"] if args.pretrained else [])]
             for flag in ("load_run", "log_root", "experiment_name", "num_envs"):
                 if getattr(args, flag) is not None:
                     flags.append(f"--{flag}={getattr(args, flag)}")
@@ -204,9 +178,14 @@ class Pipeline:
         args = self.args
         return DecisionSettings(
             returns=args.returns,
+            # Cloning needs neither: frames show the last action, and what to do does not depend on the time.
+            actions=args.returns,
+            max_steps=1000 if args.returns else 0,
+            target="executed" if args.returns else "teacher",
             teacher_head=args.teacher_head,
             learning_rate=args.teacher_rate,
-            warmup_updates=max(1, args.teacher_updates // 10),
+            warmup_updates=args.teacher_updates // 10,
+            decay_updates=args.teacher_updates,
             buffer_rows=65536,
         )
 
@@ -324,31 +303,47 @@ class Pipeline:
         student.copy_to(network, BODY)
         return network.eval(), sets, train_cfg
 
+    def _exam(self, dataset: ReturnsDataset) -> tuple[Exam, Any]:
+        """Robots of the student's task in the environment of a data set."""
+        env_cfg, _, task = self._cfgs(dataset.card)
+        env_cfg.env.num_envs, env_cfg.seed = self.args.eval_envs, SEED
+        set_seed(SEED)
+        env, _ = task_registry.make_env(task, env_cfg)
+        return Exam(RslRlVecEnv(env, ["policy"])), env
+
+    def _reference(self, name: str, dataset: ReturnsDataset) -> None:
+        """Returns of a robot that stands and of the policy that was recorded: what 0 and 100 % are.
+
+        Before anything is learnt: a policy that stands no better is an error at once.
+        """
+        if name in self.results["references"]:
+            return
+        exam, env = self._exam(dataset)
+        low, mean = exam.mean_return(Standing(env.num_actions)), mean_return(dataset)
+        # With checkpoints of several qualities, it is the mean of all that was recorded.
+        high = recorded_return(self.args, dataset.card) if self.args.quality == "expert" else mean
+        print(f"{name}: standing {low:.2f}, recorded policy {high:.2f}, its data {mean:.2f}", flush=True)
+        if not high > low:
+            raise UserError(
+                f"'{name}': the recorded policy earns {high:.2f}, a robot that stands {low:.2f}: train it for longer, "
+                "there is nothing to learn from it"
+            )
+        self.results["references"][name] = {"standing": low, "behaviour": high, "data": mean, "task": self.args.task}
+
     def _evaluate(self, data: dict, teachers: dict, students: dict) -> None:
-        """Returns of a standing robot, of all teachers and of all students, in every regime."""
+        """Returns of all teachers and of all students, in every regime."""
         for name, dataset in data.items():
             left = [key for key in students if name not in self.results["students"][key].get("returns", {})]
-            known = self.results["references"].get(name, {})
-            if not left and "return" in self.results["teachers"].get(name, {}) and known:
+            if not left and "return" in self.results["teachers"].get(name, {}):
                 continue
-            env_cfg, _, task = self._cfgs(dataset.card)
-            env_cfg.env.num_envs, env_cfg.seed = self.args.eval_envs, SEED
-            set_seed(SEED)
-            env, _ = task_registry.make_env(task, env_cfg)
-            vec_env = RslRlVecEnv(env, ["policy"])
-            low = known.get("standing", self._return(vec_env, _Standing(env.num_actions)))
-            reference = {"standing": low, "behaviour": mean_return(dataset), "task": dataset.card["task"]}
-            self.results["references"][name] = reference
+            exam, env = self._exam(dataset)
             target = mean_return(dataset, 0.9)
-            self._score("teachers", name, name, self._return(vec_env, DecisionPolicy(teachers[name], target)))
+            self._score("teachers", name, name, exam.mean_return(DecisionPolicy(teachers[name], target)))
             for key in left:
                 network, sets, _ = self._network(students[key], key.split("/")[1], env)
                 policy = Policy(MULTI.make_policies(network, sets)["student"], "cpu")
-                self._score("students", key, name, self._return(vec_env, policy))
+                self._score("students", key, name, exam.mean_return(policy))
                 self._save_results()
-
-    def _return(self, vec_env: RslRlVecEnv, policy: Any) -> float:
-        return run_episodes(_Telling(vec_env, policy), policy).metrics()["return"]  # pyright: ignore
 
     def _score(self, part: str, key: str, name: str, value: float) -> None:
         reference = self.results["references"][name]

@@ -131,6 +131,7 @@ def _robot(args: argparse.Namespace, contract: Contract, *, pictures: bool) -> P
         kd_scale=args.kd_scale,
         solver=args.solver,
         iterations=args.iterations,
+        joint_damping=args.joint_damping,
     )
     return PlainRobot(
         contract,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file, from any directory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -53,8 +53,10 @@ def main(argv: list[str] | None = None) -> int:
 
     root = log_root(args)
     if train_cfg.algorithm.class_name in OFFLINE:
+        script, _ = OFFLINE[train_cfg.algorithm.class_name]
+        first = "its command records one, too: " if script == "multi_task" else "record one with collect.py, then: "
         raise UserError(
-            f"task '{args.task}' learns from a data set, not in a simulator; record one with collect.py, then: "
+            f"task '{args.task}' learns from a data set, not in a simulator; {first}"
             + training_command(args.task, train_cfg, root)
         )
     shipped = pretrained.find_for(args.task, args, train_cfg.runner)
@@ -93,7 +95,13 @@ def _watch_page(args: argparse.Namespace) -> WatchPage | None:
 def add_training_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of training."""
     add = parser.add_argument
-    add("--max_iterations", type=int, metavar="N", help="iterations to train in all, those before --resume included")
+    add(
+        "--max_iterations",
+        type=int,
+        metavar="N",
+        help="iterations to train in all, those before --resume included; "
+        "with two stages those of the first, and the second gets no more than as many",
+    )
     add(
         "--resume",
         action="store_true",
@@ -270,6 +278,7 @@ def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Cal
     log_once(
         f"training {task}: {pluralize(env.num_envs, 'environment')}{together} on {env.sim.description}, "
         f"learning on {runner.device}{precision}, {pluralize(iterations, 'iteration')}"
+        f"{_second_stage(runner.cfg, iterations)}"
     )
     log_once(f"run folder: {runner.logger.log_dir}")
     if runner.cfg["logger"]["class_name"].endswith(":TensorboardWriter"):
@@ -280,15 +289,21 @@ def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Cal
     log_once(legend(figures_of(robots=robots, levels=levels, compared=compared)))
 
 
+def _second_stage(runner_cfg: Mapping[str, Any], iterations: int) -> str:
+    """How many of the last `iterations` are a second stage, and how to change that; "" where there is one stage."""
+    second = runner_cfg.get("stage2_iterations")
+    if second is None or runner_cfg.get("teacher"):
+        return ""
+    return f" ({min(second, iterations)} of them in stage 2, which --train.runner.stage2_iterations=N changes)"
+
+
 def _nothing_to_do(runner: TrainRunner, runner_cfg: type[LeggedRobotCfgPPO.runner]) -> str:
     """Why a resumed training has no iterations left, and how to continue."""
     first, second = runner_cfg.max_iterations, getattr(runner_cfg, "stage2_iterations", 0)
-    done, stages = runner.current_learning_iteration, ""
+    done, stages = runner.current_learning_iteration, _second_stage(runner.cfg, first + second)
     more = max(first, done - second) + 100
     if runner_cfg.teacher:  # there is no stage but the student's
         more = done + 100
-    elif hasattr(runner_cfg, "stage2_iterations"):
-        stages = f" ({second} of them in stage 2, which --train.runner.stage2_iterations=N changes)"
     return (
         f"nothing left to do: {done} of {first + second} iterations are done{stages}; --max_iterations "
         f"counts from the beginning: for 100 more give --max_iterations={more}"

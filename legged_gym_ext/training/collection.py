@@ -138,7 +138,14 @@ class Collector:
     """Steps the robots with the policies of a run and hands every step to a recorder."""
 
     def __init__(
-        self, vec_env: RslRlVecEnv, policies: Mapping[str, Policy], mixing: Any, recorder: Any, seed: int, sampled: bool
+        self,
+        vec_env: RslRlVecEnv,
+        policies: Mapping[str, Policy],
+        mixing: Any,
+        recorder: Any,
+        seed: int,
+        sampled: bool,
+        own_labels: bool = False,
     ) -> None:
         """Reset the robots.
 
@@ -149,10 +156,10 @@ class Collector:
             recorder: `add(values, after)`, see `rsl_rl_ult.storage.recorder`; None: nothing is recorded.
             seed: of the generator that draws actions, and of the noise on last observations.
             sampled: actions are drawn around the mean ones with the deviation of the training.
+            own_labels: labels are the mean actions of who acts, instead of the teacher's.
         """
-        self.vec_env, self.policies, self.mixing, self.recorder, self.sampled = (
-            vec_env, policies, mixing, recorder, sampled,
-        )  # fmt: skip
+        self.vec_env, self.policies, self.mixing, self.recorder = vec_env, policies, mixing, recorder
+        self.sampled, self.own_labels = sampled, own_labels
         env = vec_env.env
         self._generator = torch.Generator(device=env.device).manual_seed(seed)
         use_full_command_range(env)
@@ -177,6 +184,7 @@ class Collector:
         actions = means["teacher"]
         if "student" in means:
             actions = torch.where(by_teacher[:, None], actions, means["student"])
+        labels = actions if self.own_labels else means["teacher"]
         if self.sampled:
             actions = actions + self._deviation(by_teacher) * torch.randn(
                 actions.shape, generator=self._generator, device=env.device
@@ -185,7 +193,7 @@ class Collector:
         actions = actions.clamp(-limit, limit)
         for policy in self.policies.values():
             policy.on_acted(actions)
-        recorded = {} if self.recorder is None else self._before(obs, actions, means["teacher"], by_teacher)
+        recorded = {} if self.recorder is None else self._before(obs, actions, labels, by_teacher)
         after, rewards, dones, extras = self.vec_env.step(actions)
         if self.recorder is not None:
             truncations = extras["time_outs"].clone()
@@ -202,7 +210,7 @@ class Collector:
         return torch.where(by_teacher[:, None], stds["teacher"], stds.get("student", stds["teacher"]))
 
     def _before(
-        self, obs: Any, actions: torch.Tensor, teacher_actions: torch.Tensor, by_teacher: torch.Tensor
+        self, obs: Any, actions: torch.Tensor, labels: torch.Tensor, by_teacher: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         env = self.vec_env.env
         levels = torch.zeros_like(self._kind[:1]).expand(env.num_envs)
@@ -213,7 +221,7 @@ class Collector:
             "policy": obs["policy"],
             "privileged": obs["privileged"],
             "actions": actions,
-            "teacher_actions": teacher_actions,
+            "teacher_actions": labels,
             "command": env.commands[:, :3].clone(),
             "driver": (~by_teacher).to(torch.uint8),
             "level": levels,

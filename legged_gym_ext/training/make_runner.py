@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.training.run_settings import changes_since, describe_changes, given_rates
 from legged_gym_ext.training.runs import LOG_ROOT, discard_run, find_checkpoint, find_run, new_run_dir, save_run_configs
-from legged_gym_ext.training.teacher import begin_with_stage_2, use_teacher
+from legged_gym_ext.training.teacher import set_stages, use_teacher
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError, install_command, installed
@@ -38,7 +38,7 @@ def make_runner(
         train_cfg: training configuration of the task.
         log_root: runs go to `log_root/<experiment>/<date>_<run>`; None: nothing is written.
         given: dotted fields of `train_cfg` set by the user; learning rates among them replace the checkpoint's, and
-            with a teacher `runner.max_iterations` among them are those of stage 2.
+            for `runner.max_iterations` among them see `set_stages`.
 
     Returns:
         Runner and training configuration; `runner.logger.log_dir` is the run folder.
@@ -64,8 +64,8 @@ def make_runner(
             raise UserError("resuming needs a log_root")
         resumed = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
         checkpoint = find_checkpoint(resumed, runner_cfg.checkpoint)
-    if runner_cfg.teacher and log_root is not None:
-        begin_with_stage_2(runner_cfg, given)
+    if resumed is None and log_root is not None:
+        set_stages(runner_cfg, given)
     rsl_cfg = to_rsl_cfg(train_cfg)
     _check_training(train_cfg, env.num_envs)
     groups = [group for names in rsl_cfg["obs_groups"].values() for group in names]

@@ -1,8 +1,8 @@
 """Policies that are part of the package: `resources/policies/<task>/`. Standard library only.
 
 Such a folder is a run folder without curves: `params/`, one `model_<iteration>.pt` with the weights (no optimizer, no
-robots), and beside them `policy.onnx`, `policy.pt` (TorchScript) and `card.json`: where the policy comes from and what
-was measured. `benchmarks/ship.py` makes it from a run.
+robots), and beside them `policy.onnx` and `card.json`: where the policy comes from and what was measured.
+`benchmarks/ship.py` makes it from a run.
 """
 
 from __future__ import annotations

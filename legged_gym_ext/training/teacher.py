@@ -47,17 +47,25 @@ def refuse_teacher(args: argparse.Namespace) -> None:
         raise UserError(f"{given[0]} with --resume: a training keeps the teacher that it began with; leave one out")
 
 
-def begin_with_stage_2(runner_cfg: Any, given: Collection[str]) -> None:
-    """With a teacher a method of two stages has no first one; iterations that a user gave are those of the second.
+def set_stages(runner_cfg: Any, given: Collection[str]) -> None:
+    """Set the iterations of a new training with a method of two stages, as the user means them.
+
+    With a teacher there is no first stage, and iterations that a user gave are those of the second. Without one, a
+    second stage that the user said nothing of is no longer than the first that they asked for.
 
     Args:
         runner_cfg: section `runner`, changed in place.
         given: dotted fields of the training configuration that the user set.
     """
-    if hasattr(runner_cfg, "stage2_iterations"):
-        if "runner.max_iterations" in given:
+    if not hasattr(runner_cfg, "stage2_iterations"):
+        return
+    chosen = "runner.max_iterations" in given
+    if runner_cfg.teacher:
+        if chosen:
             runner_cfg.stage2_iterations = runner_cfg.max_iterations
         runner_cfg.max_iterations = 0
+    elif chosen and "runner.stage2_iterations" not in given and runner_cfg.max_iterations > 0:
+        runner_cfg.stage2_iterations = min(runner_cfg.stage2_iterations, runner_cfg.max_iterations)
 
 
 def use_teacher(runner: Any, env_cfg: Any, wanted: str, log_root: Path) -> Path:

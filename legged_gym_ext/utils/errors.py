@@ -14,6 +14,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -155,7 +156,7 @@ def installed(package: str) -> bool:
 
 def install_command(extra: str) -> str:
     """Shell command that installs this package with an extra, in a clone in the versions that were tested."""
-    uv = [] if installed("pip") else ["uv", "pip", "install", "--python"]  # its environments have no pip
-    pip = [*uv, python_command(), *([] if uv else ["-m", "pip", "install"])]
+    python, uv = python_command(), not PathFinder.find_spec("pip")  # setuptools' finder, if asked, breaks setuptools
+    pip = ["uv", "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
     pins = ["-c", display_path(ROOT_DIR / "constraints.txt"), "-e"] if IN_REPOSITORY else []
     return shlex.join([*pip, *pins, f"{display_path(ROOT_DIR) if IN_REPOSITORY else 'rsl_rl_ult'}[{extra}]"])

@@ -191,14 +191,22 @@ UNSUPPORTED = {
 }
 """Options of rsl-rl-lib's PPO that are an error here, and why; None and False are accepted."""
 
+COMPILE_MODES = ("default", "max-autotune-no-cudagraphs")
+"""Modes of `torch.compile` that rsl-rl-lib takes as well; those with CUDA graphs overwrite what was returned before."""
+
 
 def refuse_unsupported(cfg: Mapping[str, Any]) -> None:
     """Options of rsl-rl-lib that these algorithms do not have are an error, never silently ignored."""
     for name, reason in UNSUPPORTED.items():
         if cfg["algorithm"].get(name):
             raise ValueError(f"algorithm.{name}: {reason}")
-    if cfg.get("torch_compile_mode"):
-        raise ValueError("torch_compile_mode: not supported by these algorithms; set it to None")
+    mode = cfg.get("torch_compile_mode")
+    if mode and mode not in COMPILE_MODES:
+        raise ValueError(f"torch_compile_mode={mode}: expected None or one of {', '.join(COMPILE_MODES)}")
+    if mode and not hasattr(torch, "compile"):
+        raise ValueError(
+            f"torch_compile_mode={mode} needs torch 2.0 or newer, found {torch.__version__}: set it to None"
+        )
 
 
 def network_sizes(cls: Any, dims: Mapping[str, int]) -> dict[str, int]:
@@ -233,6 +241,8 @@ def make_algorithm(obs: Mapping[str, torch.Tensor], env: Any, cfg: Mapping[str, 
     if "rnd_cfg" not in cfg["algorithm"]:
         cfg["algorithm"]["rnd_cfg"] = None  # runners of 4.0 to 5.4 look it up there
     cls: Any = resolve(cfg["algorithm"]["class_name"], "rsl_rl_ult.algorithms")
+    if cfg.get("torch_compile_mode") and not cls.can_compile:
+        raise ValueError(f"torch_compile_mode: {cls.__name__} cannot be compiled; set it to None")
     options = cls.host_options(cfg)
     del options["class_name"]
     symmetry_cfg = options.pop("symmetry_cfg", None)
@@ -247,4 +257,7 @@ def make_algorithm(obs: Mapping[str, torch.Tensor], env: Any, cfg: Mapping[str, 
             env, **{**symmetry_cfg, "data_augmentation_func": resolve(symmetry_cfg["data_augmentation_func"])}
         )
         symmetry.set_container(obs)
-    return cls(network, storage, sets, device=device, symmetry=symmetry, multi_gpu_cfg=cfg.get("multi_gpu"), **options)
+    made = cls(network, storage, sets, device=device, symmetry=symmetry, multi_gpu_cfg=cfg.get("multi_gpu"), **options)
+    if cfg.get("torch_compile_mode"):  # the networks' pass in gradient steps; acting and exporting stay as they are
+        made.evaluate = torch.compile(made.evaluate, mode=cfg["torch_compile_mode"])
+    return made

@@ -28,6 +28,8 @@ class PPO(OnPolicyAlgorithm):
     Two hooks more than its base has: `surrogate` and `auxiliary_losses`.
     """
 
+    can_compile = True
+
     def __init__(
         self,
         network: Any,

@@ -30,6 +30,7 @@ class PPO_SITT(PPO_TS):  # noqa: N801
     network_class = ActorCriticSITT
     stored_names = ("kl",)
     regression_class = Alignment
+    can_compile = False  # `_action_kl` stops its gradient at the latent
 
     def __init__(
         self,

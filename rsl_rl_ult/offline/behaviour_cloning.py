@@ -24,7 +24,7 @@ from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
 from rsl_rl_ult.modules.mlp import EmpiricalNormalization
 from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 from rsl_rl_ult.policies.policy_ult import CachedPolicy
-from rsl_rl_ult.storage.dataset import Dataset, held_out
+from rsl_rl_ult.storage.dataset import Dataset, held_out, too_few_episodes
 from rsl_rl_ult.storage.loader import SegmentLoader, Segments
 
 TARGETS = {"teacher": "teacher_actions", "executed": "actions"}
@@ -194,10 +194,7 @@ class Cloning:
         if not learnt and not spared:
             raise ValueError("the data set has no shard with transitions that can be read")
         if not learnt or not spared:
-            raise ValueError(
-                f"the data set has {learnt} transitions to learn from and {spared} held out "
-                f"(held_out={self.settings.held_out}): too few episodes; record more"
-            )
+            raise ValueError(too_few_episodes(self.dataset, self.settings.held_out, self.seed))
         return learnt
 
     # -- the student -------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from torch import nn
 from rsl_rl_ult import losses
 from rsl_rl_ult.modules.decision_transformer import HEADS, DecisionTransformer
 from rsl_rl_ult.modules.mlp import EmpiricalNormalization
-from rsl_rl_ult.storage.dataset import Dataset, held_out
+from rsl_rl_ult.offline.behaviour_cloning import TARGETS
+from rsl_rl_ult.storage.dataset import Dataset, held_out, too_few_episodes
 from rsl_rl_ult.storage.loader import SegmentLoader, Segments
 from rsl_rl_ult.storage.returns import RETURNS, ReturnsDataset
 from rsl_rl_ult.storage.stream import BatchStream
@@ -40,6 +41,8 @@ class DecisionSettings:
     """Entries of the embedding of time; 0: none."""
     returns: bool = True
     """False: cloning by a transformer without return to go, for data that are all expert."""
+    actions: bool = True
+    """False: no tokens of the actions before, for frames that show the last action anyway."""
     teacher_head: str = "gaussian"
     """gaussian | mse."""
     dropout: float = 0.1
@@ -53,6 +56,10 @@ class DecisionSettings:
     weight_decay: float = 1e-4
     warmup_updates: int = 10000
     """The learning rate rises linearly until then."""
+    decay_updates: int = 0
+    """After the warm-up it falls on a cosine, to 0 at this update; 0: it stays, as published."""
+    target: str = "executed"
+    """executed | teacher: learn what was done, or the labels of the data set, for data recorded with noise."""
     max_grad_norm: float = 0.25
     init_temperature: float = 0.1
     """Weight of the entropy at the start; it is learnt, towards an entropy of -A."""
@@ -75,8 +82,21 @@ class DecisionSettings:
             raise ValueError(f"held_out={self.held_out}: a share of the episodes, expected in (0, 1)")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout={self.dropout}: expected in [0, 1)")
+        if self.decay_updates and self.decay_updates <= self.warmup_updates:
+            raise ValueError(
+                f"decay_updates={self.decay_updates}: expected 0, or more than warmup_updates={self.warmup_updates}"
+            )
+        if self.target not in TARGETS:
+            raise ValueError(f"target '{self.target}': expected one of {', '.join(TARGETS)}")
         if self.teacher_head not in HEADS:
             raise ValueError(f"teacher_head '{self.teacher_head}': expected one of {', '.join(HEADS)}")
+
+    def rate(self, update: int) -> float:
+        """Learning rate of a gradient step, counted from 0."""
+        if update < self.warmup_updates or not self.decay_updates:
+            return self.learning_rate * min(1.0, (update + 1) / max(1, self.warmup_updates))
+        done = (update - self.warmup_updates) / (self.decay_updates - self.warmup_updates)
+        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
 def make_decision_transformer(num_obs: int, num_actions: int, settings: DecisionSettings) -> DecisionTransformer:
@@ -90,6 +110,7 @@ def make_decision_transformer(num_obs: int, num_actions: int, settings: Decision
         settings.context_steps,
         settings.max_steps,
         returns=settings.returns,
+        actions=settings.actions,
         head=settings.teacher_head,
         dropout=settings.dropout,
     )
@@ -147,19 +168,16 @@ def fit_scales(dataset: Dataset, share: float, seed: int = 0) -> Scales:
             normalizer.update(torch.from_numpy(arrays["policy"][rows]))
             sizes.append(np.abs(arrays["actions"][rows]))
     if not sizes or not spared:
-        raise ValueError(
-            f"the data set has {sum(map(len, sizes))} transitions to learn from and {spared} held out "
-            f"(held_out={share}): too few episodes; record more"
-        )
+        raise ValueError(too_few_episodes(dataset, share, seed))
     joined = np.concatenate(sizes)
     scale = torch.from_numpy(np.quantile(joined, SCALE_QUANTILE, axis=0).astype(np.float32)).clamp(min=1e-6)
     return Scales(normalizer.mean[0].clone(), normalizer.std[0].clone(), scale, len(joined))  # pyright: ignore
 
 
-def check_layout(network: Any, dataset: Dataset) -> None:
+def check_layout(network: Any, dataset: Dataset, target: str = "actions") -> None:
     """Refuse a data set whose observations or actions have other sizes than the network's (`ValueError`)."""
     columns = dataset.card["columns"]["student"]
-    for name in ("policy", "actions"):
+    for name in ("policy", "actions", target):
         if name not in columns:
             raise ValueError(f"the data set has no column '{name}'; it has {', '.join(columns)}")
     found = columns["policy"]["shape"][0], columns["actions"]["shape"][0]
@@ -195,7 +213,7 @@ class DecisionTraining:
         """Set the scales of the network.
 
         Args:
-            network: of `make_decision_transformer`; learns the executed actions.
+            network: of `make_decision_transformer`.
             dataset: of whole episodes.
             settings: see there.
             seed: of the order of the pieces, and of which episodes are held out.
@@ -206,7 +224,8 @@ class DecisionTraining:
         """
         settings.check()
         self.network, self.dataset, self.settings, self.seed = network, dataset, settings, seed
-        check_layout(network, dataset)
+        self._target = TARGETS[settings.target]
+        check_layout(network, dataset, self._target)
         scales = fit_scales(dataset, settings.held_out, seed)
         self.transitions = scales.transitions
         scales.apply(network.normalizer)
@@ -227,7 +246,7 @@ class DecisionTraining:
             max(self.settings.batch_size, self.settings.piece_steps),
             0,
             self.settings.piece_steps,
-            columns=["actions", RETURNS],
+            columns=[self._target, RETURNS],
             last_actions=True,
             keep=lambda episodes: held_out(episodes, share, seed) != learnt,
             buffer_rows=self.settings.buffer_rows,
@@ -243,7 +262,7 @@ class DecisionTraining:
     def _outputs(self, batch: Segments) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Mean, deviation and target (M, A) of the samples of a minibatch; targets are divided by the scale."""
         mean, std = distribution_of(self.network, batch)
-        target = (batch.columns["actions"] / self.network.action_scale).clamp(-1.0, 1.0)
+        target = (batch.columns[self._target] / self.network.action_scale).clamp(-1.0, 1.0)
         return mean[batch.valid], std[batch.valid], target[batch.valid]
 
     def loss(self, batch: Segments) -> tuple[torch.Tensor, torch.Tensor]:
@@ -266,9 +285,8 @@ class DecisionTraining:
         settings = self.settings
         for _ in range(updates):
             self.network.train()
-            rate = settings.learning_rate * min(1.0, (self.updates + 1) / max(1, settings.warmup_updates))
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = settings.rate(self.updates)
             loss, entropy = self.loss(self.stream.next())
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -73,6 +73,7 @@ def _add_disturbances(parser: argparse.ArgumentParser) -> None:
     add("--delay", type=float, default=0.0, metavar="MS", help="between a target and the motors acting on it [ms]")
     add("--friction", type=float, metavar="MU", help="sliding friction of the robot's geoms")
     add("--added_mass", type=float, default=0.0, metavar="KG", help="added to the base [kg]")
+    add("--joint_damping", type=float, metavar="D", help="of the joints, in place of the model's [N m s/rad]")
     add("--kp_scale", type=float, default=1.0, metavar="F", help="factor on the motors' position gains")
     add("--kd_scale", type=float, default=1.0, metavar="F", help="factor on the motors' damping gains")
     add(
@@ -109,6 +110,7 @@ def check(args: argparse.Namespace) -> None:
         ("push", 0.0),
         ("noise", 0.0),
         ("friction", 0.0),
+        ("joint_damping", 0.0),
     ):
         value = getattr(args, name)
         if value is not None and not lowest <= value < math.inf:

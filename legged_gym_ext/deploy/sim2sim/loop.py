@@ -20,6 +20,7 @@ from legged_gym_ext.deploy.controller import Controller, Reading
 from legged_gym_ext.deploy.policy_file import PolicyError
 from legged_gym_ext.deploy.sim2sim.simulated import SimulatedRobot, Start
 from legged_gym_ext.training.metrics import Fall, Metrics
+from legged_gym_ext.utils.errors import pluralize
 from legged_gym_ext.viewer.commands import Command, Random
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ EPISODE = 20.0  # s, as in the tasks, like all that follows
 JOINT_RANGE, START_SPEED = (0.5, 1.5), 0.5  # factor on the default angles, m/s and rad/s of random starts
 PUSH_INTERVAL = 10.0  # s
 SAME_MASS = 1e-3  # share that files of one robot may differ by
+FEW_ITERATIONS = 10  # of a solver, with which contacts may not converge; files made for MJX have 1
 JOINT_VALUES = {
     "joint_damping": ("of joint damping", "N m s/rad"),
     "joint_friction": ("of joint friction", "N m"),
@@ -72,7 +74,7 @@ def model_notes(trained: Mapping[str, Any], robot: PlainRobot, added_mass: float
 
     Args:
         trained: `Contract.model`; nothing is known of it where it is empty.
-        robot: `file`, `mass` [kg] and `joint_values`.
+        robot: `file`, `mass` [kg], `joint_values` and `file_iterations`.
         added_mass: kg of `robot.mass` that its file does not have.
         chosen: whether the user chose this file.
     """
@@ -87,7 +89,11 @@ def model_notes(trained: Mapping[str, Any], robot: PlainRobot, added_mass: float
         (low, high), (least, most) = trained["joints"].get(name, (0.0, math.inf)), robot.joint_values[name]
         if least < low * (1.0 - 1e-6) or most > high * (1.0 + 1e-6):
             found = f"{least:.4g}" if least == most else f"{least:.4g} to {most:.4g}"
-            lines.append(f"note: {here} has {found} {unit} {words}, trained were {low:.4g} to {high:.4g}")
+            advice = f"; --joint_damping {0.5 * (low + high):.4g} tries that" if name == "joint_damping" else ""
+            lines.append(f"note: {here} has {found} {unit} {words}, trained were {low:.4g} to {high:.4g}{advice}")
+    if robot.file_iterations is not None and robot.file_iterations < FEW_ITERATIONS:
+        given = pluralize(robot.file_iterations, "iteration")
+        lines.append(f"note: {here} gives its solver {given}; --iterations 100 lets it converge")
     return lines
 
 

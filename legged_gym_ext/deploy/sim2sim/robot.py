@@ -55,6 +55,7 @@ class Physics:
         kd_scale: factor on the damping gains.
         solver: "pgs", "newton" or "cg"; None: the model's.
         iterations: of the solver; None: the model's.
+        joint_damping: of the policy's joints [N m s/rad]; None: the model's.
     """
 
     dt: float | None = None
@@ -65,6 +66,7 @@ class Physics:
     kd_scale: float = 1.0
     solver: str | None = None
     iterations: int | None = None
+    joint_damping: float | None = None
 
 
 class PlainRobot:
@@ -80,6 +82,7 @@ class PlainRobot:
         mass: of the robot [kg].
         joint_values: smallest and largest of the file's joint damping, friction, stiffness and armature, see
             `base.NOMINAL`.
+        file_iterations: of the solver; None: `Physics` says how many.
         base_id: body that floats.
         origin: (3,) ground under the start [m].
         free_joints: names of joints of the robot that the policy does not know and nothing moves.
@@ -118,9 +121,13 @@ class PlainRobot:
         spec = load_robot(str(file), keep_ground=ground == "model")
         self._names = _joint_names(spec, contract, joint_map or {}, file)
         joints = [spec.joint(name) for name in self._names]
+        if physics.joint_damping is not None:
+            for joint in joints:
+                joint.damping = [physics.joint_damping, 0.0, 0.0]  # linear; the rest would be of higher order
         base = _floating_base(joints, file)
         self.free_joints = _others(spec, base, self._names)
         self.dt, self.control_steps = _rates(contract, physics)
+        self.file_iterations = int(spec.option.iterations) if physics.iterations is None else None
         _set_options(spec, physics, self.dt)
         _add_ground(spec, ground, file)
         if physics.friction is not None:

@@ -292,6 +292,7 @@ class LeggedRobotCfgPPO(BaseConfig):
         video_length = 5.0  # s
         video_width = 640  # px, 16:9
         device = "cpu"  # where the networks learn
+        torch_compile_mode = None  # "default" compiles the networks' pass of the updates; may pay on a GPU
         teacher = ""  # run folder or checkpoint of a trained teacher (--teacher); "": none
         resume = False
         load_run = "-1"  # name of a run folder; "-1": the newest

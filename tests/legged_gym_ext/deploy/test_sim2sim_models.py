@@ -89,6 +89,14 @@ def test_mass_and_friction_of_a_file_count(tmp_path, policy):
         assert difference(model, policy) > 1e-2
 
 
+def test_joint_damping_replaces_that_of_the_policys_joints(tmp_path):
+    model = changed(tmp_path / "stiff.xml", ('damping="0.15"', 'damping="2"'))
+    found = PlainRobot(exported.contract(), model)
+    assert found.joint_values["joint_damping"] == (2.0, 2.0) and found.file_iterations == 100
+    chosen = PlainRobot(exported.contract(), model, physics=Physics(joint_damping=0.2, iterations=7))
+    assert chosen.joint_values["joint_damping"] == (0.2, 0.2) and chosen.file_iterations is None
+
+
 def test_mapped_joint_names_move_the_same_joints(tmp_path, policy):
     model = changed(tmp_path / "other.xml", ('name="FL_hip_joint"', 'name="fl_abduction"'))
     assert difference(model, policy, joint_map={"FL_hip_joint": "fl_abduction"}) < 1e-12

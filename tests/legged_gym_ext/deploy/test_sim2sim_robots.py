@@ -31,9 +31,12 @@ TRAINED = {
 }
 
 
-def robot(file: str = "go2.xml", mass: float = 15.019, **joints: tuple[float, float]) -> Any:
+def robot(
+    file: str = "go2.xml", mass: float = 15.019, iterations: int | None = 100, **joints: tuple[float, float]
+) -> Any:
     values = {"joint_damping": (0.15, 0.15), "joint_friction": (0.2, 0.5), "joint_stiffness": (0.0, 0.0)}
-    return SimpleNamespace(file=Path(file), mass=mass, joint_values={**values, "armature": (0.0045, 0.0165), **joints})
+    values = {**values, "armature": (0.0045, 0.0165), **joints}
+    return SimpleNamespace(file=Path(file), mass=mass, joint_values=values, file_iterations=iterations)
 
 
 def test_the_robot_of_the_training_has_no_notes():
@@ -56,9 +59,15 @@ def test_another_robot_than_that_of_the_training_is_one_line():
 def test_joints_beyond_the_trained_ranges_are_a_line_each():
     found = model_notes(TRAINED, robot(joint_damping=(2.0, 2.0), armature=(0.001, 0.01)), 0.0, chosen=False)
     assert found == [
-        "note: go2.xml has 2 N m s/rad of joint damping, trained were 0.05 to 0.3",
+        "note: go2.xml has 2 N m s/rad of joint damping, trained were 0.05 to 0.3; --joint_damping 0.175 tries that",
         "note: go2.xml has 0.001 to 0.01 kg m^2 of joint armature, trained were 0.0036 to 0.02475",
     ]
+
+
+def test_a_file_whose_solver_may_not_converge_is_a_line_unless_the_user_said_how_many_iterations():
+    line = "note: go2.xml gives its solver 1 iteration; --iterations 100 lets it converge"
+    assert model_notes(TRAINED, robot(iterations=1), 0.0, chosen=True) == [line]
+    assert model_notes(TRAINED, robot(iterations=None), 0.0, chosen=True) == []
 
 
 def test_an_exported_file_knows_the_robot_of_its_training():
@@ -101,7 +110,7 @@ def test_a_heavier_model_with_stiff_joints_is_told_by_the_program_and_its_file(t
     report = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))
     assert report["notes"] == [
         "note: trained on go2.xml of 15.019 kg, this is mine.xml of 19.019 kg",  # four hips
-        "note: mine.xml has 2 N m s/rad of joint damping, trained were 0.05 to 0.3",
+        "note: mine.xml has 2 N m s/rad of joint damping, trained were 0.05 to 0.3; --joint_damping 0.175 tries that",
     ]
     assert set(report["notes"]) <= set(lines)
     assert report["commands"] == "x +0.50  y +0.00 m/s   yaw +0.00 rad/s" and f"commands: {report['commands']}" in lines

@@ -83,6 +83,22 @@ def test_labels_are_the_teachers_mean_actions_whoever_acted(logs, tmp_path):
     assert not teacher.any() and np.abs(student).max() > 1e-4
 
 
+def test_own_labels_are_the_mean_actions_of_who_acted(logs, tmp_path):
+    record(logs, tmp_path / "a", "--policy=student", "--labels=own")
+    assert all(np.array_equal(s["actions"], s["teacher_actions"]) for s in Dataset(tmp_path / "a").segments())
+    record(logs, tmp_path / "b", "--policy=deployed", "--labels=own", "--actions=sampled")
+    noise = np.concatenate([s["actions"] - s["teacher_actions"] for s in Dataset(tmp_path / "b").segments()])
+    assert 0.8 < noise.std() < 1.2  # executed with the deviation 1 of the start of a training, labelled without
+    with pytest.raises(UserError, match=r"another folder"):  # labels of two kinds do not mix
+        record(logs, tmp_path / "b", "--policy=student", episodes=24)
+
+
+def test_what_is_deployed_is_the_student_or_the_only_policy(logs, tmp_path):
+    for task, driver in (("go2_rma_flat", 1), ("go2_flat", 0)):
+        record(logs, tmp_path / task, "--policy=deployed", task=task, episodes=6)
+        assert {int(one["driver"][0]) for one in Dataset(tmp_path / task).segments()} == {driver}
+
+
 def test_running_it_again_goes_on_with_other_episodes(logs, tmp_path, capsys):
     record(logs, tmp_path / "a", episodes=6)
     record(logs, tmp_path / "a", episodes=9)
@@ -301,7 +317,10 @@ def test_the_policy_of_the_package_is_recorded(tmp_path, capsys):
         (["--dataset={data}", "--max_iterations=0"], "--max_iterations=0: expected at least 1"),
         (["--dataset={data}/meta.json"], "no data set in {data}/meta.json: cannot read meta.json"),
         (["--dataset={data}", "--train.algorithm.held_out=2"], "algorithm.held_out=2.0: a share of the episodes"),
-        (["--dataset={data}", "--train.algorithm.held_out=0.0001"], "too few episodes; record more"),
+        (
+            ["--dataset={data}", "--train.algorithm.held_out=0.0001"],
+            " held out (held_out=0.0001), expected one of each; record about 46050",
+        ),
         (["--dataset={data}", "--train.algorithm.batchsize=2"], "did you mean algorithm.batch_size"),
     ],
 )

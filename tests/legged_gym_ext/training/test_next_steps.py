@@ -197,6 +197,11 @@ def test_installing_names_the_folder_of_the_package(tmp_path, monkeypatch):
     assert errors.install_command("train").endswith("-m pip install 'rsl_rl_ult[train]'")
 
 
+def test_looking_for_pip_leaves_setuptools_fit_for_torch_compile():
+    code = "from legged_gym_ext.utils.errors import install_command as c; c('all'); import setuptools"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 # -- tasks of users ----------------------------------------------------------------------------------------------------
 
 

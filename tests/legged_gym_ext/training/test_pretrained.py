@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import ship
 from legged_gym_ext.envs import task_registry
-from legged_gym_ext.scripts import evaluate, play, sim2sim, train
+from legged_gym_ext.scripts import evaluate, export, play, sim2sim, train
 from legged_gym_ext.training import pretrained
 from legged_gym_ext.training.run_settings import flat
-from legged_gym_ext.training.runs import checkpoints, find_checkpoint, load_checkpoint, load_run_configs
+from legged_gym_ext.training.runs import (
+    checkpoints,
+    find_checkpoint,
+    load_checkpoint,
+    load_run_configs,
+    save_run_configs,
+)
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser, parse
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
@@ -30,11 +37,12 @@ def test_there_are_policies_and_together_they_are_small():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_folder_has_one_checkpoint_both_exports_and_no_path_of_a_machine(task):
+def test_a_folder_has_one_checkpoint_an_export_and_no_path_of_a_machine(task):
     folder = pretrained.find(task)
     card = pretrained.read_card(folder)
     assert list(checkpoints(folder)) == [card["checkpoint"]]
-    assert (folder / "policy.onnx").is_file() and (folder / "policy.pt").is_file()
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"policy.onnx", "card.json", "params", f"model_{card['checkpoint']}.pt"}
     for path in folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -57,21 +65,61 @@ def test_the_command_of_a_card_gives_the_settings_of_its_training(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_both_exported_files_act_alike(task):
+def test_the_exported_file_is_of_the_checkpoint(task):
     pytest.importorskip("onnxruntime")
     from legged_gym_ext.deploy.policy_file import ExportedPolicy
 
-    folder = pretrained.find(task)
-    graph, script = ExportedPolicy(folder / "policy.onnx"), torch.jit.load(str(folder / "policy.pt"))
-    contract = graph.contract
-    assert (contract.task, contract.role) == (task, pretrained.read_card(folder)["policy"])
+    card, contract = (
+        pretrained.read_card(pretrained.find(task)),
+        ExportedPolicy(pretrained.policy_file(f"pretrained:{task}")).contract,
+    )
+    assert (contract.task, contract.role) == (task, card["policy"])
     assert not Path(contract.provenance["run"]).is_absolute()
-    assert contract.provenance["iteration"] == pretrained.read_card(folder)["checkpoint"]
+    assert contract.provenance["iteration"] == card["checkpoint"]
+
+
+@pytest.mark.slow
+def test_what_export_writes_of_a_shipped_policy_acts_like_its_file(tmp_path):
+    pytest.importorskip("onnxruntime")
+    from legged_gym_ext.deploy.policy_file import ExportedPolicy
+
+    with pytest.raises(UserError, match=r"^--pretrained writes nothing into the package: add --out=FOLDER$"):
+        export.main(["--task=go2_ult", "--pretrained"])
+    assert export.main(["--task=go2_ult", "--pretrained", f"--out={tmp_path / 'out'}"]) == 0
+    graph = ExportedPolicy(pretrained.policy_file("pretrained:go2_ult"))
+    script = torch.jit.load(str(tmp_path / "out/policy.pt"))
     rng = np.random.default_rng(0)
     for _ in range(40):  # longer than the history
-        obs = rng.normal(0.0, 0.5, contract.dim("obs")).astype(np.float32)
+        obs = rng.normal(0.0, 0.5, graph.contract.dim("obs")).astype(np.float32)
         actions, _ = graph(obs=obs)
         np.testing.assert_allclose(script(torch.from_numpy(obs)[None])[0].detach().numpy(), actions, atol=1e-4)
+
+
+def test_a_card_has_the_command_of_each_part_of_a_resumed_training(tmp_path):
+    def run(name: str, iterations: int, **runner: object) -> Path:
+        env_cfg, train_cfg = task_registry.get_cfgs("go2_flat")
+        train_cfg.runner.max_iterations = iterations
+        for field, value in runner.items():
+            setattr(train_cfg.runner, field, value)
+        (tmp_path / name).mkdir()
+        save_run_configs(tmp_path / name, env_cfg, train_cfg, "go2_flat")
+        (tmp_path / name / f"model_{iterations}.pt").touch()
+        return tmp_path / name
+
+    first = run("first", 40)
+    last = run("last", 90, resume=True, load_run="first", checkpoint=-1)
+    script = "python legged_gym_ext/scripts/train.py --task=go2_flat --headless --seed=1"
+    assert ship.parts("go2_flat", first, 40) == []
+    assert ship.parts("go2_flat", last, 80) == [
+        {"run": "first", "until": 40, "command": f"{script} --train.runner.max_iterations=40"},
+        {
+            "run": "last",
+            "until": 80,
+            "command": f"{script} --resume --load_run=first --checkpoint=40 --train.runner.max_iterations=90",
+        },
+    ]
+    lost = run("lost", 90, resume=True, load_run="elsewhere", checkpoint=7)
+    assert [part["command"] is None for part in ship.parts("go2_flat", lost, 90)] == [True, False]
 
 
 @pytest.mark.slow

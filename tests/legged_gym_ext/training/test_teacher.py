@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 from legged_gym_ext.scripts import train
 from legged_gym_ext.training import pretrained
 from legged_gym_ext.training.runs import checkpoints, find_checkpoint
-from legged_gym_ext.training.teacher import check_meaning
+from legged_gym_ext.training.teacher import check_meaning, set_stages
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import newest, resume, start
@@ -157,3 +158,28 @@ def test_from_python_too_a_teacher_means_stage_2_and_leaves_no_groups_behind(tra
     runner, _ = task_registry.make_alg_runner(env, "go2_rma_flat", train_cfg, tmp_path)
     assert runner.alg.stage == 2 and runner.iterations_to_do() == runner.cfg["stage2_iterations"] > 0
     assert runner.env.groups == ("policy", "privileged")  # not `critic`, which the teacher's run read
+
+
+@pytest.mark.parametrize(("fewer", "chosen", "stage2"), [(2, {}, 2), (400, {}, 60), (2, {"stage2_iterations": 7}, 7)])
+def test_a_short_first_stage_has_no_longer_second_one_unless_it_is_asked_for(fewer, chosen, stage2):
+    _, train_cfg = task_registry.get_cfgs("go2_rma_flat")  # 300 and 60
+    given = ["runner.max_iterations", *(f"runner.{name}" for name in chosen)]
+    for name, value in {"max_iterations": fewer, **chosen}.items():
+        setattr(train_cfg.runner, name, value)
+    set_stages(train_cfg.runner, given)
+    assert (train_cfg.runner.max_iterations, train_cfg.runner.stage2_iterations) == (fewer, stage2)
+
+
+def test_settings_of_a_task_and_of_methods_with_one_stage_stay():
+    for task in ("go2_rma_flat", "go2_ts_flat"):
+        before, now = task_registry.get_cfgs(task)[1].runner, task_registry.get_cfgs(task)[1].runner
+        set_stages(now, [] if task == "go2_rma_flat" else ["runner.max_iterations"])
+        assert to_dict(now) == to_dict(before)
+
+
+def test_upstreams_distillation_with_a_wrong_teacher_ends_with_one_line(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "benchmarks")
+    benchmark = import_module("upstream_distillation")
+    with pytest.raises(UserError, match="nowhere") as error:
+        benchmark.main(["--teacher=nowhere"])
+    assert "\n" not in str(error.value)

@@ -178,9 +178,32 @@ def test_a_mistake_in_the_configuration_is_one_clear_error(changes, message):
         build(broken(**changes), ToyEnv())
 
 
-def test_torch_compile_is_refused():
-    with pytest.raises(ValueError, match="torch_compile_mode: not supported"):
-        build({**method_cfg("PPO"), "torch_compile_mode": "default"}, ToyEnv())
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "SITT"])
+def test_a_compiled_update_learns_what_the_plain_one_learns(name, monkeypatch):
+    compile_, calls = torch.compile, []
+
+    def traced(function, mode):  # graphs as for every backend, without a C++ compiler
+        compiled = compile_(function, backend="aot_eager")
+        return lambda *args: calls.append(mode) or compiled(*args)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    learnt = []
+    for mode in (None, "default"):
+        alg, _ = train({**method_cfg(name), "torch_compile_mode": mode}, 2)
+        learnt.append(dict(alg.network.named_parameters()))
+    torch.testing.assert_close(learnt[1], learnt[0], atol=1e-5, rtol=1e-4)
+    assert set(calls) == {"default"}
+
+
+@pytest.mark.parametrize("mode", ["reduce-overhead", "fast"])
+def test_another_mode_of_torch_compile_is_refused(mode):
+    with pytest.raises(ValueError, match=f"torch_compile_mode={mode}: expected None or one of default"):
+        build({**method_cfg("PPO"), "torch_compile_mode": mode}, ToyEnv())
+
+
+def test_a_method_that_cannot_be_compiled_says_so():
+    with pytest.raises(ValueError, match="torch_compile_mode: PPO_SITT cannot be compiled"):
+        build({**method_cfg("SITT"), "torch_compile_mode": "default"}, ToyEnv())
 
 
 def test_a_network_without_teacher_is_refused_where_one_is_needed():

@@ -101,6 +101,41 @@ def test_it_learns_what_was_done(tmp_path, options):
     assert one.network.residual.square().mean() == pytest.approx(one.evaluate(), rel=1e-5)
 
 
+def test_labels_are_learnt_where_they_are_asked_for(tmp_path):
+    """What was done is the label and noise of 0.3: who learns the labels errs by far less than that noise."""
+    dataset = write_episodes(tmp_path)
+    for path in dataset.shards:
+        with np.load(path) as file:
+            arrays = dict(file)
+        noise = np.random.default_rng(4).normal(0.0, 0.3, arrays["actions"].shape).astype(np.float32)
+        arrays["teacher_actions"] = arrays["actions"].copy()
+        arrays["actions"] = arrays["actions"] + noise * arrays["transition"][:, None]
+        np.savez(path, **arrays)
+    found = {}
+    for target in ("teacher", "executed"):
+        one = training(dataset, returns=False, target=target)
+        list(one.train(150))
+        found[target] = one.evaluate() * float(one.network.action_scale.square().mean())
+    assert found["teacher"] < 0.5 * 0.3**2 < 0.7 * found["executed"]
+
+
+def test_data_without_labels_are_refused_where_labels_are_asked_for(tmp_path):
+    dataset = write_episodes(tmp_path)
+    del dataset.card["columns"]["student"]["teacher_actions"]
+    with pytest.raises(ValueError, match="no column 'teacher_actions'"):
+        training(dataset, target="teacher")
+
+
+def test_the_learning_rate_rises_and_falls():
+    """Up in 2 steps, then half a cosine over the 4 that are left; without decay it stays."""
+    settings = DecisionSettings(learning_rate=1.0, warmup_updates=2, decay_updates=6)
+    expected = [0.5, 1.0, 1.0, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0.0, 0.0]
+    assert [settings.rate(update) for update in range(8)] == pytest.approx(expected)
+    assert DecisionSettings(learning_rate=1.0, warmup_updates=2).rate(99) == 1.0
+    with pytest.raises(ValueError, match="decay_updates=2: expected 0, or more than warmup_updates=2"):
+        DecisionSettings(warmup_updates=2, decay_updates=2).check()
+
+
 def test_it_can_learn_one_episode_by_heart(tmp_path):
     """Actions that are noise: only a network that knows the place in the episode, or the frame, can repeat them."""
     noise = np.random.default_rng(3).uniform(-0.9, 0.9, (25, A)).astype(np.float32)
