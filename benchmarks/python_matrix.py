@@ -32,7 +32,10 @@ PINS: dict[str, tuple[str, ...] | None] = {
     "3.8": OLDEST,
     "3.8 oldest": ("torch==1.10.0", "numpy==1.17.3", "pytest<8.4"),
     "3.10": (),
-    "3.10 oldest": ("torch==2.6.0", "rsl-rl-lib==5.5.0", "tensordict==0.7.0", "numpy==1.23.5"),
+    "3.10 oldest": (
+        *("torch==2.6.0", "rsl-rl-lib==5.5.0", "tensordict==0.7.0", "numpy==1.23.5"),
+        *("sympy==1.13.1", "ml_dtypes==0.5.4"),  # what these need, and what takes this numpy
+    ),
     "3.11": (),
     "3.12": (),
     "3.13": (),
