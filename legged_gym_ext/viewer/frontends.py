@@ -209,8 +209,11 @@ def play_page(player: Player, server: ViserServer, command: Command, follower: F
 
     player.set_command(command)
     page, clock, shown = Page(server, player), _RealTimeClock(player.env.dt), 0.0
-    url = page_url(server.get_host(), server.get_port())
-    print(f"open {url} in a browser; I walks, K J L and sliders steer; Ctrl-C ends", flush=True)
+    print(
+        f"open {page_url(server.get_host(), server.get_port())} in a browser; I walks, K J L and sliders steer; "
+        "Ctrl-C ends",
+        flush=True,
+    )
     try:
         while True:
             count, watched = clock.wait_steps(), page.is_watched()
