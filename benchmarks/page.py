@@ -1,9 +1,9 @@
 """The page of play.py --web under load: memory over many frames, and clients that are malformed, huge, slow and many.
 
 The robot is drawn elsewhere in each frame, as fast as the processor allows; text and plots change in every sixth, as
-they do at 30 frames per second. One client reads all, one never reads; every 100 frames rude ones come and go. Then 100
-pages that read and 100 connections that say nothing are open at once. Clients live in a process of their own, so that
-the memory is that of the page alone.
+they do at 30 frames per second. One client reads all, one never reads. Then 800 rude ones come and go, with malformed
+and huge messages and half requests. Then 100 pages that read and 100 connections that say nothing are open at once.
+Clients live in a process of their own, so that the memory is that of the page alone.
 
     python benchmarks/page.py --frames 20000 --json benchmarks/results/page.json
 """
@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 SETTLED = 2000  # frames until caches are full
 STATE_EVERY = 6  # frames: 30 frames and 5 states per second
-RUDE_EVERY = 100  # frames
+RUDE = 100  # times eight clients
 DAY = 30 * 86400  # frames
 MANY = 100
 
@@ -66,29 +66,42 @@ def measure(frames: int) -> dict[str, Any]:
         page = Page(server, players.Player(env, Agent("zero", env, "go2_flat")))
         ask("open", 1), ask("slow", 1)
         wait(lambda: len(server.get_clients()) == 1)
-        found = long_run(page, frames, ask)
+        found = long_run(page, frames)
         found["messages_read"] = ask("read", 0)
+        found.update(rude(page, ask))
         found.update(many(page, ask))
     return {"date": datetime.date.today().isoformat(), **found, "seconds": round(time.monotonic() - begin)}
 
 
-def long_run(page: Any, frames: int, ask: Any) -> dict[str, Any]:
-    """Draw, and fit a line through the memory once caches are full."""
+def long_run(page: Any, frames: int) -> dict[str, Any]:
+    """Draw, and look at the memory twenty times once caches are full."""
     draw(page, SETTLED)
-    memory, rude = [], 0
-    for done in range(0, frames, RUDE_EVERY):
-        draw(page, RUDE_EVERY)
-        rude += ask("rude", done)
-        if (done + RUDE_EVERY) % (frames // 20) == 0:
-            memory.append((done + RUDE_EVERY, resident()))
-            print(f"{memory[-1][0]} frames: {memory[-1][1] / 1e6:.1f} MB", file=sys.stderr, flush=True)
-    slope, _ = np.polyfit(*np.array(memory[len(memory) // 2 :]).T, 1)
+    begin, memory = objects(), [resident()]
+    for part in range(1, 21):
+        draw(page, frames // 20)
+        memory.append(resident())
+        print(f"{part * frames // 20} frames: {memory[-1] / 1e6:.2f} MB", file=sys.stderr, flush=True)
     return {
         "frames": frames,
-        "rude_clients": rude,
-        "memory_MB": [round(value / 1e6, 2) for _, value in memory],
-        "bytes_per_frame_in_the_second_half": round(float(slope), 1),
         "frames_of_a_day": DAY,
+        "memory_MB": [round(value / 1e6, 2) for value in memory],
+        "objects": [begin, objects()],
+    }
+
+
+def rude(page: Any, ask: Any) -> dict[str, Any]:
+    """Rude clients come and go; a client that does not is served all the time."""
+    begin, memory, came = objects(), [resident()], 0
+    for number in range(RUDE):
+        came += ask("rude", number)
+        draw(page, 1)
+        if (number + 1) % (RUDE // 4) == 0:
+            memory.append(resident())
+    time.sleep(1.0)
+    return {
+        "rude_clients": came,
+        "memory_with_rude_clients_MB": [round(value / 1e6, 2) for value in memory],
+        "objects_with_rude_clients": [begin, objects()],
     }
 
 
@@ -129,6 +142,12 @@ def resident() -> int:
     """Bytes of memory of this process."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def objects() -> int:
+    """Python objects of this process that may refer to others."""
+    gc.collect()
+    return len(gc.get_objects())
 
 
 def handles() -> int:

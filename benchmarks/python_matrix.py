@@ -2,9 +2,10 @@
 
 Each version gets a fresh virtual environment, with the pip that it brings and the README's install command. Then two
 tasks are trained for two iterations, and a few core tests run. Python 3.8, with torch 1.10.2, runs the contract of
-rsl_rl 1.0.2 and writes every policy that can be exported. "3.10 oldest" has the oldest versions that our metadata and
-rsl-rl-lib's allow, "3.13 newest" what pip takes without constraints. Interpreters are those of the system, of pyenv or
-of uv; a version that is not to be had is "not run". Needs some 6 GB of disk where pip brings torch with CUDA.
+rsl_rl 1.0.2 and writes every policy that can be exported. "3.10 oldest" has the oldest of torch, numpy, rsl-rl-lib
+and tensordict that the metadata allow, "3.13 newest" what pip takes without constraints. Interpreters are those of the
+system, of pyenv or of uv; a version that is not to be had is "not run". Needs some 6 GB of disk where pip brings torch
+with CUDA.
 
     python benchmarks/python_matrix.py --json benchmarks/results/python_matrix.json
     python benchmarks/python_matrix.py --pythons 3.12 "3.10 oldest" --folder /tmp/matrix
@@ -27,17 +28,20 @@ from pathlib import Path
 from interpreters import OLDEST, clean_environment, find_python, make_environment
 
 ROOT = Path(__file__).resolve().parents[1]
-PINS: dict[str, tuple[str, ...]] = {
+PINS: dict[str, tuple[str, ...] | None] = {
     "3.8": OLDEST,
     "3.8 oldest": ("torch==1.10.0", "numpy==1.17.3", "pytest<8.4"),
-    "3.10": ("-c", "constraints.txt"),
-    "3.10 oldest": ("torch==2.6.0", "rsl-rl-lib==5.5.0", "tensordict==0.7.0", "numpy==1.23.5"),
-    "3.11": ("-c", "constraints.txt"),
-    "3.12": ("-c", "constraints.txt"),
-    "3.13": ("-c", "constraints.txt"),
-    "3.13 newest": (),
+    "3.10": (),
+    "3.10 oldest": (
+        *("torch==2.6.0", "rsl-rl-lib==5.5.0", "tensordict==0.7.0", "numpy==1.23.5"),
+        *("sympy==1.13.1", "ml_dtypes==0.5.4"),  # what these need, and what takes this numpy
+    ),
+    "3.11": (),
+    "3.12": (),
+    "3.13": (),
+    "3.13 newest": None,
 }
-"""Row -> what pip is told besides the project's name."""
+"""Row -> versions in place of those of constraints.txt; None: the newest of all."""
 
 PRINT_VERSIONS = """
 import platform
@@ -92,7 +96,7 @@ def row_of(version: str, folder: Path | None) -> dict[str, str]:
     place = Path(tempfile.mkdtemp(dir=folder, prefix=f"python{number}-"))
     try:
         python = make_environment(found, place / "venv")
-        row["install"] = install(python, version)
+        row["install"] = install(python, version, place)
         if row["install"].startswith("ok"):
             row["run with"] = output([python, "-c", PRINT_VERSIONS])
             row.update(checks(python, version, place))
@@ -101,13 +105,15 @@ def row_of(version: str, folder: Path | None) -> dict[str, str]:
     return row
 
 
-def install(python: str, version: str) -> str:
+def install(python: str, version: str, place: Path) -> str:
     """The README's command, with the pip that this Python brings; 3.8 gets what forks have, and the plugin alone."""
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pins = PINS[version]
     if is_old(version):
-        commands = [[*pip, *PINS[version]], [*pip, "--no-deps", "-e", "."]]
+        commands = [[*pip, *(pins or ())], [*pip, "--no-deps", "-e", "."]]
     else:
-        commands = [[*pip, *PINS[version], "-e", f".[{EXTRAS}]"], [*pip, *PINS[version], "pytest"]]
+        wanted = () if pins is None else (*pins, "-c", str(constraints(pins, place)))
+        commands = [[*pip, *wanted, "-e", f".[{EXTRAS}]"], [*pip, *wanted, "pytest"]]
     start, found = time.monotonic(), "ok"
     for command in commands:
         found = run(command, timeout=3600)
@@ -115,6 +121,15 @@ def install(python: str, version: str) -> str:
             return found
     pip_version = output([python, "-c", "import pip; print(pip.__version__)"])
     return f"ok, pip {pip_version}, {(time.monotonic() - start) / 60:.0f} min"
+
+
+def constraints(pins: tuple[str, ...], place: Path) -> Path:
+    """constraints.txt without the packages that are pinned in another version, in a folder."""
+    others = {pin.partition("==")[0] for pin in pins}
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    path = place / "constraints.txt"
+    path.write_text("\n".join(line for line in lines if line.partition("==")[0] not in others), encoding="utf-8")
+    return path
 
 
 def is_old(version: str) -> bool:

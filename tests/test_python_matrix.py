@@ -44,3 +44,11 @@ def test_what_goes_wrong_is_told_by_its_last_line(matrix):
     program = "import sys; print('done'); sys.exit('error: no such task')"
     assert matrix.run([sys.executable, "-c", program]) == "failed: error: no such task"
     assert matrix.run([sys.executable, "-c", "print('5 passed, 1 warning in 3 s')"], last_line=True) == "5 passed"
+
+
+def test_pins_of_a_row_take_the_place_of_the_tested_versions(matrix, tmp_path):
+    lines = matrix.constraints(("torch==2.6.0", "numpy==1.23.5"), tmp_path).read_text(encoding="utf-8").splitlines()
+    tested = (matrix.ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    left_out = [line for line in tested if line not in lines]
+    assert [line.partition("==")[0] for line in left_out] == ["torch", "numpy", "numpy"]  # numpy: one for Python 3.10
+    assert matrix.constraints((), tmp_path).read_text(encoding="utf-8").splitlines() == tested

@@ -98,6 +98,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         schema = card["schema"]
+        if type(schema) is not int:  # anything else would be repeated below, however long
+            raise TypeError("schema")
         if schema == SCHEMA:
             _check_columns(card["columns"])
             if not all(isinstance(name, str) for name in [*card["drivers"], *card["observations"]]):

@@ -106,6 +106,8 @@ def test_the_iteration_of_a_checkpoint_is_a_number():
         (b"[" * DEEP, "is not the card"),
         (b"{}", "is not the card"),
         (b'{"schema": 1, "columns": []}', "is not the card"),
+        (b'{"schema": "a\\u001cb", "columns": {}}', "is not the card"),
+        (b'{"schema": [' + b"0, " * 5000 + b'0], "columns": {}}', "is not the card"),
     ],
 )
 def test_cards(text, said):

@@ -28,11 +28,11 @@ def report(module: str, *args: str) -> dict[str, Any]:
 def test_after_a_kill_the_next_command_works_and_nothing_whole_is_lost(program, share):
     count = max(1, round(FAULTS * share))
     found = report("kills", program, f"--count={count}")
-    assert found["wrong"] == [] and found["counts"]["killed"] >= count
+    assert found["wrong"] == [] and found["counts"]["killed"] >= count, found
 
 
 @pytest.mark.parametrize("program", ["train", "dagger", "collect", "export"])
 def test_a_bad_disk_is_one_line_and_the_training_goes_on(program):
     every = max(1, 30 // FAULTS)  # 30 from the environment: every call
     found = report("disks", program, f"--every={every}")
-    assert found["wrong"] == []
+    assert found["wrong"] == [], found
