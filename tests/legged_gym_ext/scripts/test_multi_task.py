@@ -74,7 +74,9 @@ def test_a_folder_of_other_settings_is_refused_and_stays_as_it_was(tmp_path):
         Pipeline(argparse.Namespace(out=str(tmp_path), rounds=7, seeds=1))
     assert (tmp_path / "results.json").read_text(encoding="utf-8") == found
     Pipeline(argparse.Namespace(out=str(tmp_path), rounds=200, seeds=1))  # fewer or more seeds are no other setting
-    (tmp_path / "results.json").write_text(json.dumps({"args": {"rounds": 7}, "teachers": {"forward": {}}}))
+    (tmp_path / "results.json").write_text(
+        json.dumps({"args": {"rounds": 7}, "teachers": {"forward": {}}}), encoding="utf-8"
+    )
     with pytest.raises(UserError, match="was begun by an earlier version"):
         Pipeline(argparse.Namespace(out=str(tmp_path), rounds=7))
 
