@@ -205,10 +205,10 @@ class ULTCfg(PPOCfg):
 
     class algorithm:
         class_name = "rsl_rl_ult.algorithms:PPO_ULT"
-        mix_ratio = 1.0  # probability that the teacher acts: first it learns to walk, with all samples,
+        mix_ratio = 0.5  # probability that the teacher acts
         mix_mode = "per_step"  # per_step | per_episode | per_env
-        mix_schedule = "linear"  # constant | linear | cosine
-        mix_ratio_end = 0.5  # and the more it knows, the more the student acts
+        mix_schedule = "constant"  # constant | linear | cosine
+        mix_ratio_end = 0.0  # where a schedule ends
         mix_iterations = None  # updates until then; None: the whole training
         mix_seed = 0
         student_share = 0.25  # of the robots, that the student drives alone
