@@ -198,7 +198,7 @@ def training(
     env = make_env(plan, task, num_envs)
     _, train_cfg = task_registry.get_cfgs(task)
     train_cfg.runner.device, train_cfg.runner.logger = plan.device, "none"
-    train_cfg.runner.torch_compile_mode = compile_mode
+    train_cfg.runner.torch_compile_mode = compile_mode  # pyright: ignore
     for name, value in algorithm.items():
         setattr(train_cfg.algorithm, name, value)
     runner = task_registry.make_alg_runner(env, task, train_cfg, None)[0]
