@@ -132,7 +132,7 @@ def test_without_a_console_script_the_file_is_printed(monkeypatch, installed):
 
 
 def test_an_environment_without_pip_is_served_by_uv(monkeypatch):
-    monkeypatch.setattr(errors, "installed", lambda package: False)
+    monkeypatch.setattr(errors.PathFinder, "find_spec", lambda package: None)
     python = errors.python_command()
     assert errors.install_command("x").startswith(shlex.join(["uv", "pip", "install", "--python", python]))
 

@@ -77,6 +77,7 @@ def prepare() -> None:
         setattr(owner, name, stop)
     gl.check_window = gl.choose_offscreen = lambda *_: None
     multi_task_steps.Pipeline._record = lambda *_: None  # type: ignore[method-assign]
+    multi_task_steps.Pipeline._reference = lambda *_: None  # type: ignore[method-assign]
     sweep.subprocess = SimpleNamespace(run=lambda *_, **__: None)
 
 

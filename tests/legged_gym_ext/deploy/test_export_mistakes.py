@@ -39,7 +39,8 @@ def message(*args: str) -> str:
 def test_a_run_that_is_not_there_says_how_to_train_one(tmp_path):
     found = message("--task=go2_flat", f"--log_root={tmp_path}")
     assert "no runs of experiment 'go2_flat'" in found and "train.py --task=go2_flat" in found
-    assert "--pretrained" not in message("--task=go2_ult", f"--log_root={tmp_path}")  # `export.py` does not know it
+    assert "--pretrained" in message("--task=go2_ult", f"--log_root={tmp_path}")
+    assert "--pretrained" not in message("--task=go1_ult", f"--log_root={tmp_path}")  # the package has none
     assert "unknown task 'go2_ulf'; did you mean go2_ult" in message("--task=go2_ulf")
 
 

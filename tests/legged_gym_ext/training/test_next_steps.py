@@ -145,10 +145,10 @@ def test_the_export_prints_a_sim2sim_that_runs(tmp_path):
 
 def test_a_missing_run_names_a_training_that_writes_it_where_it_is_looked_for(tmp_path):
     script = str(ROOT / "legged_gym_ext/scripts/evaluate.py")
-    done = run([sys.executable, script, "--task=go2_flat", "--log_root=my logs"], tmp_path)
+    done = run([sys.executable, script, "--task=go1_flat", "--log_root=my logs"], tmp_path)
     (line,) = commands(done.stderr.replace(")", ""))
     done = run(f"{line} {' '.join(SMALL)} --max_iterations=1", tmp_path)
-    assert done.returncode == 0 and len(list(tmp_path.glob("my logs/go2_flat/*/model_0.pt"))) == 1, done.stderr
+    assert done.returncode == 0 and len(list(tmp_path.glob("my logs/go1_flat/*/model_0.pt"))) == 1, done.stderr
 
 
 def test_a_task_of_a_users_own_file_is_trained_and_evaluated_as_printed(tmp_path):

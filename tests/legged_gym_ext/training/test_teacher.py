@@ -85,7 +85,7 @@ def refused(root: Path, teacher: str | Path, *flags: str, task: str = TASK) -> s
 def test_a_teacher_that_is_not_there_or_does_not_fit_is_one_line(trained, tmp_path):
     run = newest(trained, TASK)
     assert "--teacher=nothing: no such run or checkpoint" in refused(tmp_path, "nothing")
-    assert "no policy of task 'go2_rna' is part of this package; did you mean go2_rma?" in refused(
+    assert "no policy of task 'go2_rna' is part of this package; did you mean go2_rma" in refused(
         tmp_path, "pretrained:go2_rna"
     )
     assert "holds no checkpoint" in refused(tmp_path, run / "params")

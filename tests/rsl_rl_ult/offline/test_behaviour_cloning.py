@@ -193,7 +193,7 @@ def test_data_of_another_robot_are_refused(tmp_path):
 
 def test_too_few_episodes_are_refused_with_their_number_and_the_one_that_helps(tmp_path):
     # 0.9^44 = 0.0097: with 44 episodes one of a hundred data sets has none of the tenth that is held out.
-    said = r"has 1 to learn from and 0 held out \(held_out=0\.1\), expected one of each; record about 44$"
+    said = r"has 0 to learn from and 1 held out \(held_out=0\.1\), expected one of each; record about 44$"
     with pytest.raises(ValueError, match=said):
         cloning(write(tmp_path, 1))
 
