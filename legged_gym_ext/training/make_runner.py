@@ -64,7 +64,7 @@ def make_runner(
             raise UserError("resuming needs a log_root")
         resumed = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
         checkpoint = find_checkpoint(resumed, runner_cfg.checkpoint)
-    if resumed is None and log_root is not None:
+    if log_root is not None and (resumed is None or runner_cfg.teacher):
         set_stages(runner_cfg, given)
     rsl_cfg = to_rsl_cfg(train_cfg)
     _check_training(train_cfg, env.num_envs)

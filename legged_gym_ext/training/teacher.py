@@ -48,7 +48,7 @@ def refuse_teacher(args: argparse.Namespace) -> None:
 
 
 def set_stages(runner_cfg: Any, given: Collection[str]) -> None:
-    """Set the iterations of a new training with a method of two stages, as the user means them.
+    """Set the iterations of a training with two stages, new or with a teacher, as the user means them.
 
     With a teacher there is no first stage, and iterations that a user gave are those of the second. Without one, a
     second stage that the user said nothing of is no longer than the first that they asked for.
