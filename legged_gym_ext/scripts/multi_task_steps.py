@@ -16,8 +16,8 @@ from legged_gym_ext.envs import task_registry
 from legged_gym_ext.foreign import parse_json
 from legged_gym_ext.scripts import collect
 from legged_gym_ext.scripts.multi_task import SIZES
-from legged_gym_ext.training.multi_task_scores import SEED, Exam, Standing, recorded_return
 from legged_gym_ext.training.make_runner import set_seed, to_rsl_cfg
+from legged_gym_ext.training.multi_task_scores import SEED, Exam, Standing, recorded_return
 from legged_gym_ext.training.policies import Policy, run_cfgs
 from legged_gym_ext.training.regimes import overrides
 from legged_gym_ext.training.runs import atomic_write, checkpoints, log_root, new_run_dir, save_run_configs

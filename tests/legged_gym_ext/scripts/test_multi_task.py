@@ -14,8 +14,8 @@ pytest.importorskip("matplotlib")
 
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.scripts import export, multi_task, multi_task_steps, train
-from legged_gym_ext.training.multi_task_scores import Exam, Standing
 from legged_gym_ext.scripts.multi_task_steps import Pipeline
+from legged_gym_ext.training.multi_task_scores import Exam, Standing
 from legged_gym_ext.training.regimes import REGIMES, overrides
 from legged_gym_ext.utils.config import apply_overrides
 from legged_gym_ext.utils.errors import UserError
