@@ -84,5 +84,5 @@ def recorded_return(args: argparse.Namespace, card: dict[str, Any]) -> float:
             f"the data are of {card['teacher']['run']}/{card['teacher']['checkpoint']}, not of {path}: name that run "
             "with --load_run=RUN --checkpoint=IT"
         )
-    name = "student" if args.policy == "deployed" and "student" in policies else next(iter(policies))
-    return Exam(vec_env).mean_return(policies[name])
+    deployed = args.policy == "deployed"  # the last one; the teacher is the first
+    return Exam(vec_env).mean_return(list(policies.values())[-1 if deployed else 0])

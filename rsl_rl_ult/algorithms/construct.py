@@ -200,13 +200,26 @@ def refuse_unsupported(cfg: Mapping[str, Any]) -> None:
     for name, reason in UNSUPPORTED.items():
         if cfg["algorithm"].get(name):
             raise ValueError(f"algorithm.{name}: {reason}")
+
+
+def compile_mode(cfg: Mapping[str, Any], cls: Any) -> str | None:
+    """The mode of `torch.compile` that a host asks for, or None.
+
+    Raises:
+        ValueError: it is not possible with this mode, version of torch or algorithm `cls`.
+    """
     mode = cfg.get("torch_compile_mode")
-    if mode and mode not in COMPILE_MODES:
+    if not mode:
+        return None
+    if mode not in COMPILE_MODES:
         raise ValueError(f"torch_compile_mode={mode}: expected None or one of {', '.join(COMPILE_MODES)}")
-    if mode and not hasattr(torch, "compile"):
+    if not hasattr(torch, "compile"):
         raise ValueError(
             f"torch_compile_mode={mode} needs torch 2.0 or newer, found {torch.__version__}: set it to None"
         )
+    if not cls.can_compile:
+        raise ValueError(f"torch_compile_mode: {cls.__name__} cannot be compiled; set it to None")
+    return mode
 
 
 def network_sizes(cls: Any, dims: Mapping[str, int]) -> dict[str, int]:
@@ -241,8 +254,7 @@ def make_algorithm(obs: Mapping[str, torch.Tensor], env: Any, cfg: Mapping[str, 
     if "rnd_cfg" not in cfg["algorithm"]:
         cfg["algorithm"]["rnd_cfg"] = None  # runners of 4.0 to 5.4 look it up there
     cls: Any = resolve(cfg["algorithm"]["class_name"], "rsl_rl_ult.algorithms")
-    if cfg.get("torch_compile_mode") and not cls.can_compile:
-        raise ValueError(f"torch_compile_mode: {cls.__name__} cannot be compiled; set it to None")
+    mode = compile_mode(cfg, cls)
     options = cls.host_options(cfg)
     del options["class_name"]
     symmetry_cfg = options.pop("symmetry_cfg", None)
@@ -258,6 +270,6 @@ def make_algorithm(obs: Mapping[str, torch.Tensor], env: Any, cfg: Mapping[str, 
         )
         symmetry.set_container(obs)
     made = cls(network, storage, sets, device=device, symmetry=symmetry, multi_gpu_cfg=cfg.get("multi_gpu"), **options)
-    if cfg.get("torch_compile_mode"):  # the networks' pass in gradient steps; acting and exporting stay as they are
-        made.evaluate = torch.compile(made.evaluate, mode=cfg["torch_compile_mode"])
+    if mode is not None:  # the networks' pass in gradient steps; acting and exporting stay as they are
+        made.evaluate = torch.compile(made.evaluate, mode=mode)
     return made
