@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.user_tasks import source_of
-from legged_gym_ext.utils.config import BaseConfig
+from legged_gym_ext.utils.config import BaseConfig, flatten
 from legged_gym_ext.utils.errors import UserError, did_you_mean, user_errors
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class Method:
     Attributes:
         name: in the names of its tasks; empty: none.
         cfg: training configuration for any robot.
-        on: name of a ground -> fields of the section `runner` that differ there, such as `max_iterations`.
+        on: name of a ground -> section -> fields that differ there: `{"flat": {"runner": {"max_iterations": 300}}}`.
         only: names of the grounds that it is registered for; None: all.
     """
 
     name: str
     cfg: type[LeggedRobotCfgPPO]
-    on: dict[str, dict[str, Any]] = field(default_factory=dict)
+    on: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     only: tuple[str, ...] | None = None
 
 
@@ -98,15 +98,25 @@ class Robot:
         return _subclass(f"{self.name}_{ground.name}", "Cfg", (ground.sections, self.cfg))
 
     def train_cfg(self, method: Method, ground: Ground) -> type[Any]:
-        """Class of the training configuration."""
-        name = self.task(method, ground)
-        runner = {"experiment_name": name, **method.on.get(ground.name, {})}
-        sections: dict[str, Any] = {"runner": type("runner", (), runner)}
-        symmetry = method.cfg().algorithm.symmetry_cfg
+        """Class of the training configuration; `ValueError` for what `Method.on` names and the method does not have."""
+        name, cfg = self.task(method, ground), method.cfg()
+        sections = {section: dict(fields) for section, fields in method.on.get(ground.name, {}).items()}
+        for section, fields in sections.items():
+            _check_fields(cfg, section, fields, f"method '{method.name}' on '{ground.name}'")
+        sections.setdefault("runner", {})["experiment_name"] = name
+        symmetry = cfg.algorithm.symmetry_cfg
         if symmetry and symmetry["data_augmentation_func"] == MIRROR:
             symmetry = {**symmetry, "data_augmentation_func": self.mirror or f"{MIRROR}_{self.name}"}
-            sections["algorithm"] = type("algorithm", (), {"symmetry_cfg": symmetry})
-        return _subclass(name, "CfgPPO", (method.cfg,), **sections)
+            sections.setdefault("algorithm", {})["symmetry_cfg"] = symmetry
+        classes = {section: type(section, (), fields) for section, fields in sections.items()}
+        return _subclass(name, "CfgPPO", (method.cfg,), **classes)
+
+
+def _check_fields(cfg: BaseConfig, section: str, fields: dict[str, Any], where: str) -> None:
+    known = [path for path, _ in flatten(cfg)]
+    for path in (f"{section}.{name}" for name in fields):
+        if path not in known:
+            raise ValueError(f"{where}: unknown setting '{path}'{did_you_mean(path, known)}")
 
 
 def _subclass(name: str, suffix: str, bases: tuple[type, ...], **sections: Any) -> type[Any]:

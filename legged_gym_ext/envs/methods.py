@@ -296,14 +296,26 @@ ROUGH = Ground("")
 FLAT = Ground("flat", OnPlane)
 GROUNDS = (ROUGH, FLAT)
 
-PPO = Method("", PPOCfg, {"flat": {"max_iterations": 300}})
-BLIND = Method("blind", BlindCfg, {"flat": {"max_iterations": 300}})
-TS = Method("ts", TSCfg, {"flat": {"max_iterations": 300}})
-CTS = Method("cts", CTSCfg, {"flat": {"max_iterations": 300}})
-RMA = Method("rma", RMACfg, {"flat": {"max_iterations": 300, "stage2_iterations": 60}})
-DAGGER = Method("dagger", DAggerCfg, {"flat": {"max_iterations": 100}})
-SITT = Method("sitt", SITTCfg, {"flat": {"max_iterations": 300}})
-ULT = Method("ult", ULTCfg, {"flat": {"max_iterations": 250}})
+PPO = Method("", PPOCfg, {"flat": {"runner": {"max_iterations": 300}}})
+BLIND = Method("blind", BlindCfg, {"flat": {"runner": {"max_iterations": 300}}})
+TS = Method("ts", TSCfg, {"flat": {"runner": {"max_iterations": 300}}})
+CTS = Method("cts", CTSCfg, {"flat": {"runner": {"max_iterations": 300}}})
+RMA = Method("rma", RMACfg, {"flat": {"runner": {"max_iterations": 300, "stage2_iterations": 60}}})
+DAGGER = Method("dagger", DAggerCfg, {"flat": {"runner": {"max_iterations": 100}}})
+SITT = Method("sitt", SITTCfg, {"flat": {"runner": {"max_iterations": 300}}})
+ULT = Method(
+    "ult",
+    ULTCfg,
+    # The teacher acts more and more where it has to find out how to climb, less and less where walking is all there is:
+    # benchmarks/results/tuning.md, "Who acts, over time".
+    {
+        "": {"algorithm": {"mix_schedule": "linear", "mix_ratio_end": 1.0, "mix_iterations": 600}},
+        "flat": {
+            "runner": {"max_iterations": 250},
+            "algorithm": {"mix_schedule": "linear", "mix_ratio": 1.0, "mix_ratio_end": 0.5, "mix_iterations": 250},
+        },
+    },
+)
 ULT_FAITHFUL = Method("ult_faithful", ULTFaithfulCfg, only=("",))
 BC = Method("bc", BCCfg)
 BC_ULT = Method("bc_ult", BCULTCfg)

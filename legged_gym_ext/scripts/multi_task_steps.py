@@ -206,7 +206,8 @@ class Pipeline:
             _restore(training, state)
         begin, first = time.monotonic(), training.updates
         while training.updates < args.teacher_updates:
-            losses = list(training.train(min(SAVE_UPDATES, args.teacher_updates - training.updates)))
+            with user_errors(f"teacher '{name}'"):
+                losses = list(training.train(min(SAVE_UPDATES, args.teacher_updates - training.updates)))
             self._save(state, training.state_dict())
             rate = (training.updates - first) / (time.monotonic() - begin)
             print(
@@ -264,7 +265,8 @@ class Pipeline:
             _restore(learner, state)
         begin = time.monotonic()
         while learner.rounds < args.rounds:
-            record = learner.train_round()
+            with user_errors(f"student {key}"):
+                record = learner.train_round()
             if learner.rounds % SAVE_ROUNDS == 0 or learner.rounds == args.rounds:
                 self._save(state, learner.state_dict())
                 shown = "  ".join(f"{n} {d:.2f}" for n, d in zip(data, record["distances"]))

@@ -22,6 +22,7 @@ from rsl_rl_ult.algorithms.ppo_ult import PPO_ULT
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 from rsl_rl_ult.modules.actor_critic_ult import ActorCriticULT
 from rsl_rl_ult.modules.mlp import EmpiricalNormalization
+from rsl_rl_ult.offline.gradients import clip_finite
 from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 from rsl_rl_ult.policies.policy_ult import CachedPolicy
 from rsl_rl_ult.storage.dataset import Dataset, held_out, too_few_episodes
@@ -253,12 +254,12 @@ class Cloning:
             loss = self._loss(*self._valid(batch))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.parameters(), self.settings.cloning_grad_norm)
-            if not norm.isfinite():
-                raise ValueError(
-                    f"pass {self.passes + 1}, step {self.steps + 1}: the gradient is not finite, the loss is "
-                    f"{float(loss.detach()):g}; try a lower algorithm.cloning_rate than {self.settings.cloning_rate:g}"
-                )
+            clip_finite(
+                self.parameters(),
+                self.settings.cloning_grad_norm,
+                f"pass {self.passes + 1}, step {self.steps + 1}, loss {float(loss.detach()):g}",
+                f"algorithm.cloning_rate than {self.settings.cloning_rate:g}",
+            )
             self.optimizer.step()
             self.steps += 1
             yield float(loss.detach())

@@ -19,6 +19,7 @@ from rsl_rl_ult import losses
 from rsl_rl_ult.modules.decision_transformer import HEADS, DecisionTransformer
 from rsl_rl_ult.modules.mlp import EmpiricalNormalization
 from rsl_rl_ult.offline.behaviour_cloning import TARGETS
+from rsl_rl_ult.offline.gradients import clip_finite
 from rsl_rl_ult.storage.dataset import Dataset, held_out, too_few_episodes
 from rsl_rl_ult.storage.loader import SegmentLoader, Segments
 from rsl_rl_ult.storage.returns import RETURNS, ReturnsDataset
@@ -281,7 +282,11 @@ class DecisionTraining:
         return nll - self.temperature * entropy, entropy
 
     def train(self, updates: int) -> Iterator[float]:
-        """Gradient steps; yields the loss of each."""
+        """Gradient steps; yields the loss of each.
+
+        Raises:
+            ValueError: a gradient is not finite; nothing was learnt from it.
+        """
         settings = self.settings
         for _ in range(updates):
             self.network.train()
@@ -290,7 +295,12 @@ class DecisionTraining:
             loss, entropy = self.loss(self.stream.next())
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_grad_norm)
+            clip_finite(
+                self.network.parameters(),
+                settings.max_grad_norm,
+                f"update {self.updates + 1}, loss {float(loss.detach()):g}",
+                f"learning rate than {settings.learning_rate:g}",
+            )
             self.optimizer.step()
             if settings.teacher_head == "gaussian":
                 surplus = float(entropy.detach()) + self.network.num_actions

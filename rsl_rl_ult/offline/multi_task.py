@@ -24,6 +24,7 @@ from rsl_rl_ult import losses
 from rsl_rl_ult.modules.multi_task_student import MultiTaskStudent
 from rsl_rl_ult.offline.behaviour_cloning import BC_ULT
 from rsl_rl_ult.offline.gradient_projection import SCOPES, cosine, pcgrad, project
+from rsl_rl_ult.offline.gradients import clip_finite
 from rsl_rl_ult.storage.dataset import held_out
 from rsl_rl_ult.storage.loader import SegmentLoader, Segments
 from rsl_rl_ult.storage.returns import LABELS, ReturnsDataset
@@ -236,7 +237,11 @@ class MultiTask:
     # -- learning ----------------------------------------------------------------------------------------------------
 
     def train_round(self) -> dict[str, Any]:
-        """One round; returns its record in `history`."""
+        """One round; returns its record in `history`.
+
+        Raises:
+            ValueError: a gradient is not finite; nothing was learnt from it.
+        """
         distances = self.distances()
         chosen = self.choose(distances)
         before = None if self._previous is None else self._last[self._previous]
@@ -254,7 +259,7 @@ class MultiTask:
                     cosines.append(cosine(raw, before))
                 gradient, changed = self._projected(raw, chosen)
                 projected += changed / updates
-            step = self._apply(gradient)
+            step = self._apply(gradient, chosen)
             mean = [m + g / updates for m, g in zip(mean, gradient)]
         record = {
             "chosen": chosen,
@@ -300,12 +305,14 @@ class MultiTask:
                 changed |= found
         return gradient, changed
 
-    def _apply(self, gradient: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _apply(self, gradient: Sequence[torch.Tensor], chosen: int | None) -> list[torch.Tensor]:
         """One step of the optimizer; returns how far it went downhill, for each parameter."""
         before = [p.detach().clone() for p in self.parameters]
         for parameter, part in zip(self.parameters, gradient):
             parameter.grad = part.clone()
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        taught = "all teachers" if chosen is None else f"teacher '{self.lessons[chosen].name}'"
+        rate = f"learning rate than {self.settings.learning_rate:g}"
+        clip_finite(self.parameters, self.settings.max_grad_norm, f"round {self.rounds + 1}, {taught}", rate)
         self.optimizer.step()
         return [old - p.detach() for old, p in zip(before, self.parameters)]
 

@@ -188,7 +188,8 @@ class HopCfg(LeggedRobotCfgPPO):
 
 
 DOG, CAT = RobotTasks("dog", EnvCfg, env_class=Robot), RobotTasks("cat", EnvCfg, mirror="cats:mirror", env_class=Robot)
-PLAIN, HOP = Method("", TrainCfg), Method("hop", HopCfg, {"ice": {"max_iterations": 7}})
+PLAIN = Method("", TrainCfg)
+HOP = Method("hop", HopCfg, {"ice": {"runner": {"max_iterations": 7}, "algorithm": {"learning_rate": 0.25}}})
 LEVEL, ICE = Ground(""), Ground("ice", Ice)
 
 
@@ -215,10 +216,22 @@ def test_a_product_has_the_robot_the_ground_the_method_and_its_own_folder() -> N
     env_cfg, train = registry.get_cfgs("dog_hop_ice")
     assert to_dict(env_cfg) == {"seed": 1, "env": {"num_envs": 2, "points": [[0.0, 1.0]]}}
     assert (train.runner.experiment_name, train.runner.max_iterations) == ("dog_hop_ice", 7)
-    assert train.algorithm.learning_rate == 0.5 and train.algorithm.class_name == "PPO"
+    assert train.algorithm.learning_rate == 0.25 and train.algorithm.class_name == "PPO"
     env_cfg, train = registry.get_cfgs("dog_hop")
     assert env_cfg.env.num_envs == 4 and train.runner.max_iterations == TrainCfg().runner.max_iterations
+    assert train.algorithm.learning_rate == 0.5
     assert HopCfg().runner.experiment_name == "legged_robot"  # the method itself is as it was
+
+
+@pytest.mark.parametrize("section, name", [("runner", "max_iteration"), ("runer", "max_iterations")])
+def test_what_a_method_does_not_have_is_no_difference_on_a_ground(section: str, name: str) -> None:
+    registry = TaskRegistry()
+    registry.register_ground(ICE)
+    registry.register_robot(DOG)
+    wrong = Method("hop", HopCfg, {"ice": {section: {name: 7}}})
+    with pytest.raises(ValueError, match=f"'hop' on 'ice': unknown setting '{section}.{name}'.*runner.max_iterations"):
+        registry.register_method(wrong)
+    assert registry.names == []
 
 
 def test_mirrored_samples_are_those_of_the_robot() -> None:

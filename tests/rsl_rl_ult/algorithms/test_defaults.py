@@ -1,4 +1,4 @@
-"""What a class does without options is what the Go2 tasks ship."""
+"""What a class does without options is what its method's tasks ship, but for what `Method.on` says of a ground."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from typing import Any
 
 import pytest
 
-from legged_gym_ext.envs.go2 import go2_methods
+from legged_gym_ext.envs import methods
 from legged_gym_ext.utils.config import to_dict
 from rsl_rl_ult.algorithms import construct
 
-TASKS = {
-    "go2_ts": go2_methods.Go2TSCfgPPO,
-    "go2_cts": go2_methods.Go2CTSCfgPPO,
-    "go2_rma": go2_methods.Go2RMACfgPPO,
-    "go2_dagger": go2_methods.Go2DAggerCfgPPO,
-    "go2_sitt": go2_methods.Go2SITTCfgPPO,
-    "go2_ult": go2_methods.Go2ULTCfgPPO,
-}
+METHODS = (methods.TS, methods.CTS, methods.RMA, methods.DAGGER, methods.SITT, methods.ULT)
 SYMMETRY = "symmetry_cfg"  # names a function of the robot: no class can have it by default
 
 
@@ -47,9 +40,9 @@ def different(options: dict[str, Any], known: dict[str, Any]) -> dict[str, tuple
     return {n: (v, known[n]) for n, v in options.items() if plain(known.get(n, "unknown")) != plain(v)}
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_the_options_of_a_task_are_the_defaults_of_its_classes(task):
-    cfg = to_dict(TASKS[task]())
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_the_options_of_a_method_are_the_defaults_of_its_classes(method):
+    cfg = to_dict(method.cfg())
     algorithm = construct.resolve(cfg["algorithm"].pop("class_name"))
     network = construct.resolve(cfg["actor"]["class_name"], "rsl_rl_ult.modules")
     assert cfg["algorithm"].pop(SYMMETRY)
@@ -60,7 +53,7 @@ def test_the_options_of_a_task_are_the_defaults_of_its_classes(task):
 
 
 def test_a_default_that_differs_would_be_noticed():
-    cfg = to_dict(go2_methods.Go2ULTFaithfulCfgPPO())
+    cfg = to_dict(methods.ULTFaithfulCfg())
     network = construct.resolve(cfg["actor"]["class_name"], "rsl_rl_ult.modules")
     found = different(construct.network_options(cfg["actor"], cfg["critic"]), defaults(network))
     assert set(found) == {"critic_activation", "width", "feedforward_ratio", "token_hidden_dims", "head_reads_frame"}

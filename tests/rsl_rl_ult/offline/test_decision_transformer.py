@@ -220,3 +220,14 @@ def test_data_of_another_layout_are_refused(tmp_path):
     settings = DecisionSettings()
     with pytest.raises(ValueError, match="frames of 3 columns and 2 actions, the network 4 and 2"):
         DecisionTraining(make_decision_transformer(4, 2, settings), write_episodes(tmp_path), settings)
+
+
+def test_a_gradient_that_breaks_is_named_and_nothing_is_learnt_from_it(tmp_path):
+    one = training(write_episodes(tmp_path), learning_rate=1e30)
+    steps = one.train(3)
+    next(steps)
+    before = [p.detach().clone() for p in one.network.parameters()]
+    with pytest.raises(ValueError, match=r"update 2, loss .*: the gradient is not finite; try a lower learning rate"):
+        next(steps)
+    assert all(torch.equal(old, p) for old, p in zip(before, one.network.parameters()))
+    assert one.updates == 1

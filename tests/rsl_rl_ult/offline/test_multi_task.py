@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -238,3 +239,14 @@ def test_tasks_of_different_bodies_share_the_trunk(lessons, tmp_path):
 def test_settings_that_cannot_be_meant_are_refused(lessons, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}.*expected"):
         learner(lessons, **wrong)
+
+
+@pytest.mark.parametrize("order, taught", [("cyclic", "teacher 'task0'"), ("uniform", "all teachers")])
+def test_a_gradient_that_breaks_is_named_and_nothing_is_learnt_from_it(lessons, order, taught):
+    one = learner(lessons, order=order)
+    with torch.no_grad():
+        one.parameters[-1].fill_(math.nan)
+    before = weights(one)
+    with pytest.raises(ValueError, match=f"round 1, {taught}: the gradient is not finite; try a lower learning rate"):
+        one.train_round()
+    assert torch.allclose(weights(one), before, rtol=0.0, atol=0.0, equal_nan=True)
