@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,11 +59,12 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any], changed: Collec
     redrawn = [field for field in changed if field.startswith(DRAWN_FROM)]
     if not any(field.startswith("commands.ranges.") for field in redrawn):
         env.command_sampler.ranges.copy_(snapshot["command_ranges"])
-    env.common_step_counter, env.nan_resets = snapshot["common_step_counter"], snapshot["nan_resets"]
+    # index: a damaged file's counters may be no whole numbers, which would be noticed only in a later step
+    env.common_step_counter, env.nan_resets = (index(snapshot[name]) for name in ("common_step_counter", "nan_resets"))
     robots = torch.arange(env.num_envs, device=env.device)
     # With another number of robots each takes the level of one that was on the same column.
     levels = snapshot["terrain_levels"].to(env.device)
-    env.terrain.place(robots, levels[robots * snapshot["num_envs"] // env.num_envs])
+    env.terrain.place(robots, levels[robots * index(snapshot["num_envs"]) // env.num_envs])
     if redrawn:
         env.reset()  # they still stand where they were, on other tiles perhaps
         return f"robots start new episodes: {', '.join(redrawn)} changed"

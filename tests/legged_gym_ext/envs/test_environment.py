@@ -127,6 +127,14 @@ def test_a_snapshot_continues_bit_for_bit_through_resets_and_pushes():
     assert resets >= 6
 
 
+@pytest.mark.parametrize("name", ["common_step_counter", "nan_resets", "num_envs"])
+@pytest.mark.parametrize("value", [torch.zeros(2, 3), 1.5, None, "1"], ids=str)
+def test_a_damaged_snapshot_whose_counters_are_no_whole_numbers_is_refused_at_once(name, value):
+    env = calm(2)
+    with pytest.raises((TypeError, ValueError)):
+        restore_snapshot(env, {**take_snapshot(env), name: value})
+
+
 def test_a_snapshot_of_another_size_carries_the_curriculum_only_and_says_so():
     small, large = make(2), make(3)
     small.command_sampler.ranges[0, 1] = 1.75
