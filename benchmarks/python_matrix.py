@@ -113,7 +113,7 @@ def install(python: str, version: str, place: Path) -> str:
         commands = [[*pip, *(pins or ())], [*pip, "--no-deps", "-e", "."]]
     else:
         wanted = () if pins is None else (*pins, "-c", str(constraints(pins, place)))
-        commands = [[*pip, *wanted, "-e", f".[{EXTRAS}]"], [*pip, *wanted, "pytest"]]
+        commands = [[*pip, *wanted, "-e", f".[{EXTRAS}]"], [*pip, *wanted, "pytest", "hypothesis"]]
     start, found = time.monotonic(), "ok"
     for command in commands:
         found = run(command, timeout=3600)
