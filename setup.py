@@ -2,7 +2,12 @@
 
 from setuptools import find_packages, setup
 
-TRAIN = ["rsl-rl-lib>=5.5,<6; python_version>='3.9'", "tensordict>=0.7", "tensorboard"]
+TRAIN = [
+    "rsl-rl-lib>=5.5,<6; python_version>='3.9'",
+    "tensordict>=0.7",
+    "tensorboard",
+    "numpy>=1.23.5; python_version>='3.10'",  # the oldest that was run: benchmarks/python_matrix.py
+]
 MUJOCO = ["mujoco==3.14.0; python_version>='3.10'", "mjbatch==0.1.4; python_version>='3.10'", "rich>=13"]
 GPU = ["mujoco-warp==3.14.0; python_version>='3.10'", "warp-lang==1.19.0; python_version>='3.10'"]
 VIDEO = ["imageio>=2.30", "imageio-ffmpeg>=0.5", "pillow"]
@@ -52,7 +57,7 @@ setup(
     entry_points={"console_scripts": [f"ult-{name} = legged_gym_ext.scripts.console:{name}" for name in SCRIPTS]},
     # Python 3.8 is for owners of Isaac Gym forks, who install the algorithms only.
     python_requires=">=3.8",
-    install_requires=["torch>=1.10", "numpy"],
+    install_requires=["torch>=1.10", "numpy>=1.17.3"],
     extras_require={
         "train": TRAIN,
         "mujoco": MUJOCO,
