@@ -7,7 +7,10 @@ to encode itself.
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import sys
 import time
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +19,7 @@ from legged_gym_ext.deploy.go2.messages import CommandCodec, LowCommand, LowStat
 from legged_gym_ext.utils.errors import UserError, did_you_mean
 
 COMMANDS, STATES = "rt/lowcmd", "rt/lowstate"
+LOOPBACK = "lo"
 INSTALL = (
     "install Unitree's SDK: git clone https://github.com/unitreerobotics/unitree_sdk2_python "
     "&& pip install -e unitree_sdk2_python"
@@ -62,17 +66,38 @@ def check_sdk() -> None:
 _initialized: list[tuple[str, int]] = []
 
 
+def _close_to_others() -> None:
+    """Let this process's datagram sockets receive from the loopback only.
+
+    CycloneDDS sends through its interface only, but receives at every address of the computer.
+    """
+    try:
+        for name in os.listdir("/proc/self/fd"):
+            if not os.path.realpath(f"/proc/self/fd/{name}").rpartition("/")[2].startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as channel:
+                if channel.type == socket.SOCK_DGRAM:
+                    channel.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, LOOPBACK.encode())
+    except OSError as error:  # before Linux 5.7 it takes a right that users do not have
+        print(f"note: DDS can be reached from the network, too ({error})", file=sys.stderr)
+
+
 def participant(interface: str, domain: int) -> Any:
     """A DDS participant on `interface`, in the domain that the SDK set up (once per process)."""
     check_sdk()
     check_interface(interface)
     try:
         from cyclonedds.domain import DomainParticipant
-        from unitree_sdk2py.core.channel import ChannelFactoryInitialize
+        from unitree_sdk2py.core import channel
 
         if (interface, domain) not in _initialized:
-            ChannelFactoryInitialize(domain, interface)
+            # Its trace, /tmp/cdds.LOG, cannot be opened when it is another user's, and grows with malformed packets.
+            settings: Any = channel.ChannelConfigHasInterface
+            channel.ChannelConfigHasInterface = re.sub("<Tracing>.*</Tracing>", "", settings, flags=re.DOTALL)
+            channel.ChannelFactoryInitialize(domain, interface)
             _initialized.append((interface, domain))
+            if interface == LOOPBACK:
+                _close_to_others()
         return DomainParticipant(domain)
     except Exception as error:  # the SDK raises plain `Exception`, its native libraries OSError
         reason = " ".join(str(error).split())[:160]

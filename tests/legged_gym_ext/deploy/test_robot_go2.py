@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -73,6 +74,20 @@ def test_a_wrong_interface_is_one_line_with_those_there_are(policy, monkeypatch)
     monkeypatch.setattr(program, "check_sdk", lambda: None)
     with pytest.raises(UserError, match=r"no network interface 'lol'; did you mean lo\?; this computer has .*lo"):
         program.main(["--policy", policy, "--interface", "lol"])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="binds to a device of Linux")
+def test_on_the_loopback_datagram_sockets_are_closed_to_the_network(tmp_path):
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+        (tmp_path / "file").open("wb"),
+    ):
+        before = len(os.listdir("/proc/self/fd"))
+        sdk2._close_to_others()
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert datagrams.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == b"lo\0"
+        assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == b""
 
 
 def test_no_robot_is_one_line(monkeypatch):
