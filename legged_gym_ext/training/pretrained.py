@@ -30,6 +30,11 @@ def tasks() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/card.json"))
 
 
+def teachers() -> list[str]:
+    """Names of those whose policy has a teacher, sorted; the checkpoint of rsl-rl-lib's own PPO cannot be one."""
+    return [task for task in tasks() if read_card(FOLDER / task).get("policy") == "student"]
+
+
 def find(task: str | None) -> Path:
     """The folder of a task's shipped policy.
 

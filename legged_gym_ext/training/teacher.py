@@ -128,7 +128,7 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
             return run, find_checkpoint(run)
     raise UserError(
         f"--teacher={wanted}: no such run or checkpoint; give a path, or one relative to {log_root}, such as "
-        f"go2_ts/<run>, or {pretrained.PREFIX}TASK with one of {', '.join(pretrained.tasks())}"
+        f"go2_ts/<run>, or {pretrained.PREFIX}TASK with one of {', '.join(pretrained.teachers())}"
     )
 
 

@@ -84,7 +84,9 @@ def refused(root: Path, teacher: str | Path, *flags: str, task: str = TASK) -> s
 
 def test_a_teacher_that_is_not_there_or_does_not_fit_is_one_line(trained, tmp_path):
     run = newest(trained, TASK)
-    assert "--teacher=nothing: no such run or checkpoint" in refused(tmp_path, "nothing")
+    missing = refused(tmp_path, "nothing")
+    assert "--teacher=nothing: no such run or checkpoint" in missing
+    assert "go2_rma" in missing and "go2_flat" not in missing  # the latter is of rsl-rl-lib's PPO: refused as a teacher
     assert "no policy of task 'go2_rna' is part of this package; did you mean go2_rma" in refused(
         tmp_path, "pretrained:go2_rna"
     )
