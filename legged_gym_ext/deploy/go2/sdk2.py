@@ -18,7 +18,7 @@ from legged_gym_ext.utils.errors import UserError, did_you_mean
 COMMANDS, STATES = "rt/lowcmd", "rt/lowstate"
 INSTALL = (
     "install Unitree's SDK: git clone https://github.com/unitreerobotics/unitree_sdk2_python "
-    "&& pip install -e unitree_sdk2_python"
+    "&& pip install -e unitree_sdk2_python (for Python 3.11 and newer: docs/robot.md)"
 )
 
 

@@ -15,7 +15,7 @@ from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 from legged_gym_ext.scripts import train
 from legged_gym_ext.training import pretrained
 from legged_gym_ext.training.runs import checkpoints, find_checkpoint
-from legged_gym_ext.training.teacher import check_meaning, set_stages
+from legged_gym_ext.training.teacher import check_meaning, load_teacher, set_stages
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import newest, resume, start
@@ -72,6 +72,13 @@ def test_the_policy_of_the_package_can_be_the_teacher(tmp_path, capsys):
     train.main(start(tmp_path, "--max_iterations=1", "--teacher=pretrained:go2_rma", task="go2_rma"))
     checkpoint = find_checkpoint(pretrained.find("go2_rma"))
     assert f"teacher: {checkpoint}, frozen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", pretrained.teachers())
+def test_a_teacher_of_the_package_says_its_steps(task):
+    folder = pretrained.find(task)
+    saved = load_teacher(find_checkpoint(folder), "cpu")
+    assert saved["infos"]["total"][0] == pretrained.read_card(folder)["steps"] > 0
 
 
 def refused(root: Path, teacher: str | Path, *flags: str, task: str = TASK) -> str:
