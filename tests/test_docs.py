@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+CARDS = sorted((ROOT / "legged_gym_ext" / "resources" / "policies").glob("*/card.json"))
 LONGEST = 120  # columns of prose; tables, code and lines that are one link may be longer
 
 
@@ -16,6 +18,19 @@ def anchors(page: Path) -> set[str]:
     """Names that GitHub gives the headings of a page."""
     heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "]", head).lower()).replace(" ", "-") for head in heads}
+
+
+def linked(page: Path) -> set[Path]:
+    """Files of this repository that a page links to."""
+    links = (link.partition("#")[0] for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link)
+    return {(page.parent / link).resolve() for link in links if link}
+
+
+def row(page: str, first: str) -> list[str]:
+    """Cells of the only row of a page whose first cell begins with `first`."""
+    lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+    (found,) = [line for line in lines if line.startswith(f"| {first}")]
+    return [cell.strip() for cell in found.split("|")[1:-1]]
 
 
 def broken(page: Path) -> Iterator[str]:
@@ -50,3 +65,30 @@ def test_lines_are_short_enough_to_read():
 
 def test_the_first_page_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 900
+
+
+def test_every_page_can_be_reached_from_the_first_one():
+    seen, ahead = set(), {ROOT / "README.md"}
+    while ahead:
+        seen |= ahead
+        ahead = {page for here in ahead for page in linked(here) if page.suffix == ".md" and page.is_file()} - seen
+    assert [page.name for page in PAGES if page not in seen] == []
+
+
+def test_every_file_of_figures_is_linked_from_a_page():
+    used = set().union(*(linked(page) for page in PAGES))
+    assert [file.name for file in (ROOT / "benchmarks" / "results").glob("*.json") if file not in used] == []
+
+
+def test_tables_of_shipped_policies_say_what_their_cards_say():
+    for card in (json.loads(path.read_text(encoding="utf-8")) for path in CARDS):
+        task, found, plain = card["task"], card["evaluation"]["policies"][card["policy"]], card["sim2sim"]
+        _, steps, ladder, tracking = row("usage.md", f"`{task}` |")
+        assert steps.startswith(f"{card['steps'] / 1e6:.1f} M, {card['seed']}"), task
+        assert ladder.startswith(f"{card['ladder']['score']:.2f}" if card["ladder"] else "flat ground"), task
+        falls = 100 * found["fall_rate"]
+        falls = f"{falls:.1f}" if falls < 1 else f"{falls:.0f}"
+        assert tracking.startswith(f"{found['linear_tracking']:.3f} / {found['yaw_tracking']:.3f}, {falls} %"), task
+        numbers = [f"{plain[name]:.3f}" for name in ("linear_tracking", "yaw_tracking")]
+        fallen = f"{plain['fall_rate'] * 8:.0f} of 8"
+        assert row("sim2sim.md", f"`pretrained:{task}`")[1:] == [*numbers, fallen, f"{plain['energy']:.0f} W"], task

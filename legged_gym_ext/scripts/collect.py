@@ -137,7 +137,8 @@ def _collect(args: argparse.Namespace, cfgs: tuple, stop: Any) -> None:
     try:
         with writer:  # its end writes what is left
             if collector is None:
-                print(f"nothing left to do: {args.out} has {writer.episodes} episodes; --episodes=N asks for more")
+                episodes = pluralize(writer.episodes, "episode")
+                print(f"nothing left to do: {args.out} has {episodes}; --episodes=N asks for more")
                 return
             robots = pluralize(env.num_envs, "robot")
             print(f"recording {args.policy} of {checkpoint} with {robots} to {args.out}", flush=True)

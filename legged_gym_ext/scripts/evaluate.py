@@ -15,7 +15,7 @@ from legged_gym_ext.training import pretrained
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import apply_args_to_cfgs, make_parser
 from legged_gym_ext.utils.cpus import limit_spinning
-from legged_gym_ext.utils.errors import UserError, run_main
+from legged_gym_ext.utils.errors import UserError, pluralize, run_main
 
 if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg, LeggedRobotCfgPPO
@@ -171,7 +171,8 @@ def climb(
     vec_env, policies, checkpoint = _load(task, env_cfg, train_cfg, run_dir)
     ladder = Ladder(vec_env, plan, env_cfg.seed)
     print(
-        f"ladder of {checkpoint}: {robots} robots on each of {plan.levels} levels of {len(plan.kinds)} kinds, "
+        f"ladder of {checkpoint}: {pluralize(robots, 'robot')} on each of {plan.levels} levels of "
+        f"{pluralize(len(plan.kinds), 'kind')}, "
         f"{ladder.distance:g} m to walk",
         flush=True,
     )

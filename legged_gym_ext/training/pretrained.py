@@ -30,6 +30,12 @@ def tasks() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/card.json"))
 
 
+def teachers() -> list[str]:
+    """Names of those whose policy has a teacher, sorted; the checkpoint of rsl-rl-lib's own PPO cannot be one."""
+    with user_errors(f"a card.json in {FOLDER} is damaged, install the package again"):
+        return [task for task in tasks() if read_card(FOLDER / task).get("policy") == "student"]
+
+
 def find(task: str | None) -> Path:
     """The folder of a task's shipped policy.
 

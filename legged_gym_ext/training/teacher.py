@@ -98,10 +98,19 @@ def use_teacher(runner: Any, env_cfg: Any, wanted: str, log_root: Path) -> Path:
         read = [group for names in sets.values() for group in names]
         try:
             env.groups = tuple(dict.fromkeys([*groups, *read]))  # to build its networks, which are copied
-            runner.alg.load_teacher(load_checkpoint(path, runner.device), saved_train, env.get_observations())
+            runner.alg.load_teacher(load_teacher(path, runner.device), saved_train, env.get_observations())
         finally:
             env.groups = groups
     return path
+
+
+def load_teacher(path: Path, device: str) -> dict[str, Any]:
+    """A checkpoint, on `device`; one of this package, which has no totals, with the steps that its card says."""
+    saved = load_checkpoint(path, device)
+    if path.parent.parent == pretrained.FOLDER:
+        card = pretrained.read_card(path.parent)
+        saved["infos"]["total"] = (card["steps"], 3600.0 * card["hours"])
+    return saved
 
 
 def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
@@ -128,7 +137,7 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
             return run, find_checkpoint(run)
     raise UserError(
         f"--teacher={wanted}: no such run or checkpoint; give a path, or one relative to {log_root}, such as "
-        f"go2_ts/<run>, or {pretrained.PREFIX}TASK with one of {', '.join(pretrained.tasks())}"
+        f"go2_ts/<run>, or {pretrained.PREFIX}TASK with one of {', '.join(pretrained.teachers())}"
     )
 
 

@@ -43,6 +43,23 @@ KEYS = (
 )
 """Keys that MuJoCo's passive viewer does not use itself; it uses all letters and 0 to 5."""
 
+PAGE_KEYS = {
+    "up": "I",
+    "down": "K",
+    "left": "J",
+    "right": "L",
+    "7": "7",
+    "9": "9",
+    "enter": "enter",
+    "space": "space",
+    "8": "8",
+    "6": "6",
+    ".": "G",
+    "=": "pageup",
+    "-": "pagedown",
+}
+"""Name of a key in the window -> key on the page, where arrows and W, A, S, D, Q, E move the camera."""
+
 ACTIONS = {
     "command": "[vx, vy, yaw rate] m/s, m/s, rad/s",
     "move": "[vx, vy, yaw rate] added to the command",
@@ -61,8 +78,8 @@ BY_NAME = {key.name: key for key in KEYS}
 
 def keys_help() -> str:
     """The table of keys as text."""
-    rows = (f"  {key.name:<6} {key.meaning}" for key in KEYS)
-    return "\n".join(("keys in the window and on the page, as on a US keyboard:", *rows))
+    rows = (f"  {key.name:<6}  {PAGE_KEYS[key.name]:<8}  {key.meaning}" for key in KEYS)
+    return "\n".join(("keys in the window, on the page, and what they do, as on a US keyboard:", *rows))
 
 
 def is_finite_number(value: Any) -> bool:

@@ -12,29 +12,12 @@ import numpy as np
 
 from legged_gym_ext.simulators import make_page_scene
 from legged_gym_ext.utils.errors import UserError
-from legged_gym_ext.viewer.controls import KEYS
+from legged_gym_ext.viewer.controls import KEYS, PAGE_KEYS
 from legged_gym_ext.viewer.overlay import PLOTS
 from legged_gym_ext.viewer.player import PLOT_SECONDS, Player, command_bounds
 
 if TYPE_CHECKING:
     from viser import GuiEvent, ViserServer
-
-PAGE_KEYS = {
-    "up": "I",
-    "down": "K",
-    "left": "J",
-    "right": "L",
-    "7": "7",
-    "9": "9",
-    "enter": "enter",
-    "space": "space",
-    "8": "8",
-    "6": "6",
-    ".": "G",
-    "=": "pageup",
-    "-": "pagedown",
-}
-"""Key of `controls.KEYS` -> key on the page, where arrows and W, A, S, D, Q, E move the camera."""
 
 SLIDERS = (("forward [m/s]", 0.1), ("left [m/s]", 0.1), ("turn left [rad/s]", 0.1))
 SLIDER_STEP = 0.05

@@ -59,7 +59,10 @@ def load_teacher(
     """
     weights, name = weights_of(saved), cfg["algorithm"]["class_name"]
     if not weights or "method" not in saved:
-        raise ValueError(f"the checkpoint was not written by one of our methods but by {name}: it cannot be a teacher")
+        raise ValueError(
+            f"the checkpoint was not written by one of our methods but by {name}, which is not of rsl_rl_ult: "
+            "it cannot be a teacher"
+        )
     for saved_name in (name, cfg["actor"].get("class_name")):
         construct.refuse_code(saved_name)
     method = construct.resolve(name, "rsl_rl_ult.algorithms")

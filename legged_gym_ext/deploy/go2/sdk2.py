@@ -22,7 +22,7 @@ COMMANDS, STATES = "rt/lowcmd", "rt/lowstate"
 LOOPBACK = "lo"
 INSTALL = (
     "install Unitree's SDK: git clone https://github.com/unitreerobotics/unitree_sdk2_python "
-    "&& pip install -e unitree_sdk2_python"
+    "&& pip install -e unitree_sdk2_python (for Python 3.11 and newer: docs/robot.md)"
 )
 
 

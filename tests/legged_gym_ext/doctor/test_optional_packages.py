@@ -85,7 +85,8 @@ VIDEO = f"writing out.mp4 needs the package '{{}}': {extra('video')}"
 RUNTIME = "running policy.onnx needs the package 'onnxruntime': pip install \"onnxruntime>=1.18\""
 SDK = (
     "a robot needs the package 'unitree_sdk2py': install Unitree's SDK: "
-    "git clone https://github.com/unitreerobotics/unitree_sdk2_python && pip install -e unitree_sdk2_python"
+    "git clone https://github.com/unitreerobotics/unitree_sdk2_python && pip install -e unitree_sdk2_python "
+    "(for Python 3.11 and newer: docs/robot.md)"
 )
 ISAAC = (
     "simulator 'isaac_gym' needs the package 'isaacgym': it is not on PyPI; get Isaac Gym Preview 4 from "

@@ -15,7 +15,7 @@ from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
 from legged_gym_ext.scripts import train
 from legged_gym_ext.training import pretrained
 from legged_gym_ext.training.runs import checkpoints, find_checkpoint
-from legged_gym_ext.training.teacher import check_meaning, set_stages
+from legged_gym_ext.training.teacher import check_meaning, load_teacher, set_stages
 from legged_gym_ext.utils.config import to_dict
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import newest, resume, start
@@ -74,6 +74,13 @@ def test_the_policy_of_the_package_can_be_the_teacher(tmp_path, capsys):
     assert f"teacher: {checkpoint}, frozen" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("task", pretrained.teachers())
+def test_a_teacher_of_the_package_says_its_steps(task):
+    folder = pretrained.find(task)
+    saved = load_teacher(find_checkpoint(folder), "cpu")
+    assert saved["infos"]["total"][0] == pretrained.read_card(folder)["steps"] > 0
+
+
 def refused(root: Path, teacher: str | Path, *flags: str, task: str = TASK) -> str:
     """The one line of the error, after which there is no run."""
     with pytest.raises(UserError) as error:
@@ -84,7 +91,9 @@ def refused(root: Path, teacher: str | Path, *flags: str, task: str = TASK) -> s
 
 def test_a_teacher_that_is_not_there_or_does_not_fit_is_one_line(trained, tmp_path):
     run = newest(trained, TASK)
-    assert "--teacher=nothing: no such run or checkpoint" in refused(tmp_path, "nothing")
+    missing = refused(tmp_path, "nothing")
+    assert "--teacher=nothing: no such run or checkpoint" in missing
+    assert "go2_rma" in missing and "go2_flat" not in missing  # the latter is of rsl-rl-lib's PPO: refused as a teacher
     assert "no policy of task 'go2_rna' is part of this package; did you mean go2_rma" in refused(
         tmp_path, "pretrained:go2_rna"
     )

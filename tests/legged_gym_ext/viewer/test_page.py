@@ -11,12 +11,12 @@ import pytest
 from legged_gym_ext.envs import task_registry
 from legged_gym_ext.viewer import player as players
 from legged_gym_ext.viewer.agents import Agent
-from legged_gym_ext.viewer.controls import KEYS
+from legged_gym_ext.viewer.controls import KEYS, PAGE_KEYS
 from legged_gym_ext.viewer.web import page_server
 
 pytest.importorskip("mujoco")
 pytest.importorskip("mjviser")
-from legged_gym_ext.viewer.page import PAGE_KEYS, Page
+from legged_gym_ext.viewer.page import Page
 from tests.viser_client import change, open_page
 
 

@@ -14,7 +14,7 @@ from legged_gym_ext.training.policies import load_policies
 from legged_gym_ext.utils.errors import UserError
 from legged_gym_ext.viewer import player as players
 from legged_gym_ext.viewer.agents import Agent
-from legged_gym_ext.viewer.controls import ACTIONS, KEYS, keys_help
+from legged_gym_ext.viewer.controls import ACTIONS, KEYS, PAGE_KEYS, keys_help
 
 pytest.importorskip("mujoco")
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,9 +76,14 @@ def test_help_and_docs_have_every_key_with_its_meaning(capsys):
         play.main(["--help"])
     shown, docs = capsys.readouterr().out, (ROOT / "docs" / "play.md").read_text(encoding="utf-8")
     assert keys_help() in shown
-    rows = [line.split("|")[1:3] for line in docs.splitlines() if line.startswith("| `")]
-    described = {name.strip().strip("`"): meaning.strip() for name, meaning in rows}
+    lines = [line for line in docs.splitlines() if line.startswith("| `")]
+    rows = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in lines]
+    described = {name: meaning for name, meaning, *_ in rows}
     assert {key.name: key.meaning for key in KEYS}.items() <= described.items()
+    on_page = {name: more[0].lower() for name, _, *more in rows if more}
+    assert on_page == {name: key.lower() for name, key in PAGE_KEYS.items()}
+    for name, key in PAGE_KEYS.items():
+        assert any(line.split()[:2] == [name, key] for line in shown.splitlines())
     flags = {word for word in shown.split() if word.startswith("--")} & {
         "--agent",
         "--command",
