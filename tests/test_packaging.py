@@ -19,6 +19,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import legged_gym_ext
 from legged_gym_ext.training import next_step
@@ -28,6 +30,7 @@ from tests.small_trainings import SMALL
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = {"multi_task_steps"}  # modules of scripts that are none themselves
 PACKAGES = ("legged_gym_ext", "rsl_rl_ult")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")  # of the first page
 
 
 @pytest.fixture
@@ -213,3 +216,22 @@ def shown(line: str, folder: Path, environment: dict[str, str]) -> None:
                 assert b"<html" in answer.read()
         finally:
             process.send_signal(signal.SIGINT)
+
+
+def test_every_pin_exists_for_all_pythons_that_it_is_for():
+    """A pin that needs a newer Python than the README asks for would make the README's install command fail there."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    installed = {found.name.lower(): found for found in metadata.distributions()}
+    checked, wrong = 0, []
+    for pin in pins:
+        found = installed.get(pin.name.lower())
+        if found is None or found.version not in pin.specifier:
+            continue  # of another Python, or not part of [all]
+        needed = SpecifierSet(found.metadata.get("Requires-Python") or "")
+        for python in PYTHONS:
+            if pin.marker is None or pin.marker.evaluate({"python_version": python, "python_full_version": python}):
+                checked += 1
+                wrong += [f"{pin} needs Python {needed}"] if f"{python}.20" not in needed else []
+    assert wrong == []
+    assert checked > 100
