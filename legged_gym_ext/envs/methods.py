@@ -209,7 +209,7 @@ class ULTCfg(PPOCfg):
         mix_mode = "per_step"  # per_step | per_episode | per_env
         mix_schedule = "constant"  # constant | linear | cosine
         mix_ratio_end = 0.0  # where a schedule ends
-        mix_iterations = None  # updates until then; None: the whole training
+        mix_iterations: int | None = None  # updates until then; None: the whole training
         mix_seed = 0
         student_share = 0.25  # of the robots, that the student drives alone
         prediction_coef = 0.1

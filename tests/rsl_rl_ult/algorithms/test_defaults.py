@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from legged_gym_ext.envs import methods
-from legged_gym_ext.utils.config import to_dict
+from legged_gym_ext.envs.go2.go2_config import GO2
+from legged_gym_ext.utils.config import to_dict, update_from_dict
 from rsl_rl_ult.algorithms import construct
 
 METHODS = (methods.TS, methods.CTS, methods.RMA, methods.DAGGER, methods.SITT, methods.ULT)
@@ -58,3 +59,12 @@ def test_a_default_that_differs_would_be_noticed():
     found = different(construct.network_options(cfg["actor"], cfg["critic"]), defaults(network))
     assert set(found) == {"critic_activation", "width", "feedforward_ratio", "token_hidden_dims", "head_reads_frame"}
     assert found["width"] == (128, 64) and found["head_reads_frame"] == (False, True)
+
+
+@pytest.mark.parametrize("ground", methods.GROUNDS, ids=lambda ground: ground.name or "rough")
+@pytest.mark.parametrize("method", [m for m in methods.METHODS if m.on], ids=lambda method: method.name)
+def test_runs_from_before_a_ground_had_settings_of_its_own_can_be_read(method, ground):
+    """A run's settings replace those of its task: those of the method itself must be of the same types."""
+    cfg = GO2.train_cfg(method, ground)()
+    update_from_dict(cfg, to_dict(method.cfg()))
+    assert to_dict(cfg)["algorithm"] == to_dict(method.cfg())["algorithm"]
