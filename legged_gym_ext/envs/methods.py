@@ -309,10 +309,10 @@ ULT = Method(
     # The teacher acts more and more where it has to find out how to climb, less and less where walking is all there is:
     # benchmarks/results/tuning.md, "Who acts, over time".
     {
-        "": {"algorithm": {"mix_schedule": "linear", "mix_ratio_end": 1.0, "mix_iterations": 600}},
+        "": {"algorithm": {"mix_schedule": "linear", "mix_ratio_end": 1.0}},
         "flat": {
             "runner": {"max_iterations": 250},
-            "algorithm": {"mix_schedule": "linear", "mix_ratio": 1.0, "mix_ratio_end": 0.5, "mix_iterations": 250},
+            "algorithm": {"mix_schedule": "linear", "mix_ratio": 1.0, "mix_ratio_end": 0.5},
         },
     },
 )

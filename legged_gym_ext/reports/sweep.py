@@ -122,14 +122,7 @@ def total_iterations(budget: Budget, method: Method) -> int:
 
 def check_budget(task: str, budget: Budget, method: Method) -> None:
     """A budget that the method cannot use is a `UserError`."""
-    if budget.kind == "seconds":
-        if method.scheduled:
-            raise UserError(
-                f"task '{task}' follows a schedule over the whole training, whose length a budget of time does not "
-                "tell: give iterations or steps, or "
-                "--train.algorithm.mix_iterations"
-            )
-    elif method.stage2 and total_iterations(budget, method) <= method.stage2:
+    if budget.kind != "seconds" and method.stage2 and total_iterations(budget, method) <= method.stage2:
         raise UserError(
             f"task '{task}' has a second stage of {method.stage2} iterations, the budget allows "
             f"{total_iterations(budget, method)} in all: give a larger "
@@ -140,7 +133,8 @@ def check_budget(task: str, budget: Budget, method: Method) -> None:
 def next_training(budget: Budget, method: Method, state: State) -> Training | None:
     """What to train next; None when the budget is used up. A second stage is part of the budget.
 
-    Of a budget of time, stage 1 gets the share that it has of the task's own iterations.
+    Of a budget of time, stage 1 gets the share that it has of the task's own iterations, and a schedule takes as many
+    updates as these are.
     """
     flags = []
     if state.run is not None:
@@ -161,6 +155,8 @@ def next_training(budget: Budget, method: Method, state: State) -> Training | No
 def _next_by_clock(limit: float, method: Method, state: State, flags: list[str]) -> Training | None:
     if state.seconds >= limit:
         return None
+    if method.scheduled:
+        flags = [*flags, f"--train.algorithm.mix_iterations={method.iterations}"]
     if not method.stage2:
         return Training([*flags, f"--max_iterations={ENDLESS}"], limit)
     stage1_limit = limit * method.iterations / (method.iterations + method.stage2)

@@ -183,8 +183,10 @@ def test_by_the_clock_stage_1_gets_the_share_of_its_iterations():
 def test_a_schedule_ends_where_the_whole_training_does_also_after_a_resume():
     method = Method(600, 0, 1000, scheduled=True)
     assert "--train.algorithm.mix_iterations=300" in (flags("300it", method, State(RUN, 100)) or [])
-    with pytest.raises(UserError, match="schedule"):
-        check_budget("go2_ult", parse_budget("60min"), method)
+    # Nobody knows how many updates a budget of time allows: as many as the task has by itself.
+    timed = ["--train.algorithm.mix_iterations=600", f"--max_iterations={ENDLESS}"]
+    assert flags("60min", method, State()) == timed
+    assert (flags("60min", method, State(RUN, 100, 10.0)) or [])[3:] == timed
 
 
 def test_a_budget_that_leaves_no_stage_1_is_one_clear_line():
