@@ -96,7 +96,7 @@ def _edit_array(arrays: dict[str, Any], action: str, place: int, new: Any) -> No
         flat[place % flat.size] = np.iinfo(flat.dtype).max if flat.dtype.kind in "iu" else 1
         arrays[name] = flat.reshape(array.shape)
     elif place % 3 == 0:
-        arrays[name] = array[: place % 7]
+        arrays[name] = array[: place % 7] if array.ndim else array
     elif place % 3 == 1:
         arrays[name] = array.astype(("float64", "int8", "bool", "complex64", "U4")[place % 5])
     else:
