@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the result to this file; other ways in it stay")
     parser.add_argument("--note", help="what else ran on the machine")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what ends play.py: shells let background jobs ignore it
     rows = json.loads(args.json.read_text(encoding="utf-8")) if args.json and args.json.exists() else {}
     for way in args.ways:
         place = Path(tempfile.mkdtemp(dir=args.folder, prefix=f"{way}-"))
