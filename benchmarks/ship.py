@@ -136,7 +136,18 @@ def settings(task: str, run_dir: Path) -> tuple[Any, Any]:
             section, _, name = field.rpartition(".")
             if hasattr(lookup(cfg, section), name):
                 setattr(lookup(cfg, section), name, getattr(lookup(default, section), name))
+    runner = cfgs[1].runner
+    if getattr(runner, "teacher", ""):
+        runner.teacher = shipped_name(runner.teacher)
     return cfgs
+
+
+def shipped_name(run: str) -> str:
+    """`pretrained:TASK` for the folder of a run that is shipped, the folder itself otherwise."""
+    for task in pretrained.tasks():
+        if f"--load_run={Path(run).name} " in pretrained.read_card(pretrained.find(task))["shipped_with"]:
+            return f"{pretrained.PREFIX}{task}"
+    return run
 
 
 def command(task: str, run_dir: Path, *more: str) -> str:
