@@ -306,8 +306,8 @@ SITT = Method("sitt", SITTCfg, {"flat": {"runner": {"max_iterations": 300}}})
 ULT = Method(
     "ult",
     ULTCfg,
-    # The teacher acts more and more where it has to find out how to climb, less and less where walking is all there is:
-    # benchmarks/results/tuning.md, "Who acts, over time".
+    # As the shipped policies were trained: the teacher acts more and more where it has to find out how to climb, less
+    # and less where walking is all there is. benchmarks/results/tuning.md, "Who acts, over time".
     {
         "": {"algorithm": {"mix_schedule": "linear", "mix_ratio_end": 1.0}},
         "flat": {
