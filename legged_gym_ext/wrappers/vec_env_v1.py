@@ -151,6 +151,8 @@ def train_cfg_v1(train_cfg: LeggedRobotCfgPPO, terms: dict[str, int], class_pref
     else:
         policy.update(critic_obs_terms=terms, critic_terms=["critic"], privileged_terms=["privileged"])
         policy_name, name = class_prefix + policy_name, class_prefix + name
+    if algorithm.get("mix_schedule", "constant") != "constant" and algorithm["mix_iterations"] is None:
+        algorithm["mix_iterations"] = iterations  # a fork's runner does not tell how long it trains
     if runner.get("stage2_iterations"):
         algorithm["stage1_iterations"] = iterations
         iterations += runner["stage2_iterations"]

@@ -113,6 +113,15 @@ def test_both_stages_of_rma_are_in_the_forks_iterations(registry):
     assert cfg.runner.max_iterations == own.runner.max_iterations + own.runner.stage2_iterations
 
 
+def test_a_schedule_over_the_whole_training_has_its_length_in_the_fork():
+    _, own = task_registry.get_cfgs("go2_ult")
+    assert (own.algorithm.mix_schedule, own.algorithm.mix_iterations) == ("linear", None)
+    terms = {"critic": 171, "privileged": 174}
+    assert train_cfg_v1(own, terms).algorithm.mix_iterations == own.runner.max_iterations
+    own.algorithm.mix_iterations = 7
+    assert train_cfg_v1(own, terms).algorithm.mix_iterations == 7
+
+
 def test_the_flat_environment_shows_the_same_numbers():
     cfg, _ = task_registry.get_cfgs("go2_flat")
     cfg.env.num_envs = 4

@@ -121,7 +121,7 @@ def test_what_is_applied_does_not_undo_the_round_before(lessons, projection):
     before = [torch.zeros_like(p) if g is None else -g for g, p in zip(wanted, one.parameters)]
     one._last[0], one._previous, one.rounds = before, 0, 1
     seen, apply = [], one._apply
-    one._apply = lambda gradient: (seen.append(gradient), apply(gradient))[1]
+    one._apply = lambda gradient, chosen: (seen.append(gradient), apply(gradient, chosen))[1]
     record = one.train_round()
     assert record["chosen"] == 1 and record["projected"] == 1.0 and record["cosine"] < 0.0
     size = float(inner(before, before))
