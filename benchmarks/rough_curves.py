@@ -28,7 +28,7 @@ def draw_levels(axes: list) -> None:
             axis.plot(
                 run["million steps"],
                 run[tag],
-                ls="--" if name.startswith("go2_ts") else "-",  # the same to the bit as go2_rma's stage 1
+                ls="--" if name.startswith("go2_ts") else "-",  # lies on go2_rma's stage 1
                 label=name.split(",")[0].replace("as shipped before", "with the wide kernel"),
             )
         axis.axvline(STAGE_2, ls=":", c="grey")
