@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
     """Put robots `ids` (M,) near their origins with random joints, heading and velocity."""
     cfg, count = env.cfg.init_state, len(ids)
-    pos = torch.tensor(cfg.pos, device=env.device) + env.terrain.origins[ids]
+    # One tensor, because each one is copied to a GPU, which waits for it.
+    start = torch.tensor([*cfg.pos, *cfg.rot, *cfg.lin_vel, *cfg.ang_vel], device=env.device)
+    start_pos, start_quat, lin_vel, ang_vel = start.split((3, 4, 3, 3))
+    pos = start_pos + env.terrain.origins[ids]
     radius = env.cfg.terrain.spawn_radius
     pos[:, :2] += env.uniform(count, 2, low=-radius, high=radius)
     # Above the highest ground that the robot may stand over, so that it starts on steps and not in them.
     around = pos[:, None, :2] + env.measured_points
     pos[:, 2] += env.terrain.heights(around).amax(dim=-1) - env.terrain.origins[ids, 2]
-    quat = torch.tensor(cfg.rot, device=env.device).expand(count, 4)
+    quat = start_quat.expand(count, 4)
     if cfg.random_yaw:
         quat = quat_mul(quat_from_yaw(env.uniform(count, low=-torch.pi, high=torch.pi)), quat)
     speed = env.uniform(count, 6, low=-cfg.velocity_range, high=cfg.velocity_range)
@@ -36,8 +39,8 @@ def reset_states(env: LeggedRobot, ids: torch.Tensor) -> None:
     state = RobotState(
         root_pos=pos,
         root_quat=quat,
-        root_lin_vel=torch.tensor(cfg.lin_vel, device=env.device) + speed[:, :3],
-        root_ang_vel=torch.tensor(cfg.ang_vel, device=env.device) + speed[:, 3:],
+        root_lin_vel=lin_vel + speed[:, :3],
+        root_ang_vel=ang_vel + speed[:, 3:],
         dof_pos=dof_pos,
         dof_vel=torch.zeros_like(dof_pos),
     )

@@ -115,18 +115,20 @@ class LeggedRobot:
         middle, half = sim.dof_pos_limits.mean(-1), 0.5 * (sim.dof_pos_limits[:, 1] - sim.dof_pos_limits[:, 0])
         soft = cfg.rewards.soft_dof_pos_limit * half
         self.soft_dof_pos_limits = torch.stack((middle - soft, middle + soft), dim=-1)
-        self.hip_joints = [i for i, n in enumerate(names) if cfg.asset.hip_name in n]
         contacts, feet = sim.contact_names, list(range(len(sim.contact_names) - self.num_feet, len(sim.contact_names)))
 
         def pick(parts: list[str]) -> list[int]:
             return [i for i, name in enumerate(contacts) if i not in feet and any(part in name for part in parts)]
 
-        self.foot_contacts = feet
-        self.termination_contacts = pick(cfg.asset.terminate_after_contacts_on)
-        self.penalised_contacts = pick(cfg.asset.penalize_contacts_on)
+        # Tensors, because a list as an index is copied to a GPU in every use, and waits for it.
+        index = lambda values: torch.tensor(values, dtype=torch.long, device=self.device)  # noqa: E731
+        self.hip_joints = index([i for i, name in enumerate(names) if cfg.asset.hip_name in name])
+        self.foot_contacts = index(feet)
+        self.termination_contacts = index(pick(cfg.asset.terminate_after_contacts_on))
+        self.penalised_contacts = index(pick(cfg.asset.penalize_contacts_on))
         # Grouped by kind (all thighs, all calves, all feet), in the order of the configuration.
         self.contact_groups = [*(pick([part]) for part in cfg.asset.penalize_contacts_on), feet]
-        self.reported_contacts = [contact for group in self.contact_groups for contact in group]
+        self.reported_contacts = index([contact for group in self.contact_groups for contact in group])
         self.num_contact_states = len(self.reported_contacts)
         grid = lambda xs, ys: torch.cartesian_prod(torch.tensor(xs), torch.tensor(ys)).to(self.device)  # noqa: E731
         self.measured_points = grid(cfg.terrain.measured_points_x, cfg.terrain.measured_points_y)

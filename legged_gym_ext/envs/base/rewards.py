@@ -173,7 +173,8 @@ def trot(env: LeggedRobot) -> torch.Tensor:
     Random actions lift a diagonal pair now and then, so this is felt long before the robot moves
     at all, which is when the velocity kernel is blind.
     """
-    front_left, front_right, rear_left, rear_right = (env.foot_contact[:, env.corners] > 0.0).unbind(-1)
+    touching = (env.foot_contact > 0.0).unbind(-1)
+    front_left, front_right, rear_left, rear_right = (touching[foot] for foot in env.corners)
     return (front_left == rear_right) & (front_right == rear_left) & (front_left != front_right) & (env.moving > 0.0)
 
 
@@ -233,7 +234,8 @@ class RewardSum:
         self._terms = torch.zeros_like(self.episode_sums)
         self._clip = env.cfg.rewards.only_positive_rewards
         # A fall must stay visible under clipping, as in legged_gym.
-        self._after_clip = [i for i, n in enumerate(self.names) if n == "termination"]
+        after_clip = [i for i, n in enumerate(self.names) if n == "termination"]
+        self._after_clip = torch.tensor(after_clip, dtype=torch.long, device=env.device)
 
     def compute(self, faults: torch.Tensor) -> torch.Tensor:
         """Rewards (N,) of this step; environments in `faults` (N,) bool get zero."""
@@ -245,8 +247,7 @@ class RewardSum:
                 raise UserError(f"reward '{name}' returned {found}, expected a tensor of shape {tuple(row.shape)}")
             row.copy_(value)
         terms.mul_(self.weights[:, None])
-        if bool(faults.any()):
-            terms[:, faults] = 0.0
+        terms.masked_fill_(faults, 0.0)
         self.episode_sums.add_(terms)
         total = terms.sum(0)
         if not self._clip:

@@ -139,8 +139,8 @@ class Capacity:
     def report(self, overflow: torch.Tensor) -> None:
         """Say once for each kind which buffers overflowed in any robot, from flags (N,); waits for the device."""
         flags = overflow.clone()
-        for kind, bits in OVERFLOWS.items():
-            robots = int((flags & int(bits)).ne(0).sum())
+        counts = torch.stack([(flags & int(bits)).ne(0).sum() for bits in OVERFLOWS.values()]).tolist()
+        for kind, robots in zip(OVERFLOWS, counts):
             if robots and kind not in self._reported:
                 self._reported.add(kind)
                 print(
