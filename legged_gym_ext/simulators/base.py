@@ -85,11 +85,14 @@ def delay_steps(seconds: torch.Tensor, dt: float, longest: int) -> torch.Tensor:
         ValueError: negative, more than `longest` steps, or between two steps.
     """
     steps = (seconds.double() / dt).round()
-    if len(steps) and (float(steps.min()) < 0.0 or float(steps.max()) > longest):
+    if len(steps) == 0:
+        return steps.long()
+    off = (seconds.double() - steps * dt).abs() > 1e-3 * dt  # float32 rounds by less
+    least, most, any_off = torch.stack((steps.min(), steps.max(), off.any().double())).tolist()
+    if least < 0.0 or most > longest:
         found = f"[{float(seconds.min())}, {float(seconds.max())}]"
         raise ValueError(f"delays must be in [0, {longest * dt:g}] s for this configuration, found {found}")
-    off = (seconds.double() - steps * dt).abs() > 1e-3 * dt  # float32 rounds by less
-    if bool(off.any()):
+    if any_off:
         raise ValueError(f"delays must be whole physics steps of {dt:g} s, found {float(seconds[off][0]):g} s")
     return steps.long()
 

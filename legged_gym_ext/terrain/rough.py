@@ -47,7 +47,8 @@ class RoughTerrain(Terrain):
             self.levels = torch.randint(0, highest + 1, (num_envs,), generator=rng, device=device)
         else:
             self.levels = robots % self._levels
-        self._by_kind = self.robots_by_kind()  # columns are for life
+        self._note_kinds()  # columns are for life
+        self._wanted: dict[tuple[str, ...], torch.Tensor] = {}  # kinds -> which columns are of them
         self._half_tile = 0.5 * torch.tensor(self.map.tile_size, device=device)
         self._tile_origins = torch.tensor(self.map.origins, dtype=torch.float32, device=device)
         self.origins = self._tile_origins[self.levels, self.types]
@@ -99,8 +100,9 @@ class RoughTerrain(Terrain):
                 raise UserError(
                     f"no tile of kind '{kind}'{did_you_mean(kind, TILE_TYPES)}; known: {', '.join(TILE_TYPES)}"
                 )
-        wanted = torch.tensor([kind in kinds for kind in self.kinds], device=self.types.device)
-        return wanted[self.types]
+        if tuple(kinds) not in self._wanted:
+            self._wanted[tuple(kinds)] = torch.tensor([kind in kinds for kind in self.kinds], device=self.types.device)
+        return self._wanted[tuple(kinds)][self.types]
 
     def update_levels(self, env_ids: torch.Tensor, positions: torch.Tensor, failed: torch.Tensor) -> None:
         """One level up for having left the tile, one down for having failed on it.
@@ -134,7 +136,7 @@ class RoughTerrain(Terrain):
         if not 0 <= level < self._levels:
             raise UserError(f"no level {level}: this map has 0 to {self._levels - 1}")
         self.types.fill_(self.kinds.index(kind))
-        self._by_kind = self.robots_by_kind()
+        self._note_kinds()
         robots = torch.arange(len(self.types), device=self.types.device)
         self.place(robots, torch.full_like(robots, level))
 
@@ -147,6 +149,11 @@ class RoughTerrain(Terrain):
 
     def level_statistics(self) -> dict[str, torch.Tensor]:
         """Mean level of all robots ("level") and of those on each kind of tile ("level_<kind>")."""
-        levels = self.levels.float()
-        means = {f"level_{kind}": levels[robots].mean() for kind, robots in self._by_kind.items()}
-        return {"level": levels.mean(), **means}
+        return dict(zip(self._level_names, torch.mv(self._shares, self.levels.float())))
+
+    def _note_kinds(self) -> None:
+        """Names of mean levels, and the share of each robot in each, (names, N): means without a wait for a GPU."""
+        by_kind = self.robots_by_kind()
+        self._level_names = ["level", *(f"level_{kind}" for kind in by_kind)]
+        masks = torch.stack([torch.ones_like(self.types, dtype=torch.bool), *by_kind.values()]).float()
+        self._shares = masks / masks.sum(dim=1, keepdim=True)

@@ -91,8 +91,8 @@ class NumberWatch:
             self._check_rollout()
         parameters = [p for group in self.runner.alg.optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        # Clipped by now: their sums are finite if they are.
-        if gradients and not math.isfinite(float(torch.stack([gradient.sum() for gradient in gradients]).sum())):
+        # Clipped by now: their norm is finite if they are.
+        if gradients and not math.isfinite(float(_norm(gradients))):
             broken = [name for name, p in self._parameters() if p.grad is not None and not p.grad.isfinite().all()]
             losses = getattr(self.runner.alg, "latest_losses", {})
             losses = [f"'{name}'" for name, loss in losses.items() if not loss.isfinite().all()]
@@ -218,6 +218,13 @@ def _largest(tensors: list[torch.Tensor]) -> float:
     """Largest magnitude in all tensors, nan where there is one; one transfer from the device."""
     ends = [end for x in tensors if x.numel() for end in torch.aminmax(x)]
     return float(torch.stack(ends).abs().max()) if ends else 0.0
+
+
+def _norm(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """Norm () of all gradients; torch 2.6 has a function that launches few kernels on a GPU."""
+    if hasattr(torch.nn.utils, "get_total_norm"):
+        return torch.nn.utils.get_total_norm(gradients)
+    return torch.stack([gradient.norm() for gradient in gradients]).norm()
 
 
 def _first_broken(values: torch.Tensor, limit: float = LARGEST) -> tuple[int, ...] | None:

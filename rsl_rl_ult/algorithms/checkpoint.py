@@ -6,6 +6,7 @@ from typing import Any, Mapping
 
 import torch
 
+from rsl_rl_ult.algorithms.optimization import use_fused_kernels
 from rsl_rl_ult.algorithms.rollout_state import RolloutState
 from rsl_rl_ult.policies.policy import Policy
 from rsl_rl_ult.storage import RolloutStorage
@@ -71,6 +72,7 @@ class Resumable:
             self.reset_state()
         if wanted.get("optimizer"):
             self.optimizer.load_state_dict(loaded_dict["optimizer_state_dict"])
+            use_fused_kernels(self.optimizer)
             self.learning_rate = self.optimizer.param_groups[0]["lr"]
         if wanted.get("iteration"):
             self.updates = loaded_dict.get("updates", 0)

@@ -17,7 +17,25 @@ def make_optimizer(name: str, groups: list, learning_rate: float) -> Any:
     """The optimizer called `name` for parameter groups; `learning_rate` is that of groups without one."""
     if name not in OPTIMIZERS:
         raise ValueError(f"algorithm.optimizer '{name}': expected one of {', '.join(OPTIMIZERS)}")
-    return getattr(torch.optim, OPTIMIZERS[name])(groups, lr=learning_rate)
+    made = getattr(torch.optim, OPTIMIZERS[name])(groups, lr=learning_rate)
+    use_fused_kernels(made)
+    return made
+
+
+def use_fused_kernels(optimizer: Any) -> None:
+    """Let Adam on a GPU step in one kernel: a network has many small tensors. Where there is none, nothing changes.
+
+    Also to be called after a state was loaded, which brings the choice of the machine that saved it.
+    """
+    for group in optimizer.param_groups:
+        if "fused" not in group:  # Adam has it since torch 2.0
+            continue
+        on_gpu = all(parameter.is_cuda for parameter in group["params"])
+        group["fused"] = True if on_gpu else None
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            if "step" in state:  # the fused kernel counts on the GPU, the others on the CPU
+                state["step"] = state["step"].to(parameter.device if on_gpu else "cpu")
 
 
 def set_gradients(optimizer: Any, loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> None:

@@ -161,10 +161,19 @@ class LeggedRobot:
         self.start_pos, self.commanded_way = zeros(2), zeros(2)  # [m] world: of this episode
         self.params = events.nominal_parameters(self)
         self.common_step_counter = 0
-        self.nan_resets = 0
+        self._nan_resets = torch.zeros((), dtype=torch.long, device=self.device)
         self.extras: dict[str, Any] = {}
         self.last_groups: dict[str, torch.Tensor] | None = None
         self._last_rng: torch.Generator | None = None
+
+    @property
+    def nan_resets(self) -> int:
+        """Robots reset so far because their physics became non-finite."""
+        return int(self._nan_resets)
+
+    @nan_resets.setter
+    def nan_resets(self, count: int) -> None:
+        self._nan_resets.fill_(count)
 
     def keep_last_observations(self, seed: int = 0) -> None:
         """From now on keep the last observation of ended episodes, which resets hide; see `last_groups`.
@@ -294,11 +303,11 @@ class LeggedRobot:
             self.feet_air_time,
             self._critic_frames,
         ):
-            buffer[ids] = 0.0
+            buffer.index_fill_(0, ids, 0.0)  # `buffer[ids] = 0.0` would make a GPU wait for the number
         if self.obs_history is not None:
-            self.obs_history[ids] = 0.0
-        self.episode_length_buf[ids] = 0
-        self.rewards.episode_sums[:, ids] = 0.0
+            self.obs_history.index_fill_(0, ids, 0.0)
+        self.episode_length_buf.index_fill_(0, ids, 0)
+        self.rewards.episode_sums.index_fill_(1, ids, 0.0)
         self.command_sampler.resample(ids)
 
     def _add_commanded_way(self) -> None:
@@ -325,9 +334,9 @@ class LeggedRobot:
             mean_kernel = self.rewards.episode_sums[row, ids] / (self.rewards.weights[row] * steps)
             summary[f"Metrics/{label}_tracking"] = mean_kernel
         faults = self.fault_buf[ids].float()
-        self.nan_resets += int(faults.sum())
+        self._nan_resets += faults.sum().long()
         summary["Metrics/fall_rate"] = self.fall_buf[ids].float()
-        summary["Metrics/nan_resets"] = torch.tensor([float(self.nan_resets)], device=self.device)
+        summary["Metrics/nan_resets"] = self._nan_resets.float()[None]
         for name, level in self.terrain.level_statistics().items():
             summary[f"Terrain/{name}"] = level[None]
         if self.cfg.commands.curriculum:

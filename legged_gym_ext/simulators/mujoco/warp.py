@@ -1,15 +1,15 @@
 """MuJoCo Warp: the physics of all robots on one NVIDIA GPU, or, slowly, on its CPU device.
 
 Model, motors, ground and figures are those of the MuJoCo engine. torch and Warp share the memory of states and
-parameters; a control step copies nothing to the host and waits for nothing. On a GPU its physics is one CUDA graph;
-that part has not been run, for want of a GPU. What follows from a state (contact forces, foot positions) is one physics
+parameters; a control step copies nothing to the host and waits for nothing. On a GPU its physics is one CUDA graph.
+What follows from a state (contact forces, foot positions) is one physics
 step older than the state, as in the MuJoCo engine.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import mujoco_warp as mjw
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from legged_gym_ext.envs.base.legged_robot_config import LeggedRobotCfg
     from legged_gym_ext.terrain import Terrain
 
+OVERFLOW_INTERVAL = 64  # resets, a second or two of a training
 LARGEST = 1e10  # in positions and velocities; beyond it MuJoCo, too, takes a state for broken
 STATE = ("qpos", "qvel", "time", "ctrl", "history", "qacc_warmstart")
 """Fields of Warp's data that the next step reads."""
@@ -77,12 +78,14 @@ class MujocoWarpSimulator(Simulator):
             self._d = make_data(model, self._capacity, num_envs)
         self._m.opt.warn_overflow = 0  # the kernels would print a line per step; see `check_overflow`
         self.description = f"MuJoCo Warp {mjw.__version__}, {_device_name(self.device)}"
-        self._graphs: dict[int, Any] = {}
+        self._graphs: dict[str, Any] = {}
+        self._resets = 0
         set_figures(self, self.info)
         self._bind()
         self._ground = None
         if self.info.near_ground is not None:
-            self._ground = WarpGround(self.info.near_ground, model, self._m, self._d, self.device)
+            with wp.ScopedDevice(self._wp_device):
+                self._ground = WarpGround(self.info.near_ground, model, self._m, self._d)
         self._place_idle()
 
     def _bind(self) -> None:
@@ -116,8 +119,7 @@ class MujocoWarpSimulator(Simulator):
         for name, values in self._idle.items():
             self._state[name][:] = values
         self._follow_joints()
-        with self._on_device():
-            mjw.kinematics(self._m, self._d)
+        self._run("kinematics", self._place_bodies)
         self.foot_pos.copy_(self._sites[:, self._foot_sites])
 
     @contextlib.contextmanager
@@ -134,13 +136,7 @@ class MujocoWarpSimulator(Simulator):
     def step(self, targets: torch.Tensor, num_steps: int) -> None:
         """See `Simulator.step`."""
         self._state["ctrl"].copy_(targets)
-        if self._ground is not None:
-            self._ground.follow(self.root_pos)
-        if self._wp_device.is_cuda:
-            self._launch_graph(num_steps)
-        else:
-            with self._on_device():
-                self._advance(num_steps)
+        self._run(f"{num_steps} steps", lambda: self._advance(num_steps))
         self._follow_joints()
         self.torques.copy_(self._joint_forces[:, self._dof_ids])
         self.foot_pos.copy_(self._sites[:, self._foot_sites])
@@ -151,21 +147,30 @@ class MujocoWarpSimulator(Simulator):
             forces[:, self._bodies_with_feet] -= forces[:, self._their_feet]
 
     def _advance(self, num_steps: int) -> None:
+        if self._ground is not None:
+            self._ground.follow(self._d.qpos)
         for _ in range(num_steps):
             mjw.step(self._m, self._d)
 
-    def _launch_graph(self, num_steps: int) -> None:
-        """Run physics steps as one CUDA graph, recorded at the first call. Not run: there was no GPU."""
-        if num_steps not in self._graphs:
+    def _place_bodies(self) -> None:
+        mjw.kinematics(self._m, self._d)
+
+    def _run(self, name: str, work: Callable[[], None]) -> None:
+        """Launch the kernels of `work`; on a GPU as one CUDA graph, recorded at the first call of this name."""
+        if not self._wp_device.is_cuda:
+            with self._on_device():
+                work()
+            return
+        if name not in self._graphs:
             before = self.state_dict()
             with self._on_device():
-                self._advance(num_steps)  # loads all kernels, which a recording could not
+                work()  # loads all kernels, which a recording could not
             self.load_state_dict(before)
             torch.cuda.synchronize(self.device)
             with wp.ScopedDevice(self._wp_device), wp.ScopedCapture() as capture:
-                self._advance(num_steps)
-            self._graphs[num_steps] = capture.graph
-        wp.capture_launch(self._graphs[num_steps], stream=wp.stream_from_torch(torch.cuda.current_stream(self.device)))
+                work()
+            self._graphs[name] = capture.graph
+        wp.capture_launch(self._graphs[name], stream=wp.stream_from_torch(torch.cuda.current_stream(self.device)))
 
     def _follow_joints(self) -> None:
         torch.index_select(self._state["qpos"], 1, self._qpos_ids, out=self.dof_pos)
@@ -176,23 +181,26 @@ class MujocoWarpSimulator(Simulator):
     def reset(self, env_ids: torch.Tensor, state: RobotState) -> None:
         """See `Simulator.reset`; no contact force and no torque is known until the next step.
 
-        Says once for each kind which buffers overflowed, because resets wait for the device anyway.
+        Says once for each kind which buffers overflowed; on a GPU, which waits for the look, in one of
+        `OVERFLOW_INTERVAL` resets.
         """
         if len(env_ids) == 0:
             return
         ids = env_ids.to(self.device)
-        self._capacity.report(self._overflow)
+        if not self._wp_device.is_cuda or self._resets % OVERFLOW_INTERVAL == 0:
+            self._capacity.report(self._overflow)
+        self._resets += 1
         for name, values in self._idle.items():
             self._state[name][ids] = values
         qpos, qvel = self._state["qpos"], self._state["qvel"]
         qpos[ids, 0:3], qpos[ids, 3:7] = state.root_pos, state.root_quat
         qvel[ids, 0:3], qvel[ids, 3:6] = state.root_lin_vel, state.root_ang_vel
         qpos[ids[:, None], self._qpos_ids], qvel[ids[:, None], self._dof_ids] = state.dof_pos, state.dof_vel
-        with self._on_device():
-            mjw.kinematics(self._m, self._d)
+        self._run("kinematics", self._place_bodies)
         self.dof_pos[ids], self.dof_vel[ids] = state.dof_pos, state.dof_vel
         self.foot_pos[ids] = self._sites[ids[:, None], self._foot_sites]
-        self.torques[ids] = self.contact_forces[ids] = 0.0
+        self.torques.index_fill_(0, ids, 0.0)  # an assigned number would be copied to a GPU, which waits for it
+        self.contact_forces.index_fill_(0, ids, 0.0)
 
     def set_root_lin_vel(self, velocity: torch.Tensor) -> None:
         """See `Simulator`."""

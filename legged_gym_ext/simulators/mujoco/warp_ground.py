@@ -1,4 +1,4 @@
-"""Boxes and height fields near each robot, in MuJoCo Warp's arrays: `ground.NearGround` as torch operations."""
+"""Boxes and height fields near each robot, in MuJoCo Warp's arrays: `ground.NearGround` as one kernel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,65 @@ import warp as wp
 
 from legged_gym_ext.simulators.mujoco.ground import AWAY, BUCKET, GROUND, NearGround, field_bounds
 
+wp.set_module_options({"enable_backward": False})
+
+FARTHEST = wp.constant(1e6)  # m, of a robot that was lost
+SIDE, PARKED = wp.constant(BUCKET), wp.constant(AWAY)
+
+
+@wp.func
+def _bucket(position: float) -> float:
+    """Number of the bucket along one axis; 0 for what is no number."""
+    if not wp.isfinite(position):
+        return 0.0
+    return wp.floor(wp.clamp(position, -FARTHEST, FARTHEST) / SIDE)
+
+
+@wp.kernel
+def _fill_slots(
+    positions: wp.array2d(dtype=float),  # pyright: ignore
+    boxes: wp.array2d(dtype=float),  # pyright: ignore
+    places: wp.array(dtype=wp.vec3),  # pyright: ignore
+    box_table: wp.array3d(dtype=int),  # pyright: ignore
+    field_table: wp.array3d(dtype=int),  # pyright: ignore
+    geoms: wp.array(dtype=int),  # pyright: ignore
+    ring: int,
+    half: float,
+    geom_pos: wp.array2d(dtype=wp.vec3),  # pyright: ignore
+    world_pos: wp.array2d(dtype=wp.vec3),  # pyright: ignore
+    geom_size: wp.array2d(dtype=wp.vec3),  # pyright: ignore
+    geom_aabb: wp.array3d(dtype=wp.vec3),  # pyright: ignore
+    geom_rbound: wp.array2d(dtype=float),  # pyright: ignore
+    geom_dataid: wp.array2d(dtype=int),  # pyright: ignore
+):
+    """One slot of one robot: boxes come first, then height fields."""
+    robot, slot = wp.tid()  # pyright: ignore
+    geom, box_slots = geoms[slot], box_table.shape[2]
+    bucket_x, bucket_y = _bucket(positions[robot, 0]), _bucket(positions[robot, 1])
+    x = wp.clamp(int(bucket_x) + ring, 0, box_table.shape[0] - 1)
+    y = wp.clamp(int(bucket_y) + ring, 0, box_table.shape[1] - 1)
+    middle_x, middle_y = (bucket_x + 0.5) * SIDE, (bucket_y + 0.5) * SIDE
+    pos = wp.vec3(middle_x, middle_y, PARKED)
+    if slot < box_slots:
+        size = wp.vec3(0.1, 0.1, 0.1)
+        box = box_table[x, y, slot]
+        if box >= 0:  # cut to what is near: far ends would only widen the bounding sphere
+            low = wp.vec3(wp.max(boxes[box, 0], middle_x - half), wp.max(boxes[box, 1], middle_y - half), boxes[box, 2])
+            high = wp.vec3(
+                wp.min(boxes[box, 3], middle_x + half), wp.min(boxes[box, 4], middle_y + half), boxes[box, 5]
+            )
+            pos, size = (low + high) / 2.0, (high - low) / 2.0
+        geom_size[robot, geom] = size
+        geom_aabb[robot, geom, 1] = size
+        geom_rbound[robot, geom] = wp.length(size)
+    else:
+        field = field_table[x, y, slot - box_slots]
+        if field >= 0:
+            pos = places[field]
+        geom_dataid[robot, geom] = wp.max(field, 0)
+    geom_pos[robot, geom] = pos
+    world_pos[robot, geom] = pos
+
 
 class WarpGround:
     """Fills the slots of all robots in every control step, without asking which robots moved.
@@ -20,55 +79,32 @@ class WarpGround:
     FIELDS = ("geom_pos", "geom_size", "geom_aabb", "geom_rbound", "geom_dataid")
     """Fields of the model that differ between robots because of the slots."""
 
-    def __init__(self, near: NearGround, model: mujoco.MjModel, m: Any, d: Any, device: torch.device) -> None:
-        """Take the slots of Warp's model `m` and data `d` over, which are on `device`."""
-        floats = lambda values: torch.as_tensor(values, dtype=torch.float32, device=device)  # noqa: E731
-        longs = lambda values: torch.as_tensor(values, dtype=torch.long, device=device)  # noqa: E731
+    def __init__(self, near: NearGround, model: mujoco.MjModel, m: Any, d: Any) -> None:
+        """Take the slots of Warp's model `m` and data `d` over; they are on Warp's present device."""
         tables = near.tables()
-        self._boxes, self._places = floats(tables.boxes), floats(near.field_places)
-        self._box_table, self._field_table = longs(tables.box_table), longs(tables.field_table)
-        self._last = longs(tables.box_table.shape[:2]) - 1
-        self._ring, self._half = tables.ring, tables.half
-        ids = lambda kind, count: longs([model.geom(f"{GROUND}_{kind}_{i}").id for i in range(count)])  # noqa: E731
-        self._box_ids, self._field_ids = ids("box", near.box_slots), ids("slope", near.field_slots)
-        self._pos, self._size, self._aabb, self._bound, self._data = (wp.to_torch(getattr(m, n)) for n in self.FIELDS)
-        self._world_pos = wp.to_torch(d.geom_xpos)  # geoms of the world are placed once, with the data
+        names = [f"{GROUND}_box_{slot}" for slot in range(near.box_slots)]
+        names += [f"{GROUND}_slope_{slot}" for slot in range(near.field_slots)]
+        ids = [model.geom(name).id for name in names]
+        tables_of_ints = tables.box_table, tables.field_table
+        self._inputs = [
+            wp.array(tables.boxes, dtype=float),
+            wp.array(near.field_places, dtype=wp.vec3),
+            *(wp.array(table, dtype=int, ndim=3) for table in tables_of_ints),
+            wp.array(ids, dtype=int),
+            tables.ring,
+            tables.half,
+        ]
+        # Geoms of the world are placed once, with the data: their places there are ours to move.
+        self._outputs = [m.geom_pos, d.geom_xpos, m.geom_size, m.geom_aabb, m.geom_rbound, m.geom_dataid]
+        self._dim = d.nworld, len(ids)
         if near.field_slots:
             half, bound = field_bounds(model)
-            self._aabb[:, self._field_ids] = floats([[0.0, 0.0, 0.0], half.tolist()])
-            self._bound[:, self._field_ids] = bound
+            fields = torch.tensor(ids[near.box_slots :])
+            aabb = torch.tensor([[0.0] * 3, half.tolist()], dtype=torch.float32)
+            device = wp.device_to_torch(m.geom_aabb.device)
+            wp.to_torch(m.geom_aabb)[:, fields.to(device)] = aabb.to(device)
+            wp.to_torch(m.geom_rbound)[:, fields.to(device)] = bound
 
-    def follow(self, positions: torch.Tensor) -> None:
+    def follow(self, positions: wp.array) -> None:
         """Fill the slots of robots at `positions` (N, 2 or more) m."""
-        finite = torch.nan_to_num(positions[:, :2], nan=0.0, posinf=0.0, neginf=0.0).clamp(-1e6, 1e6)
-        bucket = torch.floor(finite / BUCKET)
-        middle = (bucket + 0.5) * BUCKET
-        row = torch.minimum((bucket.long() + self._ring).clamp(min=0), self._last)
-        self._place_boxes(middle, self._box_table[row[:, 0], row[:, 1]])
-        if len(self._field_ids):
-            self._place_fields(middle, self._field_table[row[:, 0], row[:, 1]])
-
-    def _place_boxes(self, middle: torch.Tensor, boxes: torch.Tensor) -> None:
-        """Boxes (N, slots), cut to what is near, because far ends would only widen their bounding spheres."""
-        corners = self._boxes[boxes]  # (N, slots, 6); -1 is the last one and replaced below
-        around = middle[:, None]
-        low = torch.cat((torch.maximum(corners[..., 0:2], around - self._half), corners[..., 2:3]), dim=-1)
-        high = torch.cat((torch.minimum(corners[..., 3:5], around + self._half), corners[..., 5:6]), dim=-1)
-        unused = (boxes < 0)[..., None]
-        pos = torch.where(unused, self._away(around), (low + high) / 2)
-        size = torch.where(unused, 0.1, (high - low) / 2)
-        self._pos[:, self._box_ids] = self._world_pos[:, self._box_ids] = pos
-        self._size[:, self._box_ids] = size
-        self._aabb[:, self._box_ids, 1] = size
-        self._bound[:, self._box_ids] = size.norm(dim=-1)
-
-    def _place_fields(self, middle: torch.Tensor, fields: torch.Tensor) -> None:
-        unused = (fields < 0)[..., None]
-        pos = torch.where(unused, self._away(middle[:, None]), self._places[fields])
-        self._pos[:, self._field_ids] = self._world_pos[:, self._field_ids] = pos
-        self._data[:, self._field_ids] = fields.clamp(min=0).int()
-
-    @staticmethod
-    def _away(around: torch.Tensor) -> torch.Tensor:
-        """(N, 1, 3) where slots without use are parked."""
-        return torch.nn.functional.pad(around, (0, 1), value=AWAY)
+        wp.launch(_fill_slots, self._dim, [positions, *self._inputs], self._outputs)

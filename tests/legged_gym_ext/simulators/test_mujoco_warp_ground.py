@@ -14,6 +14,7 @@ from tests.engines import state_of
 from tests.ground import all_kinds, rough
 
 pytest.importorskip("mujoco_warp")
+import warp as wp
 
 from legged_gym_ext.simulators.mujoco.warp_checks import OVERFLOWS
 
@@ -42,7 +43,7 @@ def test_slots_hold_what_those_of_the_mujoco_engine_hold():
     at = places(terrain, 40)
     at[-1] = torch.nan  # a robot that was lost has ground, too
     ours._near_ground.follow(at.numpy())
-    warp._ground.follow(at)
+    warp._ground.follow(wp.from_torch(at))
     near, m = ours._near_ground, warp._m
     slots = np.concatenate((near._box_ids, near._field_ids))
     np.testing.assert_allclose(m.geom_pos.numpy()[:, slots], near._pos[:, slots], atol=2e-4)
