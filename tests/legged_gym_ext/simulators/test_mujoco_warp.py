@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import mujoco
@@ -12,6 +14,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from legged_gym_ext.envs import task_registry
 from legged_gym_ext.envs.go2.go2_config import Go2FlatCfg
 from legged_gym_ext.simulators import make_simulator
 from legged_gym_ext.simulators.base import Simulator
@@ -94,16 +97,18 @@ def test_feet_of_a_standing_robot_push_as_in_mujoco(monkeypatch):
 
 
 class Recorder(TorchDispatchMode):
-    """Operations of torch by which a tensor's values come to the host, or whose result's size depends on them."""
+    """Operations by which values come to the host, or from it, or whose result's size depends on values."""
 
-    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero", "lift_fresh")
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(part in str(func) for part in self.WAITING):
+        indexing = str(func) in ("aten.index.Tensor", "aten.index_put.default", "aten.index_put_.default")
+        masks = [index for index in args[1] if index is not None and index.dtype == torch.bool] if indexing else []
+        if masks or any(part in str(func) for part in self.WAITING):
             self.seen.append(str(func))
         return func(*args, **(kwargs or {}))
 
@@ -113,6 +118,30 @@ def test_a_control_step_copies_nothing_to_the_host_and_waits_for_nothing(monkeyp
     place(sim, 0.5)
     targets = sim.default_dof_pos.repeat(2, 1)
     sim.step(targets, 2)  # compiles, and records the graph on a GPU
+    assert waits_of(monkeypatch, lambda: (sim.step(targets, 2), sim.faults())) == []
+
+
+def test_a_step_of_the_environment_in_which_robots_are_reset_waits_seldom(monkeypatch):
+    env = make_environment("cpu")
+    actions = torch.zeros(4, 12)
+    env.step(actions)
+    env.episode_length_buf[1:3] = env.max_episode_length
+    waits = waits_of(monkeypatch, lambda: env.step(actions))
+    assert env.reset_buf.sum() == 2
+    # Which robots are reset, which stand in the ground, whose commands are due; where they start; their delays; the
+    # overflow of buffers, which is looked at in every reset on a CPU, and here are two.
+    assert len(waits) <= 7, waits
+
+
+def make_environment(device: str) -> Any:
+    """Four robots on rough ground."""
+    cfg, _ = task_registry.get_cfgs("go2")
+    cfg.env.num_envs, cfg.sim.engine, cfg.sim.device = 4, "mujoco_warp", device
+    return task_registry.make_env("go2", cfg)[0]
+
+
+def waits_of(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> list[str]:
+    """Where a GPU would have waited in `work`."""
     copies: list[str] = []
     for owner, names in (
         (wp.array, ("numpy", "list")),
@@ -120,12 +149,17 @@ def test_a_control_step_copies_nothing_to_the_host_and_waits_for_nothing(monkeyp
         (torch.Tensor, ("cpu", "numpy", "tolist", "item", "__bool__", "__float__", "__int__")),
     ):
         for name in names:
-            monkeypatch.setattr(owner, name, lambda *args, name=name: copies.append(name))
+            original = getattr(owner, name)
+
+            def noted(*args: Any, name: str = name, original: Any = original) -> Any:
+                copies.append(name)
+                return original(*args)
+
+            monkeypatch.setattr(owner, name, noted)
     with Recorder() as recorder:
-        sim.step(targets, 2)
-        sim.faults()
+        work()
     monkeypatch.undo()
-    assert copies == [] and recorder.seen == []
+    return copies + recorder.seen
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -139,6 +173,22 @@ def test_on_a_gpu_a_control_step_waits_for_nothing(monkeypatch):
         sim.faults()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_a_step_in_which_robots_are_reset_waits_seldom():
+    env = make_environment("cuda")
+    actions = torch.zeros(4, 12, device="cuda")
+    for _ in range(2):  # the second one in graphs that the first recorded
+        env.episode_length_buf[1:3] = env.max_episode_length
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as waits:
+                warnings.simplefilter("always")
+                env.step(actions)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(waits) <= 6, [str(wait.message) for wait in waits]
 
 
 def test_torch_and_warp_share_the_memory_of_states_and_parameters(monkeypatch):
