@@ -27,12 +27,13 @@ from legged_gym_ext.simulators.mujoco.figures import (
 from legged_gym_ext.simulators.mujoco.model import ModelInfo, build_model
 from legged_gym_ext.simulators.mujoco.warp_checks import (
     Capacity,
+    announce_compilation,
     check_device,
     check_memory,
     check_options,
     make_data,
-    prepare_warp,
     put_model,
+    start_warp,
 )
 from legged_gym_ext.simulators.mujoco.warp_ground import WarpGround
 
@@ -65,7 +66,8 @@ class MujocoWarpSimulator(Simulator):
         check_options(options)
         self.device = check_device(cfg.sim.device)
         self.num_envs, self.dt = num_envs, float(cfg.sim.dt)
-        prepare_warp()
+        start_warp()
+        announce_compilation(self.device)
         self._wp_device = wp.device_from_torch(self.device)
         self.info: ModelInfo = build_model(cfg, terrain, options)
         model = self.info.model

@@ -75,7 +75,7 @@ def check_device(name: str) -> torch.device:
     index = torch.cuda.current_device() if device.index is None else device.index
     if index >= count:
         raise UserError(f"--sim_device={name}: there are {count} CUDA devices, the last one is cuda:{count - 1}")
-    prepare_warp()
+    start_warp()
     driver = wp.get_cuda_driver_version()
     if driver is None or tuple(driver) < WARP_DRIVER:
         found = "none that Warp can use" if driver is None else f"CUDA {driver[0]}.{driver[1]}"
@@ -86,13 +86,18 @@ def check_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def prepare_warp() -> None:
-    """Start Warp, which says only what went wrong; a line of ours where it must compile its kernels first."""
+def start_warp() -> None:
+    """Start Warp, which says only what went wrong."""
     wp.config.log_level = wp.LOG_WARNING
     wp.init()
-    cache = Path(wp.config.kernel_cache_dir or "")  # set by init
-    if not cache.is_dir() or not any("mujoco_warp" in entry.name for entry in cache.iterdir()):
-        print("MuJoCo Warp compiles its kernels, once on this machine: one to two minutes", flush=True)
+
+
+def announce_compilation(device: torch.device) -> None:
+    """Say so where the kernels for `device` must be compiled first; Warp has started."""
+    cache, suffixes = Path(wp.config.kernel_cache_dir or ""), ("cubin", "ptx") if device.type == "cuda" else ("o",)
+    if not any(any(cache.glob(f"*mujoco_warp*/*.{suffix}")) for suffix in suffixes):
+        duration = "several minutes" if device.type == "cuda" else "one to two minutes"
+        print(f"MuJoCo Warp compiles its kernels, once on this machine: {duration}", flush=True)
 
 
 def put_model(model: mujoco.MjModel, batched: list[str], num_envs: int) -> mjw.Model:

@@ -191,6 +191,22 @@ def test_on_a_gpu_a_step_in_which_robots_are_reset_waits_seldom():
     assert len(waits) <= 6, [str(wait.message) for wait in waits]
 
 
+@pytest.mark.parametrize(
+    ("device", "kernel"), [("cpu", "wp_mujoco_warp_1.cpu2.o"), ("cuda", "wp_mujoco_warp_1.sm9.cubin")]
+)
+def test_kernels_are_announced_for_the_device_that_has_none(monkeypatch, tmp_path, capsys, device, kernel):
+    monkeypatch.setattr(wp.config, "kernel_cache_dir", str(tmp_path / "cache"))
+    for other in ("wp_mujoco_warp_1.meta", "wp_mujoco_warp_1.sm9.cubin", "wp_mujoco_warp_1.cpu2.o"):
+        if other != kernel:
+            (tmp_path / "cache" / "wp_mujoco_warp_1").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "cache" / "wp_mujoco_warp_1" / other).touch()
+    warp_checks.announce_compilation(torch.device(device))
+    assert "compiles its kernels" in capsys.readouterr().out
+    (tmp_path / "cache" / "wp_mujoco_warp_1" / kernel).touch()
+    warp_checks.announce_compilation(torch.device(device))
+    assert capsys.readouterr().out == ""
+
+
 def test_torch_and_warp_share_the_memory_of_states_and_parameters(monkeypatch):
     sim: Any = make_engine("mujoco_warp", monkeypatch, 2)
     sim.set_root_lin_vel(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
