@@ -122,6 +122,32 @@ def test_a_card_has_the_command_of_each_part_of_a_resumed_training(tmp_path):
     assert [part["command"] is None for part in ship.parts("go2_flat", lost, 90)] == [True, False]
 
 
+def test_matrices_are_rounded_to_half_precision_and_nothing_else_is():
+    weights, count = torch.randn(64, 48), torch.tensor([[3e7] * 8])  # a count beyond the range of half precision
+    content = {"a": {"weight": weights, "bias": torch.randn(2000), "count": count}, "b": [weights], "rows": (1, "x")}
+    found = ship.rounded(content, {})
+    assert found["a"]["weight"].dtype == torch.half and found["b"][0] is found["a"]["weight"]  # one tensor, saved once
+    torch.testing.assert_close(found["a"]["weight"].float(), weights, rtol=2**-11, atol=1e-6)
+    assert found["a"]["bias"] is content["a"]["bias"] and found["a"]["count"] is count and found["rows"] == (1, "x")
+
+
+def test_an_onnx_file_of_halves_is_smaller_and_gives_the_same_numbers(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ELU(), torch.nn.Linear(64, 32))
+    network[0].weight.data = network[0].weight.data.half().float()  # those of the second layer are no halves
+    path = tmp_path / "policy.onnx"
+    torch.onnx.export(network, (torch.zeros(1, 64),), str(path), dynamo=False)
+    feed = {runtime.InferenceSession(str(path)).get_inputs()[0].name: torch.randn(1, 64).numpy()}
+    sizes, outputs = [], []
+    for _ in range(2):
+        sizes.append(path.stat().st_size)
+        outputs.append(runtime.InferenceSession(str(path)).run(None, feed)[0])
+        ship.store_halves(path)
+    assert 2 * 64 * 64 * 0.9 < sizes[0] - sizes[1] < 2 * 64 * 64
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_a_policy_still_walks_in_plain_mujoco_as_its_card_says(task, tmp_path):
