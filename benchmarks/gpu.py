@@ -202,7 +202,9 @@ def training(
     apply_preset("gpu", env_cfg, train_cfg)
     env_cfg.env.num_envs, env_cfg.sim.device = num_envs, plan.device
     env = task_registry.make_env(task, env_cfg)[0]
-    train_cfg.runner.device, train_cfg.runner.logger, train_cfg.runner.eval_interval = plan.device, "none", 0
+    train_cfg.runner.device, train_cfg.runner.logger = plan.device, "none"
+    if hasattr(train_cfg.runner, "eval_interval"):
+        train_cfg.runner.eval_interval = 0  # pyright: ignore
     train_cfg.runner.torch_compile_mode = compile_mode  # pyright: ignore
     for name, value in algorithm.items():
         setattr(train_cfg.algorithm, name, value)

@@ -91,6 +91,7 @@ def test_a_command_of_a_page_is_understood(page, command, monkeypatch):
 
 
 def takes_arguments(main: Any) -> bool:
+    """Whether a program takes its words as an argument, or from the command line."""
     return main.__code__.co_argcount > 0
 
 

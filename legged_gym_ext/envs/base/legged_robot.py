@@ -173,6 +173,7 @@ class LeggedRobot:
 
     @nan_resets.setter
     def nan_resets(self, count: int) -> None:
+        """Go on counting from what a snapshot had."""
         self._nan_resets.fill_(count)
 
     def keep_last_observations(self, seed: int = 0) -> None:

@@ -60,7 +60,7 @@ def _fill_slots(
             pos, size = (low + high) / 2.0, (high - low) / 2.0
         geom_size[robot, geom] = size
         geom_aabb[robot, geom, 1] = size
-        geom_rbound[robot, geom] = wp.length(size)
+        geom_rbound[robot, geom] = wp.length(size)  # pyright: ignore
     else:
         field = field_table[x, y, slot - box_slots]
         if field >= 0:
