@@ -53,7 +53,7 @@ def take_over(start: Path, path: Path) -> None:
     new = torch.load(path, map_location="cpu", weights_only=True)
     for part in ("model_state_dict", "network_state_dict"):
         for name, weights in old[part].items():
-            missing = new[part][name].shape[-1] - weights.shape[-1]
+            missing = new[part][name].shape[-1] - weights.shape[-1] if weights.dim() else 0
             new[part][name] = torch.nn.functional.pad(weights, (0, missing)) if missing else weights.clone()
     random_numbers = new["infos"]["env"]["rng"]
     new["infos"]["env"] = {**old["infos"]["env"], "rng": random_numbers}
