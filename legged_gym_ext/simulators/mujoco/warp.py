@@ -2,8 +2,8 @@
 
 Model, motors, ground and figures are those of the MuJoCo engine. torch and Warp share the memory of states and
 parameters; a control step copies nothing to the host and waits for nothing. On a GPU its physics is one CUDA graph.
-What follows from a state (contact forces, foot positions) is one physics
-step older than the state, as in the MuJoCo engine.
+What follows from a state (contact forces, foot positions) is one physics step older than the state, as in the MuJoCo
+engine.
 """
 
 from __future__ import annotations

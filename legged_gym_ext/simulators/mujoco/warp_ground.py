@@ -85,11 +85,10 @@ class WarpGround:
         names = [f"{GROUND}_box_{slot}" for slot in range(near.box_slots)]
         names += [f"{GROUND}_slope_{slot}" for slot in range(near.field_slots)]
         ids = [model.geom(name).id for name in names]
-        tables_of_ints = tables.box_table, tables.field_table
         self._inputs = [
             wp.array(tables.boxes, dtype=float),
             wp.array(near.field_places, dtype=wp.vec3),
-            *(wp.array(table, dtype=int, ndim=3) for table in tables_of_ints),
+            *(wp.array(table, dtype=int, ndim=3) for table in (tables.box_table, tables.field_table)),
             wp.array(ids, dtype=int),
             tables.ring,
             tables.half,
@@ -99,11 +98,10 @@ class WarpGround:
         self._dim = d.nworld, len(ids)
         if near.field_slots:
             half, bound = field_bounds(model)
-            fields = torch.tensor(ids[near.box_slots :])
-            aabb = torch.tensor([[0.0] * 3, half.tolist()], dtype=torch.float32)
             device = wp.device_to_torch(m.geom_aabb.device)
-            wp.to_torch(m.geom_aabb)[:, fields.to(device)] = aabb.to(device)
-            wp.to_torch(m.geom_rbound)[:, fields.to(device)] = bound
+            fields = torch.tensor(ids[near.box_slots :], device=device)
+            wp.to_torch(m.geom_aabb)[:, fields] = torch.tensor([[0.0] * 3, half.tolist()], device=device)
+            wp.to_torch(m.geom_rbound)[:, fields] = bound
 
     def follow(self, positions: wp.array) -> None:
         """Fill the slots of robots at `positions` (N, 2 or more) m."""
