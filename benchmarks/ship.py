@@ -187,11 +187,11 @@ def settings(task: str, run_dir: Path) -> tuple[Any, Any]:
 
 
 def shipped_name(run: str) -> str:
-    """`pretrained:TASK` for the folder of a run that is shipped, the folder itself otherwise."""
+    """`pretrained:TASK` for the folder of a run that is shipped, otherwise where it would be in a clone."""
     for task in pretrained.tasks():
         if f"--load_run={Path(run).name} " in pretrained.read_card(pretrained.find(task))["shipped_with"]:
             return f"{pretrained.PREFIX}{task}"
-    return run
+    return run if run.startswith(pretrained.PREFIX) else f"logs/{Path(run).parent.name}/{Path(run).name}"
 
 
 def command(task: str, run_dir: Path, *more: str) -> str:
