@@ -62,8 +62,10 @@ def main() -> None:
     axes = list(grid.flat)
     draw_levels(axes[:2])
     draw_continued(axes[2:])
-    for axis in (axes[0], axes[2], axes[3]):
+    for axis in axes[2:]:
         axis.legend(fontsize=8, loc="best")
+    axes[0].set_ylim(bottom=-5.0)  # room for ten names
+    axes[0].legend(fontsize=7, loc="lower right")
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.tight_layout()
