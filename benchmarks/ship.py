@@ -156,8 +156,10 @@ def store_halves(path: Path) -> None:
     graph = model.graph
     for weights in list(graph.initializer):
         values = numpy_helper.to_array(weights)
+        if values.dtype != np.float32 or values.size < MATRIX:
+            continue
         halves = values.astype(np.float16)
-        if values.dtype != np.float32 or values.size < MATRIX or not np.array_equal(halves, values):
+        if not np.array_equal(halves, values):
             continue
         graph.initializer.remove(weights)
         graph.initializer.append(numpy_helper.from_array(halves, f"{weights.name}_half"))
@@ -188,10 +190,12 @@ def settings(task: str, run_dir: Path) -> tuple[Any, Any]:
 
 def shipped_name(run: str) -> str:
     """`pretrained:TASK` for the folder of a run that is shipped, otherwise where it would be in a clone."""
+    if run.startswith(pretrained.PREFIX):
+        return run
     for task in pretrained.tasks():
         if f"--load_run={Path(run).name} " in pretrained.read_card(pretrained.find(task))["shipped_with"]:
             return f"{pretrained.PREFIX}{task}"
-    return run if run.startswith(pretrained.PREFIX) else f"logs/{Path(run).parent.name}/{Path(run).name}"
+    return f"logs/{Path(run).parent.name}/{Path(run).name}"
 
 
 def command(task: str, run_dir: Path, *more: str) -> str:

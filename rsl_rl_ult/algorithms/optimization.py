@@ -28,7 +28,7 @@ def use_fused_kernels(optimizer: Any) -> None:
     Also to be called after a state was loaded, which brings the choice of the machine that saved it.
     """
     for group in optimizer.param_groups:
-        if "fused" not in group:  # Adam has it since torch 2.0
+        if "fused" not in group:  # an optimizer without such a kernel, or torch before 2.0
             continue
         on_gpu = all(parameter.is_cuda for parameter in group["params"])
         group["fused"] = True if on_gpu else None

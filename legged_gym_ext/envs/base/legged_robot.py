@@ -334,8 +334,7 @@ class LeggedRobot:
             row = self.rewards.names.index(name)
             mean_kernel = self.rewards.episode_sums[row, ids] / (self.rewards.weights[row] * steps)
             summary[f"Metrics/{label}_tracking"] = mean_kernel
-        faults = self.fault_buf[ids].float()
-        self._nan_resets += faults.sum().long()
+        self._nan_resets += self.fault_buf[ids].sum()
         summary["Metrics/fall_rate"] = self.fall_buf[ids].float()
         summary["Metrics/nan_resets"] = self._nan_resets.float()[None]
         for name, level in self.terrain.level_statistics().items():
