@@ -13,7 +13,8 @@ from rsl_rl_ult.algorithms.rollout_state import RolloutState, Step
 from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 
-NOT_THE_TEACHERS = ("history_encoder.", "proxy_encoder.", "critic.", "normalizers.critic.")
+OF_CRITIC = ("critic.", "normalizers.critic.")
+NOT_THE_TEACHERS = ("history_encoder.", "proxy_encoder.", *OF_CRITIC)
 """Beginnings of the state-dict keys that a teacher with a latent does not act with."""
 
 
@@ -133,7 +134,11 @@ def copy_latent_teacher(
     sets: Mapping[str, Sequence[str]],
     obs: Mapping[str, torch.Tensor],
 ) -> None:
-    """Give `network` the teacher's E_priv, policy head, deviation and normalisers; its E_hist and critic stay its own.
+    """Give `network` the teacher's E_priv, policy head, deviation and normalisers; its E_hist stays its own.
+
+    It gets the teacher's critic too, where both read the same groups in networks of the same shape. A student that is
+    taught needs none, but a training by PPO that begins with these networks would be undone by a critic that knows
+    nothing.
 
     Weights do not say what they mean (activation, kind of deviation, which group a column comes from), so the copy has
     to act as the teacher does before `network` is changed.
@@ -171,6 +176,10 @@ def copy_latent_teacher(
     copied.load_state_dict(states[0], strict=False)
     _check_acts_like(teacher, Policy(copied, sets), obs)
     network.load_state_dict(states[0], strict=False)
+    if list(teacher.sets["critic"]) == list(sets["critic"]):
+        critic, own = ({k: v for k, v in one.state_dict().items() if k.startswith(OF_CRITIC)} for one in (source, network))
+        if {k: v.shape for k, v in critic.items()} == {k: v.shape for k, v in own.items()}:
+            network.load_state_dict(critic, strict=False)
 
 
 @torch.no_grad()

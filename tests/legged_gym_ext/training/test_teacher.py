@@ -38,10 +38,9 @@ def weights(run: Path) -> dict:
 
 
 def learnt(run: Path, teacher: Path) -> set[str]:
-    """Parts of a teacher's network that a run holds changed; the critic is its own."""
+    """Parts of a teacher's network that a run holds changed."""
     found, expected = weights(run), weights(teacher)
-    names = [name for name in expected if not name.startswith(("critic.", "normalizers.critic."))]
-    return {name.split(".")[0] for name in names if not torch.equal(found[name], expected[name])}
+    return {name.split(".")[0] for name in expected if not torch.equal(found[name], expected[name])}
 
 
 @pytest.mark.parametrize(("task", "named"), [("go2_ts_flat", "folder"), ("go2_rma_flat", "checkpoint")])

@@ -78,6 +78,21 @@ def test_only_the_student_of_a_loaded_teacher_learns(source, follower):
     assert not torch.equal(alg.network.history_encoder.state_dict()["mlp.0.weight"], student["mlp.0.weight"])
 
 
+@pytest.mark.parametrize(
+    ("cfg", "same"),
+    [
+        (ts_cfg(RMA), True),
+        ({**ts_cfg(RMA), "critic": {**ts_cfg(RMA)["critic"], "hidden_dims": [9]}}, False),
+        ({**ts_cfg(RMA), "obs_groups": {**ts_cfg(RMA)["obs_groups"], "critic": ["policy"]}}, False),
+    ],
+)
+def test_the_critic_of_a_loaded_teacher_comes_with_it_where_it_fits(cfg, same):
+    alg, teacher = followed(cfg)
+    obs = ToyEnv(seed=5).get_observations()
+    assert torch.equal(alg.policies["teacher"](obs), teacher.policies["teacher"](obs))
+    assert torch.equal(alg.last_values(obs), teacher.last_values(obs)) == same
+
+
 def test_rma_starts_in_stage_two_where_the_student_acts_and_ts_lets_the_teacher_act():
     obs = ToyEnv().get_observations()
     for cfg, actor in ((ts_cfg(RMA), "student"), (ts_cfg(TS), "teacher")):
