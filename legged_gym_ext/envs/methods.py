@@ -35,8 +35,8 @@ class PPOCfg(LeggedRobotCfgPPO):
         symmetry_cfg: dict | None = {
             "data_augmentation_func": "legged_gym_ext.envs.base.symmetry:mirror",  # registration names the robot's own
             "use_data_augmentation": True,
-        "use_mirror_loss": False,
-        "mirror_loss_coeff": 0.0,
+            "use_mirror_loss": False,
+            "mirror_loss_coeff": 0.0,
         }
 
     class runner:

@@ -5,6 +5,7 @@ Mittal et al., "Symmetry considerations for learning task symmetric robot polici
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, Mapping
 
 import torch
@@ -34,6 +35,10 @@ class Symmetry:
             raise ValueError(
                 "symmetry_cfg sets neither use_data_augmentation nor use_mirror_loss: set one of them or remove "
                 "symmetry_cfg"
+            )
+        if not (mirror_loss_coeff >= 0.0 and math.isfinite(mirror_loss_coeff)):
+            raise ValueError(
+                f"algorithm.symmetry_cfg.mirror_loss_coeff={mirror_loss_coeff}: expected a number of at least 0"
             )
         self.env, self._function = env, data_augmentation_func
         self.use_data_augmentation, self.use_mirror_loss = use_data_augmentation, use_mirror_loss

@@ -177,9 +177,10 @@ def copy_latent_teacher(
     _check_acts_like(teacher, Policy(copied, sets), obs)
     network.load_state_dict(states[0], strict=False)
     if list(teacher.sets["critic"]) == list(sets["critic"]):
-        critic, own = ({k: v for k, v in one.state_dict().items() if k.startswith(OF_CRITIC)} for one in (source, network))
-        if {k: v.shape for k, v in critic.items()} == {k: v.shape for k, v in own.items()}:
-            network.load_state_dict(critic, strict=False)
+        critics = [{k: v for k, v in one.state_dict().items() if k.startswith(OF_CRITIC)} for one in (source, network)]
+        shapes = [{k: v.shape for k, v in critic.items()} for critic in critics]
+        if shapes[0] == shapes[1]:
+            network.load_state_dict(critics[0], strict=False)
 
 
 @torch.no_grad()

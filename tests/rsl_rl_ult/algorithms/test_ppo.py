@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -157,6 +158,8 @@ def broken(**changes) -> dict:
         ({"obs_groups__actor": []}, "observation set 'actor' is missing"),
         ({"algorithm__rnd_cfg": {"weight": 1.0}}, "rnd_cfg: random network distillation is not part of these"),
         ({"algorithm__symmetry_cfg": {**SYMMETRY, "use_data_augmentation": False}}, "symmetry_cfg sets neither"),
+        ({"algorithm__symmetry_cfg": {**SYMMETRY, "mirror_loss_coeff": -1.0}}, "mirror_loss_coeff=-1.0: expected a"),
+        ({"algorithm__symmetry_cfg": {**SYMMETRY, "mirror_loss_coeff": math.nan}}, "mirror_loss_coeff=nan: expected a"),
         ({"algorithm__clip_parm": 0.2}, "algorithm has no option 'clip_parm' for PPO_TS .did you mean 'clip_param'"),
         ({"algorithm__schedule": "adaptiv"}, "schedule 'adaptiv': expected adaptive or fixed"),
         ({"algorithm__optimizer": "lion"}, "optimizer 'lion': expected one of adam, adamw, sgd, rmsprop"),
