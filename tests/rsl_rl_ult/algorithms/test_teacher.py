@@ -78,18 +78,32 @@ def test_only_the_student_of_a_loaded_teacher_learns(source, follower):
     assert not torch.equal(alg.network.history_encoder.state_dict()["mlp.0.weight"], student["mlp.0.weight"])
 
 
+def with_critic(groups: list[str], **options) -> dict:
+    """A configuration of RMA whose critic reads these groups."""
+    cfg = ts_cfg(RMA)
+    return {
+        **cfg,
+        "obs_groups": {**cfg["obs_groups"], "critic": groups},
+        "critic": {**cfg["critic"], **options},
+    }
+
+
 @pytest.mark.parametrize(
     ("cfg", "same"),
     [
-        (ts_cfg(RMA), True),
-        ({**ts_cfg(RMA), "critic": {**ts_cfg(RMA)["critic"], "hidden_dims": [9]}}, False),
-        ({**ts_cfg(RMA), "obs_groups": {**ts_cfg(RMA)["obs_groups"], "critic": ["policy"]}}, False),
+        (with_critic(["policy", "privileged"]), True),
+        (with_critic(["policy", "privileged"], hidden_dims=[9]), False),
+        (with_critic(["privileged", "policy"]), False),  # as many columns
     ],
 )
 def test_the_critic_of_a_loaded_teacher_comes_with_it_where_it_fits(cfg, same):
-    alg, teacher = followed(cfg)
-    obs = ToyEnv(seed=5).get_observations()
+    source = with_critic(["policy", "privileged"])
+    teacher, _ = train(source, iterations=2)
+    alg, obs = build(cfg, ToyEnv(), seed=7), ToyEnv(seed=5).get_observations()
+    alg.load_teacher(teacher.save(), source, ToyEnv().get_observations())
     assert torch.equal(alg.policies["teacher"](obs), teacher.policies["teacher"](obs))
+    found, expected = (one.network.critic[0].weight for one in (alg, teacher))
+    assert (found.shape == expected.shape and torch.equal(found, expected)) == same
     assert torch.equal(alg.last_values(obs), teacher.last_values(obs)) == same
 
 
