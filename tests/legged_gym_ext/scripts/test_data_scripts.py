@@ -285,7 +285,7 @@ def test_what_learns_from_data_is_not_trained_by_train_and_the_error_has_the_rig
 
 
 def test_a_task_without_runs_offers_the_policy_of_the_package_where_there_is_one(tmp_path):
-    for task, offered in (("go2_rma", True), ("go2_sitt", False)):
+    for task, offered in (("go2_rma", True), ("go1_rma", False)):
         with pytest.raises(UserError, match="no runs of experiment") as error:
             record(tmp_path, tmp_path / "out", task=task)
         assert ("add --pretrained" in str(error.value)) == offered
