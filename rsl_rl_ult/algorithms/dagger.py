@@ -114,8 +114,10 @@ class DAgger(OnPolicyAlgorithm):
         self.loss, self.normalization, self.student_noise = loss, normalization, student_noise
         self.batch_size, self.updates_per_round = batch_size, updates_per_round
         super().__init__(*args, use_mixed_precision=use_mixed_precision, **options)
-        if self.symmetry is not None and not self.symmetry.use_data_augmentation:
-            raise ValueError("algorithm.symmetry_cfg: DAgger mirrors samples; set use_data_augmentation, or None")
+        if self.symmetry is not None and (not self.symmetry.use_data_augmentation or self.symmetry.use_mirror_loss):
+            raise ValueError(
+                "algorithm.symmetry_cfg: DAgger mirrors samples; set use_data_augmentation, or None, and no mirror loss"
+            )
         self.student = student_class(self.network)(self.network, self.storage, self.sets, self.device)
         seed, steps, envs = dagger_seed + self.processes.rank, self.storage.num_steps, self.storage.num_envs
         self.mixing = Beta(envs, beta_schedule, beta_start, beta_rounds, mix_mode, seed, self.device)

@@ -14,6 +14,8 @@ from rsl_rl_ult.modules.actor_critic_ts import ActorCriticTS
 from rsl_rl_ult.policies.policy import Policy, StudentPolicy
 
 OF_CRITIC = ("critic.", "normalizers.critic.")
+"""Beginnings of the state-dict keys of a critic."""
+
 NOT_THE_TEACHERS = ("history_encoder.", "proxy_encoder.", *OF_CRITIC)
 """Beginnings of the state-dict keys that a teacher with a latent does not act with."""
 
@@ -176,11 +178,10 @@ def copy_latent_teacher(
     copied.load_state_dict(states[0], strict=False)
     _check_acts_like(teacher, Policy(copied, sets), obs)
     network.load_state_dict(states[0], strict=False)
-    if list(teacher.sets["critic"]) == list(sets["critic"]):
-        critics = [{k: v for k, v in one.state_dict().items() if k.startswith(OF_CRITIC)} for one in (source, network)]
-        shapes = [{k: v.shape for k, v in critic.items()} for critic in critics]
-        if shapes[0] == shapes[1]:
-            network.load_state_dict(critics[0], strict=False)
+    critic, own = ({k: v for k, v in x.state_dict().items() if k.startswith(OF_CRITIC)} for x in (source, network))
+    same_shapes = {k: v.shape for k, v in critic.items()} == {k: v.shape for k, v in own.items()}
+    if same_shapes and list(teacher.sets["critic"]) == list(sets["critic"]):
+        network.load_state_dict(critic, strict=False)
 
 
 @torch.no_grad()

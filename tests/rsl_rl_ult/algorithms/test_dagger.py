@@ -383,6 +383,16 @@ def test_a_checkpoint_brings_its_teacher_along():
             {"symmetry_cfg": {"data_augmentation_func": mirror, "use_mirror_loss": True}},
             "DAgger mirrors samples; set use_data_augmentation, or None",
         ),
+        (
+            {
+                "symmetry_cfg": {
+                    "data_augmentation_func": mirror,
+                    "use_data_augmentation": True,
+                    "use_mirror_loss": True,
+                }
+            },
+            "and no mirror loss",
+        ),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(options, message):
