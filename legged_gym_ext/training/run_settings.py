@@ -43,6 +43,9 @@ RETIRED = {
 }
 """Options of older versions -> the value that they had by default, and that is what happens now."""
 
+MIRROR_LOSS = {"use_mirror_loss": False, "mirror_loss_coeff": 0.0}
+"""What an older run does without, which does not name it: so that the command line can."""
+
 
 def apply_run(run_dir: Path, task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> None:
     """Set all fields to the values that a run was trained with.
@@ -66,6 +69,9 @@ def apply_run(run_dir: Path, task: str, env_cfg: LeggedRobotCfg, train_cfg: Legg
         fields = saved[1].get(section)
         if isinstance(fields, dict) and fields.get(name) == value:
             del fields[name]
+    algorithm = saved[1].get("algorithm")
+    if isinstance(algorithm, dict) and isinstance(algorithm.get("symmetry_cfg"), dict):
+        algorithm["symmetry_cfg"] = {**MIRROR_LOSS, **algorithm["symmetry_cfg"]}
     try:
         for cfg, values in zip((env_cfg, train_cfg), saved):
             update_from_dict(cfg, values)

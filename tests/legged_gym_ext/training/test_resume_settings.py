@@ -16,6 +16,7 @@ from legged_gym_ext.training.run_settings import apply_run, changes_since, descr
 from legged_gym_ext.training.runs import RUN_FILE, checkpoints, save_run_configs
 from legged_gym_ext.user_tasks import parse
 from legged_gym_ext.utils.cli import make_parser
+from legged_gym_ext.utils.config import apply_overrides
 from legged_gym_ext.utils.errors import UserError
 from tests.small_trainings import newest, resume, start
 
@@ -108,6 +109,18 @@ def test_options_that_are_gone_do_no_harm_where_they_had_their_default(tmp_path,
     else:
         with pytest.raises(UserError, match=r"not those of this version.*symmetry_images"):
             apply_run(tmp_path, "go2_ult", env_cfg, train_cfg)
+
+
+def test_a_mirror_loss_can_be_given_to_a_run_from_before_it_could(trained, tmp_path):
+    run = newest(copy_of(trained, tmp_path))
+    former = saved(run, "train")
+    former["algorithm"]["symmetry_cfg"] = {"data_augmentation_func": "legged_gym_ext.envs.go2.symmetry:mirror"}
+    (run / "params/train.json").write_text(json.dumps(former), encoding="utf-8")
+    env_cfg, train_cfg = task_registry.get_cfgs("go2_flat")
+    apply_run(run, "go2_flat", env_cfg, train_cfg)
+    assert not train_cfg.algorithm.symmetry_cfg["use_mirror_loss"]
+    apply_overrides(train_cfg, {"algorithm.symmetry_cfg.use_mirror_loss": "True"}, "train")
+    assert train_cfg.algorithm.symmetry_cfg["use_mirror_loss"]
 
 
 # -- what the checkpoint holds -----------------------------------------------------------------------------------------
