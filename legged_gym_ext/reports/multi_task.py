@@ -46,7 +46,7 @@ def pictures(results: dict[str, Any], regimes: Sequence[str]) -> list[Picture]:
 
 def _scores(results: dict[str, Any], regimes: Sequence[str]) -> Picture:
     found = groups(results)
-    figure, axes = panels(2, 2, 3.4, sharey=True)
+    figure, axes = panels(2, 1, 2.4, sharey=True)
     labels = [f"{order}\n{size}" for size, order in found]
     for axis, reduce, title in zip(axes, (np.mean, np.min), ("mean of the regimes", "worst regime")):
         for column, entries in enumerate(found.values()):
@@ -55,7 +55,7 @@ def _scores(results: dict[str, Any], regimes: Sequence[str]) -> Picture:
             axis.plot([column - 0.2, column + 0.2], [np.mean(values)] * 2, color="#222222")
         axis.set_xticks(range(len(labels)), labels, fontsize=8)
         axis.set_title(title)
-    axes[0].set_ylabel("return [% of the behaviour policy]")
+        axis.set_ylabel("% of the behaviour policy")
     caption = (
         "Each point is a student of one seed, lines are means; 0 is a robot that stands, 100 whoever was recorded."
     )
