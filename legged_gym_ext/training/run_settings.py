@@ -44,7 +44,7 @@ RETIRED = {
 """Options of older versions -> the value that they had by default, and that is what happens now."""
 
 MIRROR_LOSS = {"use_mirror_loss": False, "mirror_loss_coeff": 0.0}
-"""What an older run does without, which does not name it: so that the command line can."""
+"""Keys of `symmetry_cfg` that older runs do not name -> what they did; the command line sets known keys only."""
 
 
 def apply_run(run_dir: Path, task: str, env_cfg: LeggedRobotCfg, train_cfg: LeggedRobotCfgPPO) -> None:
