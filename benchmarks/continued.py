@@ -1,8 +1,9 @@
 r"""Several methods continued from one trained run: the same networks, robots and ground, other ways to go on.
 
 A run of RMA leaves a teacher, a student, a critic and robots that stand where they can just walk. TS, CTS and SITT have
-networks of the same shapes, so that each can take them over, with an optimizer and random numbers of its own, and go on
-for a while. What differs afterwards is the method. CTS's critic also reads a latent: its columns begin at zero.
+networks of the same shapes, so that each can begin with them (`train.py --start_from`), with an optimizer and random
+numbers of its own, and go on for a while. What differs afterwards is the method. CTS's critic also reads a latent: its
+columns begin at zero.
 
 Every arm is a task with overrides of train.py. Rows that the result file has are not trained again, so the command may
 be interrupted and repeated.
@@ -20,8 +21,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = {
     "go2_ts": ["--task=go2_ts"],
@@ -29,8 +28,6 @@ ARMS = {
     "go2_sitt, kl_weight 0.2": ["--task=go2_sitt", "--train.algorithm.kl_weight=0.2"],
     "go2_cts": ["--task=go2_cts"],  # with latents on the unit sphere, other than the run that it starts from
 }
-LEARNING_RATE = 2e-4
-"""Where the adaptive schedule of the new optimizer begins: a trained policy falls after steps of the usual 1e-3."""
 METRICS = ("return", "linear_tracking", "yaw_tracking", "progress", "fall_rate", "episode_length", "energy")
 
 
@@ -47,29 +44,11 @@ def newest(log_root: Path, name: str) -> Path:
     return max(folder.glob("model_*.pt"), key=lambda path: int(path.stem.split("_")[1]))
 
 
-def take_over(start: Path, path: Path) -> None:
-    """Put networks and robots of `start` into a checkpoint that another method has just begun."""
-    old = torch.load(start, map_location="cpu", weights_only=True)
-    new = torch.load(path, map_location="cpu", weights_only=True)
-    for part in ("model_state_dict", "network_state_dict"):
-        for name, weights in old[part].items():
-            missing = new[part][name].shape[-1] - weights.shape[-1] if weights.dim() else 0
-            new[part][name] = torch.nn.functional.pad(weights, (0, missing)) if missing else weights.clone()
-    random_numbers = new["infos"]["env"]["rng"]
-    new["infos"]["env"] = {**old["infos"]["env"], "rng": random_numbers}
-    new["optimizer_state_dict"]["param_groups"][0]["lr"] = LEARNING_RATE
-    torch.save(new, path)
-
-
 def train(args: argparse.Namespace, arm: str, seed: int) -> Path:
     """Continue with one method; returns its last checkpoint."""
     name = f"{arm.replace(', ', '_').replace(' ', '_')}_{seed}"
-    flags = [*ARMS[arm], "--headless", f"--log_root={args.work}", "--env.sim.num_threads=1"]
-    run("train", *flags, f"--seed={seed}", "--max_iterations=1", f"--run_name=start_{name}")
-    begin = newest(args.work, f"start_{name}")
-    take_over(args.start, begin)
-    resume = ["--resume", f"--load_run={begin.parent.name}", "--checkpoint=0"]
-    run("train", *flags, *resume, f"--max_iterations={args.iterations + 1}", f"--run_name={name}")
+    flags = [*ARMS[arm], "--headless", f"--log_root={args.work}", "--env.sim.num_threads=1", f"--seed={seed}"]
+    run("train", *flags, f"--start_from={args.start}", f"--max_iterations={args.iterations}", f"--run_name={name}")
     return newest(args.work, name)
 
 

@@ -183,8 +183,9 @@ def settings(task: str, run_dir: Path) -> tuple[Any, Any]:
             if hasattr(lookup(cfg, section), name):
                 setattr(lookup(cfg, section), name, getattr(lookup(default, section), name))
     runner = cfgs[1].runner
-    if getattr(runner, "teacher", ""):
-        runner.teacher = shipped_name(runner.teacher)
+    for field in ("teacher", "start_from"):
+        if getattr(runner, field, ""):
+            setattr(runner, field, shipped_name(getattr(runner, field)))
     return cfgs
 
 

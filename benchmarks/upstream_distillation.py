@@ -94,10 +94,10 @@ def run(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     from legged_gym_ext.training.make_runner import set_seed
     from legged_gym_ext.training.policies import Policy
     from legged_gym_ext.training.runs import load_checkpoint, load_run_configs
-    from legged_gym_ext.training.teacher import find_teacher
+    from legged_gym_ext.training.teacher import find_source
     from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
-    folder, path = find_teacher(str(args.teacher), Path())
+    folder, path = find_source(str(args.teacher), Path(), "--teacher")
     saved, cfg = load_checkpoint(path, "cpu"), load_run_configs(folder)[1]
     env_cfg, _ = make_cfgs(args, "on_policy", seed)
     set_seed(seed)

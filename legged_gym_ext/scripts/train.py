@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     from legged_gym_ext.training.next_step import OFFLINE, training_command
     from legged_gym_ext.training.output import tolerate_broken_stdout
     from legged_gym_ext.training.runs import log_root
-    from legged_gym_ext.training.teacher import refuse_teacher
+    from legged_gym_ext.training.teacher import refuse_other_runs
 
     root = log_root(args)
     if train_cfg.algorithm.class_name in OFFLINE:
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     if shipped is not None:
         env_cfg, train_cfg = run_settings.fine_tuning_cfgs(args.task, args, shipped)
     if train_cfg.runner.resume:
-        refuse_teacher(args)
+        refuse_other_runs(args)
         env_cfg, train_cfg = run_settings.resumed_cfgs(args.task, args, train_cfg.runner, root)
     prepare_engine(env_cfg.sim.engine)
     if getattr(train_cfg.runner, "video", False):
@@ -117,6 +117,12 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="run folder or checkpoint of a teacher of the same robot, or pretrained:TASK: only its student is trained "
         "(TS, RMA, DAgger)",
+    )
+    add(
+        "--start_from",
+        metavar="RUN",
+        help="run folder or checkpoint of the same robot, or pretrained:TASK: a new training begins with its networks "
+        "on its levels; it may be of another method with the same parts (TS, RMA, CTS, SITT, DAgger)",
     )
     add(
         "--logger",

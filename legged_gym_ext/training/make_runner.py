@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from legged_gym_ext.training.run_settings import changes_since, describe_changes, given_rates
 from legged_gym_ext.training.runs import LOG_ROOT, discard_run, find_checkpoint, find_run, new_run_dir, save_run_configs
+from legged_gym_ext.training.start_from import start_from
 from legged_gym_ext.training.teacher import set_stages, use_teacher
 from legged_gym_ext.utils import distributed
 from legged_gym_ext.utils.config import to_dict
@@ -64,6 +65,11 @@ def make_runner(
             raise UserError("resuming needs a log_root")
         resumed = find_run(log_root, runner_cfg.experiment_name, runner_cfg.load_run)
         checkpoint = find_checkpoint(resumed, runner_cfg.checkpoint)
+    if resumed is None and runner_cfg.teacher and runner_cfg.start_from:
+        raise UserError(
+            f"--teacher={runner_cfg.teacher} with --start_from={runner_cfg.start_from}: a teacher is frozen, and its "
+            "student begins anew; leave one out"
+        )
     if log_root is not None and (resumed is None or runner_cfg.teacher):
         set_stages(runner_cfg, given)
     rsl_cfg = to_rsl_cfg(train_cfg)
@@ -89,6 +95,10 @@ def make_runner(
         path = use_teacher(runner, env.cfg, runner_cfg.teacher, log_root)
         if distributed.rank() == 0:
             print(f"teacher: {path}, frozen")
+    elif runner_cfg.start_from and log_root is not None:
+        lines = start_from(runner, env.cfg, runner_cfg.start_from, log_root, given)
+        if distributed.rank() == 0:
+            print("\n".join(lines))
     if log_root is not None and distributed.rank() == 0:
         # Only now: a run that cannot start leaves no empty folder behind.
         run_dir = new_run_dir(log_root, runner_cfg.experiment_name, runner_cfg.run_name)

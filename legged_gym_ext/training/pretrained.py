@@ -68,6 +68,7 @@ def find_for(task: str | None, args: argparse.Namespace, runner_cfg: Any) -> Pat
         "--load_run": runner_cfg.load_run not in (None, -1, "-1", ""),
         "--checkpoint": runner_cfg.checkpoint not in (None, -1),
         "--teacher": getattr(runner_cfg, "teacher", None),
+        "--start_from": getattr(runner_cfg, "start_from", None),
     }
     given = [flag for flag, there in others.items() if there]
     if given:

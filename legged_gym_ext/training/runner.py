@@ -333,4 +333,5 @@ class TrainRunner(OnPolicyRunner):
                     group["lr"] = alg.learning_rate
         for place, name in ((-1, "encoder_learning_rate"), (-2, "proxy_learning_rate")):
             if name in rates:
-                alg.optimizer.param_groups[place]["lr"] = rates[name]
+                follows = name == "encoder_learning_rate" and hasattr(alg, "encoder_rate")
+                alg.optimizer.param_groups[place]["lr"] = alg.encoder_rate(rates[name]) if follows else rates[name]

@@ -38,13 +38,15 @@ OF_CRITIC = "observations.critic"
 """The one of them that no policy reads, unless one of its observation sets names the group `critic`."""
 
 
-def refuse_teacher(args: argparse.Namespace) -> None:
-    """Refuse a teacher for a training that is resumed (`UserError`): it has one, or learns its own."""
-    field = "runner.teacher"
-    given = [f"--teacher={args.teacher}"] if args.teacher is not None else []
-    given += [f"--train.{field}={args.train_overrides[field]}"] if field in args.train_overrides else []
-    if given:
-        raise UserError(f"{given[0]} with --resume: a training keeps the teacher that it began with; leave one out")
+def refuse_other_runs(args: argparse.Namespace) -> None:
+    """Refuse another run's networks for a training that is resumed (`UserError`): it has what it began with."""
+    for flag in ("teacher", "start_from"):
+        field = f"runner.{flag}"
+        given = [f"--{flag}={getattr(args, flag)}"] if getattr(args, flag) is not None else []
+        given += [f"--train.{field}={args.train_overrides[field]}"] if field in args.train_overrides else []
+        if given:
+            kept = "the teacher" if flag == "teacher" else "the networks"
+            raise UserError(f"{given[0]} with --resume: a training keeps {kept} that it began with; leave one out")
 
 
 def set_stages(runner_cfg: Any, given: Collection[str]) -> None:
@@ -74,7 +76,7 @@ def use_teacher(runner: Any, env_cfg: Any, wanted: str, log_root: Path) -> Path:
     Args:
         runner: a runner that has not learnt yet.
         env_cfg: configuration of its environment.
-        wanted: run folder or checkpoint, as `find_teacher` reads it.
+        wanted: run folder or checkpoint, as `find_source` reads it.
         log_root: where runs are.
 
     Returns:
@@ -86,22 +88,25 @@ def use_teacher(runner: Any, env_cfg: Any, wanted: str, log_root: Path) -> Path:
     """
     if not hasattr(runner.alg, "load_teacher"):
         raise UserError(f"--teacher={wanted}: the method of task '{runner.task}' has no use for a teacher")
-    run_dir, path = find_teacher(wanted, log_root)
+    run_dir, path = find_source(wanted, log_root, "--teacher")
     saved_env, saved_train = load_run_configs(run_dir)
-    env = runner.env
-    groups = env.groups
     with user_errors(f"--teacher={wanted}"):
         refuse_code(saved_train, f"{run_dir}/params/train.json")
         sets = saved_train.get("obs_groups", {})
         critic_is_read = policy_reads("critic", sets, runner.cfg["obs_groups"])
         check_meaning(run_dir, saved_env, env_cfg, runner.task, critic_is_read)
-        read = [group for names in sets.values() for group in names]
-        try:
-            env.groups = tuple(dict.fromkeys([*groups, *read]))  # to build its networks, which are copied
-            runner.alg.load_teacher(load_teacher(path, runner.device), saved_train, env.get_observations())
-        finally:
-            env.groups = groups
+        runner.alg.load_teacher(load_teacher(path, runner.device), saved_train, observations(runner.env, sets))
     return path
+
+
+def observations(env: Any, sets: dict[str, list[str]]) -> Any:
+    """The present observations, those of `sets` among them, of which the networks of another run can be built."""
+    groups = env.groups
+    try:
+        env.groups = tuple(dict.fromkeys([*groups, *(group for names in sets.values() for group in names)]))
+        return env.get_observations()
+    finally:
+        env.groups = groups
 
 
 def load_teacher(path: Path, device: str) -> dict[str, Any]:
@@ -113,13 +118,14 @@ def load_teacher(path: Path, device: str) -> dict[str, Any]:
     return saved
 
 
-def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
+def find_source(wanted: str, log_root: Path, flag: str) -> tuple[Path, Path]:
     """Run folder and checkpoint that a user names.
 
     Args:
         wanted: a checkpoint (its iteration counts), a run folder (its newest checkpoint) or the folder of an experiment
             (its newest run), as a path or relative to `log_root`; or `pretrained:TASK`, the policy of this package.
         log_root: where runs are.
+        flag: with which they name it, for messages.
     """
     if wanted.startswith(pretrained.PREFIX):
         run = pretrained.find(wanted[len(pretrained.PREFIX) :])
@@ -127,16 +133,16 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
     for path in (Path(os.path.expanduser(wanted)), log_root / wanted):
         if path.is_file():
             if CHECKPOINT.fullmatch(path.name) is None:
-                raise UserError(f"--teacher={wanted} is no checkpoint: expected model_<iteration>.pt or a run folder")
+                raise UserError(f"{flag}={wanted} is no checkpoint: expected model_<iteration>.pt or a run folder")
             return path.parent, path
         if path.is_dir():
             inside = [run for run in path.iterdir() if run.is_dir() and checkpoints(run)]
             run = path if checkpoints(path) else newest_run(sorted(inside, key=run_age))[0]
             if run is None:
-                raise UserError(f"--teacher={wanted}: {path} holds no checkpoint model_<iteration>.pt")
+                raise UserError(f"{flag}={wanted}: {path} holds no checkpoint model_<iteration>.pt")
             return run, find_checkpoint(run)
     raise UserError(
-        f"--teacher={wanted}: no such run or checkpoint; give a path, or one relative to {log_root}, such as "
+        f"{flag}={wanted}: no such run or checkpoint; give a path, or one relative to {log_root}, such as "
         f"go2_ts/<run>, or {pretrained.PREFIX}TASK with one of {', '.join(pretrained.teachers())}"
     )
 
@@ -144,10 +150,10 @@ def find_teacher(wanted: str, log_root: Path) -> tuple[Path, Path]:
 def check_meaning(
     run_dir: Path, saved_env: dict[str, Any], env_cfg: Any, task: str, critic_is_read: bool = False
 ) -> None:
-    """Refuse a teacher of another robot, or whose observations or actions mean something else here.
+    """Refuse a run of another robot, or whose observations or actions mean something else here.
 
     Args:
-        run_dir: run of the teacher.
+        run_dir: folder of the run.
         saved_env: configuration of its environment.
         env_cfg: configuration of the environment of this training.
         task: name of the task that is trained.
@@ -160,8 +166,7 @@ def check_meaning(
     robots = [values.get("asset", {}).get("name") for values in (saved_env, now)]
     if robots[0] != robots[1]:
         raise UserError(
-            f"the teacher's run {run_dir} is of robot '{robots[0]}', task '{task}' trains '{robots[1]}': name a run of "
-            "the same robot"
+            f"run {run_dir} is of robot '{robots[0]}', task '{task}' trains '{robots[1]}': name a run of the same robot"
         )
     saved = {"observations": {"layout": "tutorial"}, **saved_env}  # the only layout when runs did not say it
     before, after = dict(flat(saved)), dict(flat(now))
@@ -170,9 +175,8 @@ def check_meaning(
         compared = field.startswith(BY_JOINT) or (field.startswith(MEANING) and field in before and field in after)
         if compared and (critic_is_read or field != OF_CRITIC) and before.get(field) != after.get(field):
             raise UserError(
-                f"the teacher's run {run_dir} (task {task_of_run(run_dir)}) has env.{field}={before.get(field)!r}, "
-                f"this training {after.get(field)!r}: the teacher would read or do something else; train with the "
-                "same setting"
+                f"run {run_dir} (task {task_of_run(run_dir)}) has env.{field}={before.get(field)!r}, this training "
+                f"{after.get(field)!r}: its policy would read or do something else here; train with the same setting"
             )
 
 

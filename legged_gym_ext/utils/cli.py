@@ -15,9 +15,7 @@ EPILOG = """Every field of the configuration can be set, typed and checked, afte
   --env.rewards.scales.feet_air_time=0.5   --train.algorithm.learning_rate=5e-4
 `describe.py --task=NAME --fields` lists the fields and their values."""
 
-RUNNER_FLAGS = (
-    *("experiment_name", "run_name", "load_run", "checkpoint", "max_iterations", "logger", "resume", "teacher"),
-)
+OF_RUNNER = ("experiment_name", "run_name", "load_run", "checkpoint", "max_iterations", "logger")
 FIELDS = {
     "num_envs": ("env.env.num_envs",),
     "seed": ("env.seed", "train.seed"),
@@ -25,7 +23,7 @@ FIELDS = {
     "sim_device": ("env.sim.device",),
     "rl_device": ("train.runner.device",),
     "video_of_training": ("train.runner.video",),
-    **{flag: (f"train.runner.{flag}",) for flag in RUNNER_FLAGS},
+    **{flag: (f"train.runner.{flag}",) for flag in (*OF_RUNNER, "resume", "teacher", "start_from")},
 }
 """Flag -> configuration fields that it sets."""
 

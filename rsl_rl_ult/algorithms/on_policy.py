@@ -13,6 +13,7 @@ from torch import nn
 
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms import construct
+from rsl_rl_ult.algorithms.beginning import Beginning, begin_with
 from rsl_rl_ult.algorithms.hooks import Hooks
 from rsl_rl_ult.algorithms.metrics import mean_metrics
 from rsl_rl_ult.algorithms.optimization import check_samples, make_optimizer, set_precision
@@ -38,7 +39,7 @@ class OnPolicyAlgorithm(Hooks):
         groups: all groups that are read.
         policies: policies worth evaluating, by name; the last one is the one to deploy.
         states: what the method carries from step to step, see `RolloutState`.
-        learning_rate: of the parameters that the schedule moves.
+        learning_rate: of the parameters that the schedule moves; `first_learning_rate` is the option.
         updates: updates made so far.
         frozen_teacher: a teacher was loaded, and nothing but its student is trained.
         returns: (S, N, 1) value targets of the rollout; there once `compute_returns` was called.
@@ -116,6 +117,7 @@ class OnPolicyAlgorithm(Hooks):
                 "expected 1.0: put the parameters first that have the scheduled learning rate itself"
             )
         self.optimizer = make_optimizer(optimizer, groups, learning_rate)
+        self.first_learning_rate = learning_rate
         self.set_learning_rate(learning_rate)
         self.policies = self.make_policies(self.network, self.sets)
         self.states: list[RolloutState] = []
@@ -245,6 +247,12 @@ class OnPolicyAlgorithm(Hooks):
         """Load a frozen teacher from a checkpoint and train what follows it; arguments as in `teacher.load_teacher`."""
         self.use_teacher(load_teacher(saved, cfg, obs, self.network.num_actions, self.device), obs)
         self.reset_state()
+
+    def begin_with(self, saved: Mapping[str, Any], cfg: Mapping[str, Any], obs: Tensors) -> Beginning:
+        """Take over the networks of a checkpoint, maybe of another method; arguments as in `beginning.begin_with`."""
+        taken = begin_with(self.network, self.sets, type(self), saved, cfg, obs)
+        self.reset_state()
+        return taken
 
     # -- what a runner asks for besides acting and learning ----------------------------------------------------------
 

@@ -218,6 +218,13 @@ class PPO_CTS(PPO_TS):  # noqa: N801
             encoder["lr"] *= learning_rate / policy["lr"]
         super().set_learning_rate(learning_rate)
 
+    def encoder_rate(self, given: float) -> float:
+        """The learning rate of E_hist that `encoder_learning_rate` means in the middle of a training, where it follows.
+
+        It is meant for the first step, beside `learning_rate`: their proportion is what counts.
+        """
+        return given * self.learning_rate / self.first_learning_rate if self.scale_encoder_learning_rate else given
+
     def step(self) -> None:
         """Without `student_detach` E_hist has a policy gradient too, clipped on its own."""
         if not self.student_detach and self.has_students:

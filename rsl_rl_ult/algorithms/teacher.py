@@ -48,7 +48,20 @@ def load_teacher(
     num_actions: int,
     device: str = "cpu",
 ) -> Teacher:
-    """The policy `teacher` of a checkpoint, or its only policy.
+    """The policy `teacher` of a checkpoint, or its only policy; arguments and errors as in `load_network`."""
+    method, network, sets = load_network(saved, cfg, obs, num_actions, device)
+    policies = method.make_policies(network, sets)
+    return Teacher(policies.get("teacher", next(iter(policies.values()))), saved["method"])
+
+
+def load_network(
+    saved: Mapping[str, Any],
+    cfg: Mapping[str, Any],
+    obs: Mapping[str, torch.Tensor],
+    num_actions: int,
+    device: str = "cpu",
+) -> tuple[Any, Any, dict[str, list]]:
+    """The network of a checkpoint.
 
     Args:
         saved: the checkpoint, from `OnPolicyAlgorithm.save`.
@@ -57,6 +70,9 @@ def load_teacher(
         num_actions: A.
         device: where it acts.
 
+    Returns:
+        Class of the method, network, observation sets that it reads.
+
     Raises:
         ValueError: another program wrote the checkpoint, or its network does not fit configuration or observations.
     """
@@ -64,7 +80,7 @@ def load_teacher(
     if not weights or "method" not in saved:
         raise ValueError(
             f"the checkpoint was not written by one of our methods but by {name}, which is not of rsl_rl_ult: "
-            "it cannot be a teacher"
+            "its networks cannot be used here"
         )
     for saved_name in (name, cfg["actor"].get("class_name")):
         construct.refuse_code(saved_name)
@@ -72,9 +88,7 @@ def load_teacher(
     network, sets = construct.make_network(method, obs, num_actions, cfg)
     check_shapes(weights, network.state_dict())
     network.load_state_dict(weights)
-    network.to(device)
-    policies = method.make_policies(network, sets)
-    return Teacher(policies.get("teacher", next(iter(policies.values()))), saved["method"])
+    return method, network.to(device), sets
 
 
 def record_teacher(

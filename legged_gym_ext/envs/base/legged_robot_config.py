@@ -294,6 +294,7 @@ class LeggedRobotCfgPPO(BaseConfig):
         device = "cpu"  # where the networks learn
         torch_compile_mode = None  # "default" compiles the networks' pass of the updates; may pay on a GPU
         teacher = ""  # run folder or checkpoint of a trained teacher (--teacher); "": none
+        start_from = ""  # run folder or checkpoint whose networks a training begins with (--start_from); "": none
         resume = False
         load_run = "-1"  # name of a run folder; "-1": the newest
         checkpoint = -1  # iteration; -1: the newest

@@ -57,14 +57,9 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any], changed: Collec
         over.
     """
     redrawn = [field for field in changed if field.startswith(DRAWN_FROM)]
-    if not any(field.startswith("commands.ranges.") for field in redrawn):
-        env.command_sampler.ranges.copy_(snapshot["command_ranges"])
+    restore_curriculum(env, snapshot, ranges=not any(field.startswith("commands.ranges.") for field in redrawn))
     # index: a damaged file's counters may be no whole numbers, which would be noticed only in a later step
     env.common_step_counter, env.nan_resets = (index(snapshot[name]) for name in ("common_step_counter", "nan_resets"))
-    robots = torch.arange(env.num_envs, device=env.device)
-    # With another number of robots each takes the level of one that was on the same column.
-    levels = snapshot["terrain_levels"].to(env.device)
-    env.terrain.place(robots, levels[robots * index(snapshot["num_envs"]) // env.num_envs])
     if redrawn:
         env.reset()  # they still stand where they were, on other tiles perhaps
         return f"robots start new episodes: {', '.join(redrawn)} changed"
@@ -89,6 +84,22 @@ def restore_snapshot(env: LeggedRobot, snapshot: dict[str, Any], changed: Collec
     env.sim.load_state_dict(snapshot["sim"])
     env.rng.set_state(snapshot["rng"].cpu())
     return None
+
+
+def restore_curriculum(env: LeggedRobot, snapshot: dict[str, Any], ranges: bool = True) -> None:
+    """Put robots on the levels of the ground that they had reached, and widen commands as they were.
+
+    Args:
+        env: the environment, whose robots still have to be reset.
+        snapshot: of an environment with the same kinds of ground; its number of robots may be another.
+        ranges: whether the ranges of commands carry over, too.
+    """
+    if ranges:
+        env.command_sampler.ranges.copy_(snapshot["command_ranges"])
+    robots = torch.arange(env.num_envs, device=env.device)
+    # With another number of robots each takes the level of one that was on the same column.
+    levels = snapshot["terrain_levels"].to(env.device)
+    env.terrain.place(robots, levels[robots * index(snapshot["num_envs"]) // env.num_envs])
 
 
 def _shapes(snapshot: dict[str, Any]) -> dict[str, Any]:

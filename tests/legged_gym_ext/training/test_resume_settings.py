@@ -189,6 +189,14 @@ def test_rates_of_parts_of_the_network_given_with_resume_are_used(tmp_path, task
     assert found.count(0.125) == (option != "attention_lr_scale")
 
 
+def test_a_rate_that_follows_the_schedule_is_given_in_proportion_to_the_first_one(tmp_path):
+    flags = ("--max_iterations=1", "--train.actor.preset=per_group", "--train.runner.eval_interval=0")
+    train.main(start(tmp_path, *flags, task="go2_cts_flat"))
+    for first, given in ((1e-3, {}), (5e-4, {"learning_rate": 5e-4})):  # the option when nothing is given
+        policy, encoder = rates(resumed(tmp_path, "go2_cts_flat", encoder_learning_rate=2e-4, **given))
+        assert encoder == pytest.approx(policy * 2e-4 / first)
+
+
 def test_another_optimizer_is_refused_before_anything_is_loaded(tmp_path):
     train.main(start(tmp_path, "--max_iterations=1", "--train.runner.eval_interval=0", task="go2_ts_flat"))
     with pytest.raises(UserError, match="the run has the state of adam"):
