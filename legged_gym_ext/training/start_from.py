@@ -19,7 +19,7 @@ LEARNING_RATE = 2e-4
 """Where an adaptive schedule begins: after steps of the usual 1e-3 a trained policy falls."""
 
 TOLERANCE = 1e-4
-"""Actions [rad, before the scale] that differ less act alike; shipped weights are rounded by more than float32 errs."""
+"""Difference of mean actions, before `control.action_scale`, up to which two policies act alike: float32 rounding."""
 
 
 def start_from(runner: Any, env_cfg: Any, wanted: str, log_root: Path, given: Collection[str] = ()) -> list[str]:
