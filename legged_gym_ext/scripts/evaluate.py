@@ -202,13 +202,19 @@ def _load(
 
 def _show(results: dict, units: dict[str, str]) -> None:
     names = list(results["policies"])
-    print(f"{'':<18}" + "".join(f"{name:>12}" for name in names))
+    print(f"{'':<18}" + "".join(f"{name:>12}{'':<8}" for name in names) + "  (+- standard error)")
     for metric, unit in units.items():
-        row = "".join(f"{results['policies'][name][metric]:>12.3f}" for name in names)
-        print(f"{metric:<18}{row}   {unit}")
+        row = "".join(_figure(results["policies"][name], metric) for name in names)
+        print(f"{metric:<18}{row}  {unit}")
     for group in ("kinds", "levels"):
         if group in results["policies"][names[0]]:
             _show_group(results["policies"], names, group)
+
+
+def _figure(metrics: dict, metric: str) -> str:
+    """A value and its standard error, which a single robot does not have."""
+    error = metrics["standard_error"].get(metric)
+    return f"{metrics[metric]:>12.3f}" + ("" if error is None else f" +-{error:.3f}").ljust(8)
 
 
 def _show_group(policies: dict, names: list[str], group: str) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from legged_gym_ext.terrain import RoughTerrain
 from legged_gym_ext.training.metrics import TRACKING_SIGMA
+from legged_gym_ext.training.uncertainty import standard_errors
 from legged_gym_ext.utils.errors import pluralize
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _add_step(
 def evaluate_policy(
     vec_env: RslRlVecEnv, policy: Any, on_step: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """The metrics of `UNITS` for `policy`, over the first episode of every environment.
+    """The metrics of `UNITS` for `policy`, over the first episode of every environment, and their "standard_error".
 
     On a map of tiles also "kinds", "levels" and "tiles": the same metrics for each kind of tile, for each level, and
     for each level of each kind.
@@ -160,6 +161,7 @@ def evaluate_policy(
     episodes = run_episodes(vec_env, policy, on_step)
     terrain = vec_env.env.terrain
     metrics: dict[str, Any] = dict(episodes.metrics())
+    metrics["standard_error"] = standard_errors(episodes.metrics, len(episodes.fell))
     if isinstance(terrain, RoughTerrain):
         groups = terrain.robots_by_kind()
         metrics["kinds"] = {kind: episodes.metrics(rows) for kind, rows in groups.items()}

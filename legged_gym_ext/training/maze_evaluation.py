@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from legged_gym_ext.training.uncertainty import standard_errors
 from legged_gym_ext.utils.errors import pluralize
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
 
@@ -56,14 +57,14 @@ class Outcome:
     path: torch.Tensor
     """(N, 21, 21) bool, the cells of the path."""
 
-    def metrics(self) -> dict[str, float]:
-        """The metrics of `UNITS`."""
+    def metrics(self, rows: torch.Tensor | slice = slice(None)) -> dict[str, float]:
+        """The metrics of `UNITS` over the mazes `rows` (mask or slice)."""
         return {
-            "success": float(self.success.float().mean()),
-            "lava": float(self.lava.float().mean()),
-            "return": float(self.returns.mean()),
-            "path_cells": float((self.visits & self.path).flatten(1).sum(-1).float().mean()),
-            "episode_length": float(self.lengths.mean()),
+            "success": float(self.success[rows].float().mean()),
+            "lava": float(self.lava[rows].float().mean()),
+            "return": float(self.returns[rows].mean()),
+            "path_cells": float((self.visits & self.path).flatten(1).sum(-1)[rows].float().mean()),
+            "episode_length": float(self.lengths[rows].mean()),
         }
 
 
@@ -90,9 +91,10 @@ def run_mazes(vec_env: Any, policy: Any) -> Outcome:
     return result
 
 
-def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None) -> dict[str, float]:
-    """The metrics of `UNITS` for `policy`, over the first episode in every maze."""
-    return run_mazes(vec_env, policy).metrics()
+def evaluate_policy(vec_env: Any, policy: Any, on_step: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """The metrics of `UNITS` for `policy`, over the first episode in every maze, and their "standard_error"."""
+    found = run_mazes(vec_env, policy)
+    return {**found.metrics(), "standard_error": standard_errors(found.metrics, len(found.success))}
 
 
 class Comparison:
@@ -107,4 +109,4 @@ class Comparison:
 
     def run(self, policies: dict[str, Policy]) -> dict[str, dict[str, float]]:
         """Metrics of each policy, all in the same mazes."""
-        return {name: evaluate_policy(self._env, policy) for name, policy in policies.items()}
+        return {name: run_mazes(self._env, policy).metrics() for name, policy in policies.items()}

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 CHECKPOINT_FIELDS = ("train.runner.resume", "train.runner.load_run", "train.runner.checkpoint")
 """Fields that select the checkpoint to load; they are not settings of a run."""
 
-POLICY_RATES = ("learning_rate", "max_learning_rate", "attention_lr_scale")
-"""Fields of `algorithm` that decide the learning rate of the policy."""
-
-RATES = (*POLICY_RATES, "encoder_learning_rate", "proxy_learning_rate")
+RATES = (
+    "learning_rate",
+    "max_learning_rate",
+    "attention_lr_scale",
+    "encoder_learning_rate",
+    "proxy_learning_rate",
+)
 """Fields of `algorithm` whose values a checkpoint stores, too."""
 
 Changes = Mapping[str, tuple]

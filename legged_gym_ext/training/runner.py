@@ -19,7 +19,7 @@ from legged_gym_ext.task_registry import resolve
 from legged_gym_ext.training.logger import CompactLogger
 from legged_gym_ext.training.number_watch import NumberWatch, write_tensors
 from legged_gym_ext.training.policies import Policy
-from legged_gym_ext.training.run_settings import POLICY_RATES, Changes
+from legged_gym_ext.training.run_settings import Changes
 from legged_gym_ext.training.runs import WriteError, checkpoints, load_checkpoint, os_error_reason
 from legged_gym_ext.training.stopping import is_lost_process
 from legged_gym_ext.utils import distributed
@@ -324,14 +324,9 @@ class TrainRunner(OnPolicyRunner):
     def _set_learning_rates(self, rates: dict[str, Any]) -> None:
         """Replace the learning rates of the checkpoint's optimizer by those in `rates`; other names are ignored."""
         alg = self.alg
-        if any(name in rates for name in POLICY_RATES):
-            alg.learning_rate = rates.get("learning_rate", alg.learning_rate)
-            if hasattr(alg, "set_learning_rate"):  # knows which parameters have rates of their own
-                alg.set_learning_rate(alg.learning_rate)
-            else:
-                for group in alg.optimizer.param_groups:
-                    group["lr"] = alg.learning_rate
-        for place, name in ((-1, "encoder_learning_rate"), (-2, "proxy_learning_rate")):
-            if name in rates:
-                follows = name == "encoder_learning_rate" and hasattr(alg, "encoder_rate")
-                alg.optimizer.param_groups[place]["lr"] = alg.encoder_rate(rates[name]) if follows else rates[name]
+        if hasattr(alg, "give_learning_rates"):
+            alg.give_learning_rates(rates)
+        elif "learning_rate" in rates:  # rsl-rl-lib's own algorithm: one rate for all
+            alg.learning_rate = rates["learning_rate"]
+            for group in alg.optimizer.param_groups:
+                group["lr"] = alg.learning_rate

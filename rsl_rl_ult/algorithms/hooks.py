@@ -62,7 +62,8 @@ class Hooks(Resumable):
         """Groups of the optimizer; every parameter stands in one of them.
 
         A group with `lr_scale` has that multiple of the learning rate that the schedule moves, one with `lr` a rate of
-        its own. The first has `lr_scale` 1.0: checkpoints and hosts read the scheduled rate there.
+        its own, and in `lr_name` the name of the option that sets it. The first has `lr_scale` 1.0: checkpoints and
+        hosts read the scheduled rate there.
         Called once, by the constructor of the base: what it reads must be set before.
         """
         return [{"params": [*self.network.actor_parameters(), *self.network.critic_parameters()], "lr_scale": 1.0}]

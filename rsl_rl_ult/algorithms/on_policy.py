@@ -111,6 +111,7 @@ class OnPolicyAlgorithm(Hooks):
         check_samples(storage, num_mini_batches, normalize_advantage_per_mini_batch, self.processes.count)
         groups = self.parameter_groups()
         self._rate_scales = [group.pop("lr_scale", None) for group in groups]
+        self._rate_names = [group.pop("lr_name", None) for group in groups]
         if self._rate_scales[0] != 1.0:
             raise ValueError(
                 f"{type(self).__name__}.parameter_groups: the first group has lr_scale={self._rate_scales[0]}, "
@@ -234,6 +235,21 @@ class OnPolicyAlgorithm(Hooks):
         for group, scale in zip(self.optimizer.param_groups, self._rate_scales):
             if scale is not None:
                 group["lr"] = self.learning_rate * scale
+
+    def give_learning_rates(self, given: Mapping[str, float]) -> None:
+        """Go on with the checkpoint's learning rates, but for those of options that are given.
+
+        Args:
+            given: option -> value, of rates; others do nothing here.
+        """
+        self.set_learning_rate(given.get("learning_rate", self.learning_rate))
+        for group, name in zip(self.optimizer.param_groups, self._rate_names):
+            if name in given:
+                group["lr"] = self.own_rate(name, given[name])
+
+    def own_rate(self, name: str, given: float) -> float:
+        """Hook: the rate of the parameters whose option `name` is `given` in the middle of a training."""
+        return given
 
     def step(self) -> None:
         """Average the gradients over processes, clip actor and critic, and let the optimizer step."""

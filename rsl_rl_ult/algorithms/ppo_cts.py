@@ -218,11 +218,8 @@ class PPO_CTS(PPO_TS):  # noqa: N801
             encoder["lr"] *= learning_rate / policy["lr"]
         super().set_learning_rate(learning_rate)
 
-    def encoder_rate(self, given: float) -> float:
-        """The learning rate of E_hist that `encoder_learning_rate` means in the middle of a training, where it follows.
-
-        It is meant for the first step, beside `learning_rate`: their proportion is what counts.
-        """
+    def own_rate(self, name: str, given: float) -> float:
+        """Where E_hist follows, `given` is meant for the first step, beside `learning_rate`: the proportion counts."""
         return given * self.learning_rate / self.first_learning_rate if self.scale_encoder_learning_rate else given
 
     def step(self) -> None:

@@ -99,8 +99,9 @@ class PPO_SITT(PPO_TS):  # noqa: N801
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """E_proxy has a learning rate of its own, too; E_hist stays the last group."""
+        proxy = {"params": self.network.proxy_parameters(), "lr": self.proxy_learning_rate}
         policy, student = super().parameter_groups()
-        return [policy, {"params": self.network.proxy_parameters(), "lr": self.proxy_learning_rate}, student]
+        return [policy, {**proxy, "lr_name": "proxy_learning_rate"}, student]
 
     def use_teacher(self, teacher: Any, obs: Tensors) -> None:
         """SITT is about what a teacher learns: one that does not learn would leave it nothing to shape."""

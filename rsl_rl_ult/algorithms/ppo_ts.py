@@ -88,7 +88,7 @@ class PPO_TS(PPO):  # noqa: N801
     def parameter_groups(self) -> list[dict[str, Any]]:
         """E_hist has a learning rate of its own."""
         student = {"params": self.network.student_parameters(), "lr": self.encoder_learning_rate}
-        return [*super().parameter_groups(), student]
+        return [*super().parameter_groups(), {**student, "lr_name": "encoder_learning_rate"}]
 
     @classmethod
     def make_policies(cls, network: Any, sets: Mapping[str, list]) -> dict[str, Policy]:

@@ -116,11 +116,13 @@ def test_evaluate_writes_the_documented_figures(trained, tmp_path):
     assert result.returncode == 0, result.stderr
     (name, figures), *others = json.loads(target.read_text(encoding="utf-8"))["policies"].items()
     assert name == "policy" and not others
-    assert set(figures) == {
+    errors = figures.pop("standard_error")
+    assert set(figures) == set(errors) == {
         "return", "linear_tracking", "yaw_tracking", "linear_rmse", "yaw_rmse", "progress", "fall_rate",
         "episode_length", "energy",
     }  # fmt: skip
-    assert all(math.isfinite(value) for value in figures.values())
+    assert all(math.isfinite(value) for value in (*figures.values(), *errors.values()))
+    assert f"{figures['return']:.3f} +-{errors['return']:.3f}" in result.stdout
     assert 0.0 <= figures["linear_tracking"] <= 1.0 and 0.0 <= figures["yaw_tracking"] <= 1.0
     assert figures["episode_length"] <= 0.5
 

@@ -84,7 +84,7 @@ class FakeVecEnv:
         return self.get_observations(), rewards, self.reset_buf.long(), {}
 
 
-def evaluate(*robots: list[Step]) -> dict[str, float]:
+def evaluate(*robots: list[Step]) -> dict[str, Any]:
     """Figures of a policy that does nothing."""
     return evaluate_policy(FakeVecEnv(*robots), lambda observations: torch.zeros(len(observations), 2))
 
@@ -116,12 +116,20 @@ WALKER = [
 
 
 def test_an_evaluation_returns_exactly_the_documented_metrics() -> None:
-    assert list(evaluate(FALLER, WALKER)) == list(UNITS)
+    assert list(evaluate(FALLER, WALKER)) == [*UNITS, "standard_error"]
 
 
 def test_return_is_the_mean_reward_sum_of_the_first_episodes() -> None:
     # Faller 1 + 2 = 3, walker 0.5 + 0.25 + 0.25 + 4 = 5; mean 4.
     assert evaluate(FALLER, WALKER)["return"] == approx(4.0)
+
+
+def test_standard_errors_are_those_of_episodes() -> None:
+    # Returns 3 and 5: deviation of the sample sqrt(2), of its mean 1. One of two fell: sqrt(1 / 2) / sqrt(2).
+    found = evaluate(FALLER, WALKER)["standard_error"]
+    assert list(found) == list(UNITS)
+    assert found["return"] == approx(1.0)
+    assert found["fall_rate"] == approx(0.5)
 
 
 def test_episode_length_is_in_seconds_and_counts_the_last_step() -> None:
@@ -214,7 +222,7 @@ def test_commands_come_from_the_widest_range_of_a_curriculum_and_only_there(
 
 def test_an_evaluation_in_which_everybody_falls_at_once_has_finite_figures() -> None:
     figures = evaluate([Step(end="fall"), Step()], [Step(end="fall"), Step()])
-    assert all(math.isfinite(value) for value in figures.values())
+    assert all(math.isfinite(figures[name]) for name in UNITS)
     assert figures["fall_rate"] == 1.0 and figures["episode_length"] == 0.5
 
 

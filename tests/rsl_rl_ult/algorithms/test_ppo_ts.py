@@ -85,6 +85,22 @@ def test_the_students_learning_rate_is_its_own_and_its_parameters_are_in_one_gro
     assert len(parameters) == len(set(parameters)) == len(list(alg.network.parameters()))
 
 
+@pytest.mark.parametrize(
+    ("given", "policy", "student"),
+    [
+        ({}, 1e-3, 3e-4),
+        ({"learning_rate": 2e-4}, 2e-4, 3e-4),
+        ({"encoder_learning_rate": 5e-5}, 1e-3, 5e-5),
+        ({"proxy_learning_rate": 5e-5, "gamma": 0.5}, 1e-3, 3e-4),
+    ],
+)
+def test_rates_that_are_given_later_belong_to_the_options_that_set_them(given, policy, student):
+    alg = build(ts_cfg(encoder_learning_rate=3e-4, learning_rate=1e-3), ToyEnv())
+    alg.give_learning_rates(given)
+    assert [group["lr"] for group in alg.optimizer.param_groups] == [policy, student]
+    assert alg.learning_rate == policy
+
+
 def test_the_student_of_the_update_reads_what_the_student_in_deployment_reads():
     env = ToyEnv(num_envs=5)
     alg = build(ts_cfg(), env)
