@@ -10,6 +10,7 @@ from torch import nn
 from rsl_rl_ult import losses
 from rsl_rl_ult.algorithms.student import RolloutWindows, StudentRegression
 from rsl_rl_ult.modules.actor_critic import Tensors
+from rsl_rl_ult.storage import take_rows
 
 DISTANCES = {"mse": losses.regression_loss, "l1": losses.absolute_loss}
 
@@ -46,7 +47,7 @@ class Alignment(StudentRegression):
         windows, targets = RolloutWindows(self.algorithm, mirrored=True), self.targets()
         found: dict[str, list] = {}
         for chosen in self.minibatches(rows, len(targets["latent"]) // self._samples):
-            inputs = {name: values[chosen] for name, values in targets.items()}
+            inputs = {name: take_rows(values, chosen) for name, values in targets.items()}
             with self.algorithm.autocast():
                 parts = self.losses(inputs, windows.cut(chosen))
                 total = torch.stack(list(parts.values())).sum()

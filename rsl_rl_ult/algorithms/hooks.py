@@ -17,7 +17,7 @@ from rsl_rl_ult.algorithms.teacher import Teacher
 from rsl_rl_ult.distributed import Processes
 from rsl_rl_ult.modules.actor_critic import ActorCritic, Evaluation, Tensors
 from rsl_rl_ult.policies.policy import Policy, join
-from rsl_rl_ult.storage import Acted, Batch, by_minibatch
+from rsl_rl_ult.storage import Acted, Batch, by_minibatch, take_rows
 
 
 class Hooks(Resumable):
@@ -135,11 +135,11 @@ class Hooks(Resumable):
             rows: (M,) rows of the rollout, minibatch after minibatch.
         """
         storage = self.storage
-        kept = {name: storage.flat(name)[rows] for name in ("values", "log_prob", "mean", "std")}
+        kept = {name: take_rows(storage.flat(name), rows) for name in ("values", "log_prob", "mean", "std")}
         targets = {"returns": self.returns, "advantages": self.advantages}
-        kept.update({name: values.flatten(0, 1)[rows] for name, values in targets.items()})
-        groups = {group: values[rows] for group, values in self.stored_frames().items()}
-        actions = storage.flat("actions")[rows]
+        kept.update({name: take_rows(values.flatten(0, 1), rows) for name, values in targets.items()})
+        groups = {group: take_rows(values, rows) for group, values in self.stored_frames().items()}
+        actions = take_rows(storage.flat("actions"), rows)
         if self.symmetry is not None:
             actions = self.symmetry.actions(actions)
             copies, count = len(actions) // len(rows), self.num_mini_batches

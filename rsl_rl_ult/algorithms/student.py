@@ -12,7 +12,7 @@ from rsl_rl_ult.algorithms.optimization import set_gradients
 from rsl_rl_ult.algorithms.rollout_state import RolloutState
 from rsl_rl_ult.modules.actor_critic import Tensors
 from rsl_rl_ult.policies.policy import join
-from rsl_rl_ult.storage import HistoryBuffer
+from rsl_rl_ult.storage import HistoryBuffer, take_rows
 
 if TYPE_CHECKING:
     from rsl_rl_ult.algorithms.on_policy import OnPolicyAlgorithm
@@ -86,11 +86,11 @@ class RolloutWindows:
     def cut(self, rows: torch.Tensor) -> torch.Tensor:
         """Windows (B, T, D) that end at rows (B,) of the rollout; row S N k + r is row r of copy k, 0 the original."""
         if "history" in self.sets:
-            return self.frames[rows]
+            return take_rows(self.frames, rows)
         group, samples = self.sets["actor"][0], self.storage.num_steps * self.storage.num_envs
         found = self.storage.window_rows(group, rows % samples, self.length)
         copy = torch.div(rows, samples, rounding_mode="floor")
-        return self.frames[found + (copy * len(self.storage.frames(group)))[:, None]]
+        return take_rows(self.frames, found + (copy * len(self.storage.frames(group)))[:, None])
 
 
 class StudentRegression(RolloutState):
@@ -128,7 +128,7 @@ class StudentRegression(RolloutState):
         for chosen in self.minibatches(rows, copies):
             with self.algorithm.autocast():
                 latent = self.network.student_latent(windows.cut(chosen))
-                loss = losses.regression_loss(latent, targets["latent"][chosen])
+                loss = losses.regression_loss(latent, take_rows(targets["latent"], chosen))
                 latent_losses.append(loss.detach())
                 if self.loss == "action_latent":
                     loss = loss + self._action_loss(latent, targets, chosen)
@@ -165,9 +165,9 @@ class StudentRegression(RolloutState):
 
     def _action_loss(self, latent: torch.Tensor, targets: Tensors, rows: torch.Tensor) -> torch.Tensor:
         """Squared difference between the student's and the teacher's mean actions at `rows`."""
-        inputs = {"actor": targets["actor"][rows]}
+        inputs = {"actor": take_rows(targets["actor"], rows)}
         with torch.no_grad():
-            teacher = self.network.head(inputs, targets["latent"][rows])
+            teacher = self.network.head(inputs, take_rows(targets["latent"], rows))
         return losses.regression_loss(self.network.head(inputs, latent), teacher)
 
     def trained(self) -> list[list[nn.Parameter]]:

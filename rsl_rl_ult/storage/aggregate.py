@@ -12,6 +12,7 @@ from typing import Any, Mapping
 
 import torch
 
+from rsl_rl_ult.storage.batch import take_rows
 from rsl_rl_ult.storage.files import whole_file
 
 KEEP = ("all", "window", "none")
@@ -164,7 +165,7 @@ class Aggregate:
 
     def at(self, name: str, rows: torch.Tensor) -> torch.Tensor:
         """(B, ...) values at rows (B,), as float32."""
-        return self[name].flatten(0, 1)[rows].float()
+        return take_rows(self[name].flatten(0, 1), rows).float()
 
     def windows(self, name: str, rows: torch.Tensor, length: int) -> torch.Tensor:
         """(B, T, D) values of the T = `length` steps that end at rows (B,), oldest first.

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsl_rl_ult.storage import HistoryBuffer, RolloutStorage
+from rsl_rl_ult.storage import HistoryBuffer, RolloutStorage, take_rows
 
 
 class Recorder:
@@ -147,3 +147,13 @@ def test_mistakes_are_named():
         HistoryBuffer(2, 0, 3)
     with pytest.raises(ValueError, match=r"frame has shape \(2, 4\), expected \(2, 3\)"):
         HistoryBuffer(2, 5, 3).append(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool])
+@pytest.mark.parametrize("shape", [(7,), (7, 3), (7, 2, 3)])
+@pytest.mark.parametrize("rows", [(5,), (4, 2), (0,)])
+def test_rows_are_taken_as_by_indexing(dtype, shape, rows):
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    chosen = torch.randint(7, rows, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(take_rows(values, chosen), values[chosen])
+    assert take_rows(values, chosen).dtype == dtype
