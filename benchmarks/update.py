@@ -1,5 +1,6 @@
 """What an update costs: our PPO against rsl-rl-lib's on the same rollout, TS and CTS against our PPO.
 
+Also the time of both with rows of the rollout looked up one element at a time, as plain indexing does.
 Each pair collects one rollout per side from the same made-up observations with the sizes of the Go2 tasks, then times
 `update()` of both, in alternating order. Prints medians of the paired ratios. Also the memory of a rollout with long
 histories.
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +94,17 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "CTS, MLP, T=20": ("rsl_rl_ult.algorithms:PPO_CTS", "ActorCriticCTS", {}),
     "TS, MLP, T=100": ("rsl_rl_ult.algorithms:PPO_TS", "ActorCriticTS", {"history_length": 100}),
 }
-PAIRS = [("PPO", "rsl-rl-lib PPO"), ("TS, MLP, T=20", "PPO"), ("CTS, MLP, T=20", "PPO"), ("TS, MLP, T=100", "PPO")]
+PLAIN = ", plain indexing"
+"""End of the name of a side that looks up `values[rows]` instead of copying rows."""
+
+PAIRS = [
+    ("PPO", "rsl-rl-lib PPO"),
+    ("TS, MLP, T=20", "PPO"),
+    ("CTS, MLP, T=20", "PPO"),
+    ("TS, MLP, T=100", "PPO"),
+    ("TS, MLP, T=20", f"TS, MLP, T=20{PLAIN}"),
+    ("TS, MLP, T=100", f"TS, MLP, T=100{PLAIN}"),
+]
 
 
 def build(name: str, env: MadeUpEnv, sizes: str = "legged_gym") -> Any:
@@ -100,7 +112,7 @@ def build(name: str, env: MadeUpEnv, sizes: str = "legged_gym") -> Any:
     from rsl_rl.utils import resolve_callable
 
     torch.manual_seed(0)
-    class_name, actor, options = METHODS[name]
+    class_name, actor, options = METHODS[name.replace(PLAIN, "")]
     cfg = make_cfg(sizes, class_name, actor, **options)
     with contextlib.redirect_stdout(io.StringIO()):
         cls: Any = resolve_callable(cfg["algorithm"]["class_name"])
@@ -121,6 +133,22 @@ def timed_update(alg: Any, env: MadeUpEnv) -> float:
     return time.perf_counter() - start
 
 
+@contextlib.contextmanager
+def row_lookup(name: str) -> Iterator[None]:
+    """The way in which side `name` takes rows of the rollout."""
+    from rsl_rl_ult.algorithms import hooks, student
+    from rsl_rl_ult.storage import take_rows
+
+    chosen = (lambda values, rows: values[rows]) if name.endswith(PLAIN) else take_rows
+    for module in (hooks, student):
+        module.take_rows = chosen
+    try:
+        yield
+    finally:
+        for module in (hooks, student):
+            module.take_rows = take_rows
+
+
 def compare(ours: str, other: str, env: MadeUpEnv, pairs: int, sizes: str) -> dict[str, Any]:
     """Median seconds of both sides and the median of the paired ratios."""
     sides = {name: build(name, env, sizes) for name in (ours, other)}
@@ -129,7 +157,11 @@ def compare(ours: str, other: str, env: MadeUpEnv, pairs: int, sizes: str) -> di
     rows = []
     for index in range(pairs):
         order = (ours, other) if index % 2 == 0 else (other, ours)
-        rows.append({name: timed_update(sides[name], env) for name in order})
+        found = {}
+        for name in order:
+            with row_lookup(name):
+                found[name] = timed_update(sides[name], env)
+        rows.append(found)
     ratios = sorted(row[ours] / row[other] for row in rows)
     return {
         "networks": sizes,
