@@ -61,7 +61,8 @@ class Method:
     Attributes:
         name: in the names of its tasks; empty: none.
         cfg: training configuration for any robot.
-        on: name of a ground -> section -> fields that differ there: `{"flat": {"runner": {"max_iterations": 300}}}`.
+        on: name of a ground -> section, of the training or of the environment -> fields that differ there:
+            `{"flat": {"env": {"num_envs": 128}, "runner": {"max_iterations": 1200}}}`.
         only: names of the grounds that it is registered for; None: all.
     """
 
@@ -91,25 +92,39 @@ class Robot:
         """Name of the task, e.g. "go2_ult_flat"; also of the folder of its runs."""
         return "_".join(part for part in (self.name, method.name, ground.name) if part)
 
-    def env_cfg(self, ground: Ground) -> type[Any]:
-        """Class of the environment's configuration on `ground`."""
-        if ground.sections is None:
+    def env_cfg(self, method: Method, ground: Ground) -> type[Any]:
+        """Class of the environment's configuration on `ground`, for a training with `method`."""
+        bases = (self.cfg,) if ground.sections is None else (ground.sections, self.cfg)
+        own = self._differences(method, ground)[0]
+        if len(bases) == 1 and not own:
             return self.cfg
-        return _subclass(f"{self.name}_{ground.name}", "Cfg", (ground.sections, self.cfg))
+        return _subclass(f"{self.name}_{ground.name}", "Cfg", bases, **_classes(own))
+
+    def _differences(self, method: Method, ground: Ground) -> tuple[dict[str, dict], dict[str, dict]]:
+        """What `Method.on` names of the environment's configuration, and of the training's; or a `ValueError`."""
+        sections = {section: dict(fields) for section, fields in method.on.get(ground.name, {}).items()}
+        env = {name: fields for name, fields in sections.items() if hasattr(self.cfg, name)}
+        train = {name: fields for name, fields in sections.items() if name not in env}
+        for cfg, named in ((self.cfg(), env), (method.cfg(), train)):
+            for section, fields in named.items():
+                _check_fields(cfg, section, fields, f"method '{method.name}' on '{ground.name}'")
+        return env, train
 
     def train_cfg(self, method: Method, ground: Ground) -> type[Any]:
         """Class of the training configuration; `ValueError` for what `Method.on` names and the method does not have."""
         name, cfg = self.task(method, ground), method.cfg()
-        sections = {section: dict(fields) for section, fields in method.on.get(ground.name, {}).items()}
-        for section, fields in sections.items():
-            _check_fields(cfg, section, fields, f"method '{method.name}' on '{ground.name}'")
+        sections = self._differences(method, ground)[1]
         sections.setdefault("runner", {})["experiment_name"] = name
         symmetry = cfg.algorithm.symmetry_cfg
         if symmetry and symmetry["data_augmentation_func"] == MIRROR:
             symmetry = {**symmetry, "data_augmentation_func": self.mirror or f"{MIRROR}_{self.name}"}
             sections.setdefault("algorithm", {})["symmetry_cfg"] = symmetry
-        classes = {section: type(section, (), fields) for section, fields in sections.items()}
-        return _subclass(name, "CfgPPO", (method.cfg,), **classes)
+        return _subclass(name, "CfgPPO", (method.cfg,), **_classes(sections))
+
+
+def _classes(sections: dict[str, dict[str, Any]]) -> dict[str, type]:
+    """Sections of a configuration class."""
+    return {section: type(section, (), fields) for section, fields in sections.items()}
 
 
 def _check_fields(cfg: BaseConfig, section: str, fields: dict[str, Any], where: str) -> None:
@@ -174,7 +189,12 @@ class TaskRegistry:
         self, robots: list[Robot], methods: list[Method], grounds: list[Ground], source: str | None
     ) -> list[str]:
         new = [
-            (robot.task(method, ground), robot.env_class, robot.env_cfg(ground), robot.train_cfg(method, ground))
+            (
+                robot.task(method, ground),
+                robot.env_class,
+                robot.env_cfg(method, ground),
+                robot.train_cfg(method, ground),
+            )
             for robot, method, ground in itertools.product(robots, methods, grounds)
             if method.only is None or ground.name in method.only
         ]

@@ -223,15 +223,31 @@ def test_a_product_has_the_robot_the_ground_the_method_and_its_own_folder() -> N
     assert HopCfg().runner.experiment_name == "legged_robot"  # the method itself is as it was
 
 
-@pytest.mark.parametrize("section, name", [("runner", "max_iteration"), ("runer", "max_iterations")])
+@pytest.mark.parametrize(
+    "section, name", [("runner", "max_iteration"), ("runer", "max_iterations"), ("env", "num_robots")]
+)
 def test_what_a_method_does_not_have_is_no_difference_on_a_ground(section: str, name: str) -> None:
     registry = TaskRegistry()
     registry.register_ground(ICE)
     registry.register_robot(DOG)
     wrong = Method("hop", HopCfg, {"ice": {section: {name: 7}}})
-    with pytest.raises(ValueError, match=f"'hop' on 'ice': unknown setting '{section}.{name}'.*runner.max_iterations"):
+    with pytest.raises(ValueError, match=f"'hop' on 'ice': unknown setting '{section}.{name}'.*did you mean"):
         registry.register_method(wrong)
     assert registry.names == []
+
+
+def test_a_method_can_differ_in_the_environment_on_a_ground() -> None:
+    registry = TaskRegistry()
+    for ground in (LEVEL, ICE):
+        registry.register_ground(ground)
+    registry.register_robot(DOG)
+    few = {"env": {"num_envs": 3}, "runner": {"max_iterations": 8}}
+    registry.register_method(Method("few", HopCfg, {"ice": few, "": {"env": {"num_envs": 5}}}))
+    registry.register_method(HOP)
+    found = {name: registry.get_cfgs(f"dog_{name}") for name in ("few_ice", "hop_ice", "few", "hop")}
+    assert [env_cfg.env.num_envs for env_cfg, _ in found.values()] == [3, 2, 5, 4]
+    assert found["few_ice"][1].runner.max_iterations == 8 and not hasattr(found["few_ice"][1], "env")
+    assert EnvCfg().env.num_envs == 4 and Ice.env.num_envs == 2  # robot and ground are as they were
 
 
 def test_mirrored_samples_are_those_of_the_robot() -> None:

@@ -40,7 +40,7 @@ class Go2Cfg(VelocityCfg):
 GO2 = Robot("go2", Go2Cfg, mirror="legged_gym_ext.envs.go2.symmetry:mirror")
 
 # What the registry composes, by names to subclass; those of the other methods are in go2_methods.py.
-Go2FlatCfg: type[Go2Cfg] = GO2.env_cfg(FLAT)
+Go2FlatCfg: type[Go2Cfg] = GO2.env_cfg(PPO, FLAT)
 Go2CfgPPO: type[PPOCfg] = GO2.train_cfg(PPO, ROUGH)
 Go2FlatCfgPPO: type[PPOCfg] = GO2.train_cfg(PPO, FLAT)
 Go2BlindCfgPPO: type[PPOCfg] = GO2.train_cfg(BLIND, ROUGH)
