@@ -298,8 +298,8 @@ ROUGH = Ground("")
 FLAT = Ground("flat", OnPlane)
 GROUNDS = (ROUGH, FLAT)
 
-# On level ground a quarter of the robots, and so four times the updates, walks after half of the steps. ULT's student gets
-# worse by it, TS, CTS and RMA have not been tried: benchmarks/results/tuning.md, "Smaller updates".
+# On level ground a quarter of the robots, and so four times the updates, walks after half of the steps. ULT's student
+# gets worse by it, TS, CTS and RMA have not been tried: benchmarks/results/tuning.md, "Smaller updates".
 FEW = {"env": {"num_envs": 128}, "runner": {"max_iterations": 1200, "save_interval": 200}}
 
 PPO = Method("", PPOCfg, {"flat": FEW})
