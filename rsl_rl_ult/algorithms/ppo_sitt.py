@@ -98,7 +98,7 @@ class PPO_SITT(PPO_TS):  # noqa: N801
         self.states.append(self.penalty)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """E_proxy has a learning rate of its own, too; E_hist stays the last group."""
+        """E_proxy has a learning rate of its own, too."""
         proxy = {"params": self.network.proxy_parameters(), "lr": self.proxy_learning_rate}
         policy, student = super().parameter_groups()
         return [policy, {**proxy, "lr_name": "proxy_learning_rate"}, student]
