@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -140,13 +141,8 @@ def row_lookup(name: str) -> Iterator[None]:
     from rsl_rl_ult.storage import take_rows
 
     chosen = (lambda values, rows: values[rows]) if name.endswith(PLAIN) else take_rows
-    for module in (hooks, student):
-        module.take_rows = chosen
-    try:
+    with mock.patch.object(hooks, "take_rows", chosen), mock.patch.object(student, "take_rows", chosen):
         yield
-    finally:
-        for module in (hooks, student):
-            module.take_rows = take_rows
 
 
 def compare(ours: str, other: str, env: MadeUpEnv, pairs: int, sizes: str) -> dict[str, Any]:
