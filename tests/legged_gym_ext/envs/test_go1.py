@@ -16,7 +16,7 @@ from legged_gym_ext.envs.base.randomization import disable_randomization
 from legged_gym_ext.envs.base.symmetry import configured_opposites, opposites_of
 from legged_gym_ext.envs.go1 import go1_config
 from legged_gym_ext.envs.go1.go1_config import GO1, Go1Cfg
-from legged_gym_ext.envs.methods import FLAT
+from legged_gym_ext.envs.methods import FLAT, PPO
 from legged_gym_ext.utils.config import match_joint
 from legged_gym_ext.utils.math import quat_from_yaw
 from legged_gym_ext.wrappers.rsl_rl_vec_env import RslRlVecEnv
@@ -40,7 +40,7 @@ TORQUES, SPEEDS = {"hip": 23.7, "thigh": 23.7, "calf": 35.55}, {"hip": 30.1, "th
 
 def go1(num_envs: int) -> LeggedRobot:
     """Go1s without randomisation on level ground."""
-    cfg = GO1.env_cfg(FLAT)()
+    cfg = GO1.env_cfg(PPO, FLAT)()
     cfg.env.num_envs = num_envs
     disable_randomization(cfg)
     return LeggedRobot(cfg)
