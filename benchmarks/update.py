@@ -1,6 +1,7 @@
 """What an update costs: our PPO against rsl-rl-lib's on the same rollout, TS and CTS against our PPO.
 
-Also the time of both with rows of the rollout looked up one element at a time, as plain indexing does.
+And TS, whose windows are rows of the rollout, against TS that looks them up by plain indexing.
+
 Each pair collects one rollout per side from the same made-up observations with the sizes of the Go2 tasks, then times
 `update()` of both, in alternating order. Prints medians of the paired ratios. Also the memory of a rollout with long
 histories.

@@ -105,9 +105,9 @@ class Robot:
         sections = {section: dict(fields) for section, fields in method.on.get(ground.name, {}).items()}
         env = {name: fields for name, fields in sections.items() if hasattr(self.cfg, name)}
         train = {name: fields for name, fields in sections.items() if name not in env}
-        for cfg, named in ((self.cfg(), env), (method.cfg(), train)):
+        for cfg, named in ((self.cfg, env), (method.cfg, train)):
             for section, fields in named.items():
-                _check_fields(cfg, section, fields, f"method '{method.name}' on '{ground.name}'")
+                _check_fields(cfg(), section, fields, f"method '{method.name}' on '{ground.name}'")
         return env, train
 
     def train_cfg(self, method: Method, ground: Ground) -> type[Any]:

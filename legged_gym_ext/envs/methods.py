@@ -300,10 +300,10 @@ GROUNDS = (ROUGH, FLAT)
 
 # On level ground a quarter of the robots, and so four times the updates, walks after half of the steps. ULT's student
 # gets worse by it, TS, CTS and RMA have not been tried: benchmarks/results/tuning.md, "Smaller updates".
-FEW = {"env": {"num_envs": 128}, "runner": {"max_iterations": 1200, "save_interval": 200}}
+FEW_ROBOTS = {"env": {"num_envs": 128}, "runner": {"max_iterations": 1200, "save_interval": 200}}
 
-PPO = Method("", PPOCfg, {"flat": FEW})
-BLIND = Method("blind", BlindCfg, {"flat": FEW})
+PPO = Method("", PPOCfg, {"flat": FEW_ROBOTS})
+BLIND = Method("blind", BlindCfg, {"flat": FEW_ROBOTS})
 TS = Method("ts", TSCfg, {"flat": {"runner": {"max_iterations": 300}}})
 CTS = Method("cts", CTSCfg, {"flat": {"runner": {"max_iterations": 300}}})
 RMA = Method("rma", RMACfg, {"flat": {"runner": {"max_iterations": 300, "stage2_iterations": 60}}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -57,13 +58,18 @@ class Outcome:
     path: torch.Tensor
     """(N, 21, 21) bool, the cells of the path."""
 
+    @functools.cached_property
+    def path_cells(self) -> torch.Tensor:
+        """(N,) cells of the path that were visited; to be read when the episodes have ended."""
+        return (self.visits & self.path).flatten(1).sum(-1)
+
     def metrics(self, rows: torch.Tensor | slice = slice(None)) -> dict[str, float]:
         """The metrics of `UNITS` over the mazes `rows` (mask or slice)."""
         return {
             "success": float(self.success[rows].float().mean()),
             "lava": float(self.lava[rows].float().mean()),
             "return": float(self.returns[rows].mean()),
-            "path_cells": float((self.visits & self.path).flatten(1).sum(-1)[rows].float().mean()),
+            "path_cells": float(self.path_cells[rows].float().mean()),
             "episode_length": float(self.lengths[rows].mean()),
         }
 

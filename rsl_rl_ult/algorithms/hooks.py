@@ -68,6 +68,10 @@ class Hooks(Resumable):
         """
         return [{"params": [*self.network.actor_parameters(), *self.network.critic_parameters()], "lr_scale": 1.0}]
 
+    def own_rate(self, name: str, given: float) -> float:
+        """The learning rate of the group with `lr_name` `name` where a resumed training is given `given` for it."""
+        return given
+
     @classmethod
     def make_policies(cls, network: Any, sets: Mapping[str, list]) -> dict[str, Policy]:
         """Policies worth evaluating, by name: `policy`, or `teacher` and `student`; the last one is deployed."""

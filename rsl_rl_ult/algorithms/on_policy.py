@@ -247,10 +247,6 @@ class OnPolicyAlgorithm(Hooks):
             if name in given:
                 group["lr"] = self.own_rate(name, given[name])
 
-    def own_rate(self, name: str, given: float) -> float:
-        """Hook: the rate of the parameters whose option `name` is `given` in the middle of a training."""
-        return given
-
     def step(self) -> None:
         """Average the gradients over processes, clip actor and critic, and let the optimizer step."""
         actor, critic = self.network.actor_parameters(), self.network.critic_parameters()

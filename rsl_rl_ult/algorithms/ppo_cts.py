@@ -220,7 +220,9 @@ class PPO_CTS(PPO_TS):  # noqa: N801
 
     def own_rate(self, name: str, given: float) -> float:
         """Where E_hist follows, `given` is meant for the first step, beside `learning_rate`: the proportion counts."""
-        return given * self.learning_rate / self.first_learning_rate if self.scale_encoder_learning_rate else given
+        if name != "encoder_learning_rate" or not self.scale_encoder_learning_rate:
+            return super().own_rate(name, given)
+        return given * self.learning_rate / self.first_learning_rate
 
     def step(self) -> None:
         """Without `student_detach` E_hist has a policy gradient too, clipped on its own."""
