@@ -127,10 +127,10 @@ def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     result = []
     for first, second in itertools.combinations(several, 2):
         for figure in FIGURES:
-            values = [[found.get(figure) for found in several[task]] for task in (second, first)]
-            if any(None in column for column in values):
+            if any(figure not in found for task in (first, second) for found in several[task]):
                 continue
-            difference, low, high = welch(*values)
+            values = {task: [found[figure] for found in several[task]] for task in (first, second)}
+            difference, low, high = welch(values[second], values[first])
             result.append(
                 {"task": second, "than": first, "figure": figure, "difference": difference, "interval": [low, high]}
             )
