@@ -1,6 +1,6 @@
 r"""What methods differ by, beyond their seeds: every pair of tasks, with 95 % intervals of the difference.
 
-Each run folder needs the figures of `evaluate.py --load_run=RUN --json RUN/evaluation.json`, and of the same with
+Each run folder needs the figures of `evaluate.py --task=TASK --load_run=RUN --json RUN/evaluation.json`, and of the same with
 `--ladder`. Compared is what is deployed: the student, or the only policy. Intervals are those of Welch's test: seeds
 are the sample, and robots of one evaluation are not. Of tasks with one seed nothing is said.
 
@@ -59,7 +59,7 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     path = run / "evaluation.json"
     if not path.is_file():
-        raise UserError(f"{path} does not exist; evaluate.py --load_run={run.name} --json={path} writes it")
+        raise UserError(f"{path} does not exist; evaluate.py --task=TASK --load_run={run.name} --json={path} writes it")
     evaluation = json.loads(path.read_text(encoding="utf-8"))
     checkpoint = load_checkpoint(find_checkpoint(run, -1), "cpu")
     steps, seconds = checkpoint["infos"]["total"]

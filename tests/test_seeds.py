@@ -61,5 +61,5 @@ def test_stairs_are_the_mean_of_their_levels(seeds: Any) -> None:
 
 def test_a_run_without_an_evaluation_says_how_to_make_one(seeds: Any, tmp_path: Path) -> None:
     """One line with the command."""
-    with pytest.raises(UserError, match=r"evaluation.json does not exist; evaluate.py --load_run="):
+    with pytest.raises(UserError, match=r"evaluation.json does not exist; evaluate.py --task=TASK --load_run="):
         seeds.read_run(tmp_path)
