@@ -1,8 +1,8 @@
 r"""What methods differ by, beyond their seeds: every pair of tasks, with 95 % intervals of the difference.
 
-Each run folder needs the figures of `evaluate.py --task=TASK --load_run=RUN --json RUN/evaluation.json`, and of the same with
-`--ladder`. Compared is what is deployed: the student, or the only policy. Intervals are those of Welch's test: seeds
-are the sample, and robots of one evaluation are not. Of tasks with one seed nothing is said.
+Each run folder needs the figures of `evaluate.py --task=TASK --load_run=RUN --json RUN/evaluation.json`, and of the
+same with `--ladder`. Compared is what is deployed: the student, or the only policy. Intervals are those of Welch's
+test: seeds are the sample, and robots of one evaluation are not. Of tasks with one seed nothing is said.
 
     python benchmarks/seeds.py logs/go2_blind/* logs/go2_cts/* logs/go2_ult/* --json seeds.json --png levels.png
 """
