@@ -106,19 +106,34 @@ def surrogate_losses(
     return torch.max(-advantages * ratio, -advantages * clipped)
 
 
-def responsibility(log_prob: torch.Tensor, other_log_prob: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-    """Probability (B,) that the first of two policies drew each given action: w p / (w p + (1 - w) p_other).
+def weighted_surrogate_losses(
+    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip: float, log_weight: torch.Tensor
+) -> torch.Tensor:
+    """`surrogate_losses` (B,) times weights given as logarithms (B,), -inf for none.
 
-    As a weight on actions of the mixture it is, up to the factor w, the first policy's importance weight under the
-    balance heuristic (Veach and Guibas 1995): never above 1, and what it weighs has exactly the mean that the first
-    policy's own actions give.
+    A policy that comes from far away towards an action has a ratio too large for a float, of which a weight as small as
+    its former probability leaves an ordinary number: the two meet before the exponential, in loss and gradient.
+    """
+    log_ratio = log_prob - old_log_prob
+    lowest = math.log(1.0 - clip) if clip < 1.0 else -math.inf
+    weighted = torch.exp(log_weight + log_ratio)
+    clipped = torch.exp(log_weight + log_ratio.clamp(lowest, math.log(1.0 + clip)))
+    return torch.max(-advantages * weighted, -advantages * clipped)
+
+
+def log_responsibility(log_prob: torch.Tensor, other_log_prob: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    """Logarithm (B,) of the probability that the first of two policies drew each given action.
+
+    The probability is w p / (w p + (1 - w) p_other). As a weight on actions of the mixture it is, up to the factor w,
+    the first policy's importance weight under the balance heuristic (Veach and Guibas 1995): never above 1, and what it
+    weighs has exactly the mean that the first policy's own actions give.
 
     Args:
         log_prob: (B,) log p of the actions under the first policy.
         other_log_prob: (B,) under the other.
         prior: (B,), w, probability in [0, 1] that the first one acts.
     """
-    return torch.sigmoid(torch.logit(prior) + log_prob - other_log_prob)
+    return torch.nn.functional.logsigmoid(torch.logit(prior) + log_prob - other_log_prob)
 
 
 def value_loss(

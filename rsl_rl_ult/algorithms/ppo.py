@@ -120,7 +120,11 @@ class PPO(OnPolicyAlgorithm):
         return self.surrogate(per_sample, batch, evaluation), value_loss
 
     def clipped_surrogate(
-        self, log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor
+        self,
+        log_prob: torch.Tensor,
+        old_log_prob: torch.Tensor,
+        advantages: torch.Tensor,
+        log_weight: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """PPO's loss per sample (K B,), where mirrored samples share old values with their originals.
 
@@ -128,10 +132,13 @@ class PPO(OnPolicyAlgorithm):
             log_prob: (K B,) of the samples, and of K - 1 mirrored ones each.
             old_log_prob: (B,) at acting time.
             advantages: (B, 1).
+            log_weight: (K B,) logarithms of weights of the samples; None: all 1.
         """
         times = len(log_prob) // len(old_log_prob)
-        repeated = advantages[:, 0].repeat(times)
-        return losses.surrogate_losses(log_prob, old_log_prob.repeat(times), repeated, self.clip_param)
+        repeated = log_prob, old_log_prob.repeat(times), advantages[:, 0].repeat(times), self.clip_param
+        if log_weight is None:
+            return losses.surrogate_losses(*repeated)
+        return losses.weighted_surrogate_losses(*repeated, log_weight)
 
     @torch.no_grad()
     def _adapt_learning_rate(self, batch: Batch, evaluation: Evaluation) -> None:

@@ -203,20 +203,20 @@ class PPO_ULT(PPO):  # noqa: N801
         teacher = batch.teacher[:used]
         mean = torch.where(teacher[:, None], evaluation.readouts.student[:used], evaluation.readouts.teacher[:used])
         log_prob = losses.gaussian_log_prob(mean, self.network.std().expand_as(mean), batch.actions[:used])
-        other = self.clipped_surrogate(log_prob, batch.other_log_prob, batch.acted.advantages)
-        weight = self._other_weight(batch).repeat(used // len(batch))
-        own_weight = 1.0 - weight
+        log_weight = self._other_log_weight(batch).repeat(used // len(batch))
+        own_weight = 1.0 - log_weight.exp()
         if self.policy_samples == "student_from_teacher":  # the teacher learns from what it acted and from nothing else
-            own_weight = torch.where(teacher, torch.ones_like(weight), own_weight)
-            weight = torch.where(teacher, weight, torch.zeros_like(weight))
-        return (own_weight * per_sample + weight * other).mean()
+            own_weight = torch.where(teacher, torch.ones_like(own_weight), own_weight)
+            log_weight = torch.where(teacher, log_weight, torch.full_like(log_weight, -math.inf))
+        other = self.clipped_surrogate(log_prob, batch.other_log_prob, batch.acted.advantages, log_weight)
+        return (own_weight * per_sample + other).mean()
 
-    def _other_weight(self, batch: ULTBatch) -> torch.Tensor:
-        """(B,) probability that the read-out that did not act would have been the one to take the action."""
+    def _other_log_weight(self, batch: ULTBatch) -> torch.Tensor:
+        """(B,) log-probability that the read-out that did not act would have been the one to take the action."""
         assert batch.other_log_prob is not None
         log_prob = batch.acted.log_prob
         prior = torch.where(batch.originals(batch.teacher), 1.0 - batch.teacher_probability, batch.teacher_probability)
-        return losses.responsibility(batch.other_log_prob, log_prob, prior)
+        return losses.log_responsibility(batch.other_log_prob, log_prob, prior)
 
     def auxiliary_losses(
         self, batch: ULTBatch, evaluation: ULTEvaluation, policy_loss: torch.Tensor

@@ -39,8 +39,31 @@ def test_who_is_responsible_for_an_action_of_a_mixture():
     # Prior 0.75 and e^-0.5 against prior 0.25 and 1: 0.75 * 0.60653 / (0.45490 + 0.25) = 0.64534.
     # With prior 0 or 1 nothing is uncertain.
     prior = torch.tensor([0.75, 0.25, 0.0, 1.0])
-    found = losses.responsibility(torch.tensor([-0.5, 0.0, 9.0, -9.0]), torch.tensor([0.0, -0.5, 0.0, 0.0]), prior)
-    assert found.tolist() == pytest.approx([0.64534, 0.35466, 0.0, 1.0], abs=1e-5)
+    found = losses.log_responsibility(torch.tensor([-0.5, 0.0, 9.0, -9.0]), torch.tensor([0.0, -0.5, 0.0, 0.0]), prior)
+    assert found.exp().tolist() == pytest.approx([0.64534, 0.35466, 0.0, 1.0], abs=1e-5)
+
+
+@pytest.mark.parametrize("advantage", [1.0, -2.0])
+@pytest.mark.parametrize("ratio", [0.5, 0.9, 1.0, 1.1, 1.5])
+def test_a_weight_multiplies_the_surrogate_and_its_gradient(ratio, advantage):
+    log_prob = torch.tensor([math.log(ratio) - 1.0], requires_grad=True)
+    arguments = log_prob, torch.tensor([-1.0]), torch.tensor([advantage]), 0.2
+    weighted = losses.weighted_surrogate_losses(*arguments, torch.tensor([0.3]).log())
+    plain = losses.surrogate_losses(*arguments)
+    assert weighted.item() == pytest.approx(0.3 * plain.item())
+    (found,), (expected,) = (torch.autograd.grad(loss.sum(), log_prob) for loss in (weighted, plain))
+    assert found.item() == pytest.approx(0.3 * expected.item(), abs=1e-7)
+
+
+def test_a_ratio_beyond_floats_and_a_weight_below_them_make_an_ordinary_loss():
+    """e^150 times e^-151, advantage -2, beyond the clip: 2 / e; advantage 2: clipped, times e^-151, nothing."""
+    log_prob = torch.full((3,), -20.0, requires_grad=True)
+    old, advantages = torch.full((3,), -170.0), torch.tensor([-2.0, 2.0, -2.0])
+    log_weight = torch.tensor([-151.0, -151.0, -math.inf])
+    found = losses.weighted_surrogate_losses(log_prob, old, advantages, 0.2, log_weight)
+    assert found.tolist() == pytest.approx([2.0 / math.e, 0.0, 0.0])
+    (gradient,) = torch.autograd.grad(found.sum(), log_prob)
+    assert gradient.tolist() == pytest.approx([2.0 / math.e, 0.0, 0.0])
 
 
 @pytest.mark.parametrize(

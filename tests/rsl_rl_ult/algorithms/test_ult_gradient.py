@@ -140,3 +140,25 @@ def test_samples_of_the_other_read_out_make_the_gradient_less_noisy(samples):
     far = (gradient(mode, 0.5, 0.1, noise) for mode in (samples, "acted"))
     shared, own = (g.rows["student"].var(0).mean().item() for g in far)
     assert 0.5 < shared / own < 1.0  # the further apart, the less there is to share
+
+
+@pytest.mark.parametrize("samples", MODES)
+def test_read_outs_that_come_from_far_apart_have_finite_gradients(samples):
+    """The student comes from 40 deviations away to where the teacher acts: its ratio there is e^9600, its weight 0."""
+    alg: Any = PPO_ULT.__new__(PPO_ULT)
+    alg.network, alg.policy_samples, alg.clip_param = Deviation(), samples, 0.2
+    teacher = torch.tensor([True, True, False, False])
+    near, far = torch.zeros(4, ACTIONS), torch.full((4, ACTIONS), 40 * STD)
+    actions, std = torch.where(teacher[:, None], near, far), alg.network.std().expand(4, ACTIONS)
+    own = losses.gaussian_log_prob(actions, std, actions)
+    other = None if samples == "acted" else losses.gaussian_log_prob(far + near - actions, std, actions)
+    leaves = [near.clone().requires_grad_(), near.clone().requires_grad_()]
+    readouts = Readouts(student=leaves[0], teacher=leaves[1], frame_token=near, privileged_token=near)
+    batch = make_batch(actions, teacher, own, other, torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None])
+    evaluation = ULTEvaluation(readouts.acting(teacher), std, std, readouts)
+    log_prob = losses.gaussian_log_prob(evaluation.mean, std, actions)
+    per_sample = alg.clipped_surrogate(log_prob, own, batch.acted.advantages)
+    loss = PPO_ULT.surrogate(alg, per_sample, batch, evaluation)
+    assert loss.isfinite()
+    for found in torch.autograd.grad(loss, leaves, materialize_grads=True):
+        assert found.isfinite().all()
