@@ -192,7 +192,7 @@ def train(
         iterations = runner.iterations_to_do()
         run_dir = Path(runner.logger.log_dir or "") if distributed.rank() == 0 else None
         if shipped is not None:
-            _begin_with(runner, shipped, run_dir, log_once)
+            _begin_with(runner, shipped, run_dir, given, log_once)
         if train_cfg.runner.resume and iterations == 0:
             if run_dir is not None:
                 discard_run(run_dir)
@@ -256,10 +256,17 @@ def _make_runner(
     return task_registry.make_alg_runner(env, task, train_cfg, log_root, given)[0]
 
 
-def _begin_with(runner: TrainRunner, shipped: Path, run_dir: Path | None, log_once: Callable[[str], None]) -> None:
+def _begin_with(
+    runner: TrainRunner,
+    shipped: Path,
+    run_dir: Path | None,
+    given: Collection[str],
+    log_once: Callable[[str], None],
+) -> None:
     """Load the networks of a shipped policy; where they do not fit, the new run folder is removed."""
     from legged_gym_ext.training.policies import WEIGHTS_ONLY
     from legged_gym_ext.training.runs import discard_run, find_checkpoint
+    from legged_gym_ext.training.start_from import begin_gently
 
     try:
         runner.load(str(find_checkpoint(shipped)), load_cfg=dict(WEIGHTS_ONLY))
@@ -270,6 +277,7 @@ def _begin_with(runner: TrainRunner, shipped: Path, run_dir: Path | None, log_on
     log_once(
         f"beginning with the {pretrained.describe(shipped)}; the optimizer and the levels of the ground start anew"
     )
+    log_once(begin_gently(runner.alg, given))
 
 
 def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Callable[[str], None]) -> None:

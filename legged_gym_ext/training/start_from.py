@@ -53,9 +53,26 @@ def start_from(runner: Any, env_cfg: Any, wanted: str, log_root: Path, given: Co
         saved = load_checkpoint(path, runner.device)
         taken = runner.alg.begin_with(saved, saved_train, observations(runner.env, sets))
         levels = _restore_levels(runner.env.env, saved, saved_env)
-    if "algorithm.learning_rate" not in given and getattr(runner.alg, "adaptive", False):
-        runner.alg.set_learning_rate(min(LEARNING_RATE, runner.alg.learning_rate))
-    return [f"beginning with the networks of {path}{levels}", *_notes(taken, saved_train, runner)]
+    rate = begin_gently(runner.alg, given)
+    return [f"beginning with the networks of {path}{levels}", rate, *_notes(taken, saved_train, runner)]
+
+
+def begin_gently(alg: Any, given: Collection[str]) -> str:
+    """Bring an adaptive learning rate down to `LEARNING_RATE` where the user did not give one; the line that says so.
+
+    Args:
+        alg: an algorithm with trained networks and a new optimizer, of this package or rsl-rl-lib's own.
+        given: dotted fields of the training configuration that the user set.
+    """
+    if "algorithm.learning_rate" not in given and getattr(alg, "adaptive", getattr(alg, "schedule", "") == "adaptive"):
+        rate = min(LEARNING_RATE, alg.learning_rate)
+        if hasattr(alg, "set_learning_rate"):
+            alg.set_learning_rate(rate)
+        else:  # rsl-rl-lib's, whose schedule writes both, too
+            alg.learning_rate = rate
+            for group in alg.optimizer.param_groups:
+                group["lr"] = rate
+    return f"learning rate: {alg.learning_rate:.2g} at first"
 
 
 def _restore_levels(env: Any, saved: dict[str, Any], saved_env: dict[str, Any]) -> str:
@@ -69,8 +86,7 @@ def _restore_levels(env: Any, saved: dict[str, Any], saved_env: dict[str, Any]) 
 
 
 def _notes(taken: Any, saved_train: dict[str, Any], runner: Any) -> Iterator[str]:
-    """What a user should know of the beginning: the learning rate, new parts, policies that act in another way."""
-    yield f"learning rate: {runner.alg.learning_rate:.2g} at first"
+    """What a user should know of the beginning: new parts, policies that act in another way."""
     if taken.new:
         yield f"not in the run, and new: {', '.join(taken.new)}"
     if "critic" in taken.new:

@@ -205,6 +205,28 @@ def test_a_training_begins_with_the_networks_and_says_so(tmp_path, capsys):
     assert 0.0 < max(moved) < 0.03  # an iteration of small steps; two random networks differ by more than 0.1
 
 
+@pytest.mark.parametrize(
+    ("task", "flags", "expected"),
+    [
+        ("go2", [], 2e-4),  # rsl-rl-lib's own PPO
+        ("go2_ts", [], 2e-4),
+        ("go2_ts", ["--train.algorithm.learning_rate=0.0004"], 4e-4),
+        ("go2_ts", ["--train.algorithm.schedule=fixed"], 1e-3),
+        ("go2_ult", [], 2e-5),  # as it was trained at the end, fixed
+    ],
+)
+def test_a_training_begins_with_small_steps(task, flags, expected, tmp_path, monkeypatch, capsys):
+    found = []
+
+    def look(self, iterations: int, **kwargs) -> None:
+        found.extend([self.alg.learning_rate, self.alg.optimizer.param_groups[0]["lr"]])
+
+    monkeypatch.setattr("legged_gym_ext.training.runner.TrainRunner.learn", look)
+    train.main(start(tmp_path, "--pretrained", "--max_iterations=1", *flags, task=task))
+    assert found == [expected, expected]
+    assert f"learning rate: {expected:.2g} at first" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_an_evaluation_runs_the_shipped_checkpoint(tmp_path, capsys):
     result = tmp_path / "result.json"
