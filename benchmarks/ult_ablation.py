@@ -6,7 +6,7 @@ student begins to walk, and the last comparisons of both (64 robots, 5 s). Seeds
 the JSON file takes any number of them (`--seed`).
 
     python benchmarks/ult_ablation.py --json benchmarks/results/ult_ablation.json --jobs 2
-    python benchmarks/ult_ablation.py --json benchmarks/results/ult_ablation.json --only shipped "no imitation"
+    python benchmarks/ult_ablation.py --json benchmarks/results/ult_imitation.json --only "no imitation" "imitation 2"
 """
 
 from __future__ import annotations
