@@ -135,7 +135,7 @@ def test_who_did_not_act_is_weighed_by_the_probability_that_it_would_have():
     probability = torch.tensor([0.75, 0.75, 1.0, 0.0])  # the last two: for certain, nothing is the other one's
     teacher = torch.tensor([True, False, True, False])
     batch = make_batch(torch.zeros(4, ACTIONS), teacher, ones, ones, ones[:, None], probability)
-    assert alg._other_weight(batch).tolist() == pytest.approx([0.25, 0.75, 0.0, 0.0])
+    assert alg._other_log_weight(batch).exp().tolist() == pytest.approx([0.25, 0.75, 0.0, 0.0])
 
 
 def test_batches_know_with_which_probability_the_teacher_was_to_act():
