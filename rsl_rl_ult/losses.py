@@ -133,7 +133,8 @@ def log_responsibility(log_prob: torch.Tensor, other_log_prob: torch.Tensor, pri
         other_log_prob: (B,) under the other.
         prior: (B,), w, probability in [0, 1] that the first one acts.
     """
-    return torch.nn.functional.logsigmoid(torch.logit(prior) + log_prob - other_log_prob)
+    # Not logsigmoid, which is nan at -inf in torch 1.10.
+    return -torch.nn.functional.softplus(other_log_prob - log_prob - torch.logit(prior))
 
 
 def value_loss(
