@@ -112,7 +112,8 @@ def weighted_surrogate_losses(
     """`surrogate_losses` (B,) times weights given as logarithms (B,), -inf for none.
 
     A policy that comes from far away towards an action has a ratio too large for a float, of which a weight as small as
-    its former probability leaves an ordinary number: the two meet before the exponential, in loss and gradient.
+    its former probability leaves an ordinary number: the two meet before the exponential, in loss and gradient. A
+    function of its own, because the plain one has the bits of rsl-rl-lib's.
     """
     log_ratio = log_prob - old_log_prob
     lowest = math.log(1.0 - clip) if clip < 1.0 else -math.inf

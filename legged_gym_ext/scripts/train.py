@@ -277,7 +277,7 @@ def _begin_with(
     log_once(
         f"beginning with the {pretrained.describe(shipped)}; the optimizer and the levels of the ground start anew"
     )
-    log_once(begin_gently(runner.alg, given))
+    log_once(begin_gently(runner, given))
 
 
 def _print_header(task: str, runner: TrainRunner, iterations: int, log_once: Callable[[str], None]) -> None:

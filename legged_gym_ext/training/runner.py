@@ -307,7 +307,7 @@ class TrainRunner(OnPolicyRunner):
             raise UserError(f"checkpoint {path} was not written by this train.py: it can be evaluated, not resumed")
         own = "train.algorithm."
         rates = {field[len(own) :]: now for field, (_, now) in changes.items() if field.startswith(own)}
-        self._set_learning_rates({**rates, **(given or {})})
+        self.set_learning_rates({**rates, **(given or {})})
         if distributed.rank() > 0:
             return None  # the checkpoint holds the robots and random numbers of process 0
         with user_errors(f"checkpoint {path} does not fit the settings of task '{self.task}'"):
@@ -321,8 +321,8 @@ class TrainRunner(OnPolicyRunner):
             self.logger.tot_timesteps, self.logger.tot_time = (number + 0 for number in infos["total"])
         return note
 
-    def _set_learning_rates(self, rates: dict[str, Any]) -> None:
-        """Replace the learning rates of the checkpoint's optimizer by those in `rates`; other names are ignored."""
+    def set_learning_rates(self, rates: dict[str, Any]) -> None:
+        """Replace learning rates of the optimizer by those in `rates`, option -> value; other names are ignored."""
         alg = self.alg
         if hasattr(alg, "give_learning_rates"):
             alg.give_learning_rates(rates)

@@ -53,25 +53,21 @@ def start_from(runner: Any, env_cfg: Any, wanted: str, log_root: Path, given: Co
         saved = load_checkpoint(path, runner.device)
         taken = runner.alg.begin_with(saved, saved_train, observations(runner.env, sets))
         levels = _restore_levels(runner.env.env, saved, saved_env)
-    rate = begin_gently(runner.alg, given)
+    rate = begin_gently(runner, given)
     return [f"beginning with the networks of {path}{levels}", rate, *_notes(taken, saved_train, runner)]
 
 
-def begin_gently(alg: Any, given: Collection[str]) -> str:
+def begin_gently(runner: Any, given: Collection[str]) -> str:
     """Bring an adaptive learning rate down to `LEARNING_RATE` where the user did not give one; the line that says so.
 
     Args:
-        alg: an algorithm with trained networks and a new optimizer, of this package or rsl-rl-lib's own.
+        runner: a runner with trained networks and a new optimizer.
         given: dotted fields of the training configuration that the user set.
     """
-    if "algorithm.learning_rate" not in given and getattr(alg, "adaptive", getattr(alg, "schedule", "") == "adaptive"):
-        rate = min(LEARNING_RATE, alg.learning_rate)
-        if hasattr(alg, "set_learning_rate"):
-            alg.set_learning_rate(rate)
-        else:  # rsl-rl-lib's, whose schedule writes both, too
-            alg.learning_rate = rate
-            for group in alg.optimizer.param_groups:
-                group["lr"] = rate
+    alg = runner.alg
+    adaptive = getattr(alg, "adaptive", getattr(alg, "schedule", "") == "adaptive")  # rsl-rl-lib's own has the latter
+    if adaptive and "algorithm.learning_rate" not in given:
+        runner.set_learning_rates({"learning_rate": min(LEARNING_RATE, alg.learning_rate)})
     return f"learning rate: {alg.learning_rate:.2g} at first"
 
 
