@@ -42,7 +42,7 @@ class TrainRunner(OnPolicyRunner):
     Attributes:
         env: the robots.
         alg: the algorithm; methods with a student or with state beyond 5.x's protocol offer `inference_policies`,
-            `rollout_state`, `load_rollout_state` and `set_learning_rate`.
+            `rollout_state`, `load_rollout_state` and `give_learning_rates`.
         logger: writes scalars and shows progress.
         number_watch: ends the training at the first broken number; None with `check_for_nan=False`.
         stop: handles the signals that end a training; None: Ctrl-C is an exception anywhere.
